@@ -1,0 +1,188 @@
+import { type Static, type TSchema, Type } from 'typebox'
+import { Value } from 'typebox/value'
+import { PROVIDER_NAMES, PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
+
+/** A setting that cannot be used. `message` is one line that names it. */
+export class ConfigError extends Error {}
+
+const url = (description: string) => Type.Optional(Type.String({ pattern: '^https?://\\S+$', description }))
+const port = (fallback: number, description: string) =>
+  Type.Integer({ minimum: 0, maximum: 65_535, default: fallback, description })
+const count = (fallback: number, minimum: number, maximum: number, description: string) =>
+  Type.Integer({ minimum, maximum, default: fallback, description })
+
+const providerSettings: Record<string, TSchema> = {}
+for (const { name, env, baseUrl, defaultModel } of PROVIDERS as readonly ProviderDescriptor[]) {
+  if (env.key) {
+    providerSettings[env.key] = Type.Optional(
+      Type.String({ minLength: 1, description: `Key for ${name}; setting it configures the provider.` }),
+    )
+    providerSettings[env.url] = url(`Base URL for ${name} (default \`${baseUrl}\`).`)
+  } else {
+    providerSettings[env.url] = Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: `Address of ${name}, as its own tools take it; unset: used if one answers at \`${baseUrl}\`.`,
+      }),
+    )
+  }
+  providerSettings[env.model] = Type.Optional(
+    Type.String({
+      minLength: 1,
+      description: `Default model for ${name} (${defaultModel ? `default \`${defaultModel}\`` : 'default: the first that it lists'}).`,
+    }),
+  )
+}
+
+/** Every setting, described where it is declared. README's table is generated from this (`npm run docs`). */
+export const settings = {
+  PORT: port(8080, 'Port of the API.'),
+  HOST: Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address that the API and the workers bind.' }),
+  DATA_DIR: Type.String({
+    minLength: 1,
+    default: '.data',
+    description: 'Where `npm start` keeps Postgres, Redis and the admin key.',
+  }),
+  DATABASE_URL: Type.Optional(
+    Type.String({
+      pattern: '^postgres(ql)?://\\S+$',
+      description: 'Postgres to use; unset: `npm start` runs its own in `DATA_DIR`.',
+    }),
+  ),
+  REDIS_URL: Type.Optional(
+    Type.String({
+      pattern: '^rediss?://\\S+$',
+      description: 'Redis or Valkey for the queue (`maxmemory-policy noeviction`); unset: `npm start` runs its own.',
+    }),
+  ),
+  CACHE_REDIS_URL: Type.Optional(
+    Type.String({
+      pattern: '^rediss?://\\S+$',
+      description: 'Redis for the response cache; unset beside a `REDIS_URL`: shared with the queue.',
+    }),
+  ),
+  CACHE_MAX_MB: count(256, 1, 1_000_000, 'Bound of the response cache, in MB.'),
+  DB_POOL: count(10, 2, 200, 'Postgres connections per process.'),
+  WORKER_PROCESSES: count(1, 0, 256, 'Worker processes that `npm start` runs.'),
+  WORKER_CONCURRENCY: count(100, 1, 10_000, 'Tasks that one worker process runs at a time.'),
+  WORKER_PORT: port(
+    9464,
+    'Port of a worker’s `/metrics` and `/health`; `npm start` counts up from it per process; 0: any free port.',
+  ),
+  PROVIDERS: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description: `Providers in order of preference, comma-separated (${PROVIDER_NAMES.join(', ')}); default: all that are configured.`,
+    }),
+  ),
+  ...providerSettings,
+  CALL_TIMEOUT_SECONDS: count(120, 1, 3600, 'Upper bound of one provider call, never past the task’s deadline.'),
+  MAX_ATTEMPTS: count(5, 1, 100, 'Provider calls that one task may make, over all providers.'),
+  BACKOFF_BASE_MS: count(500, 1, 60_000, 'First retry comes after a random wait up to this; doubled each time.'),
+  BACKOFF_MAX_MS: count(
+    30_000,
+    1,
+    3_600_000,
+    'Upper bound of that wait, unless the provider’s Retry-After asks for more.',
+  ),
+  DRAIN_SECONDS: count(30, 1, 3600, 'How long a stopping process lets running calls finish before it hands them back.'),
+  LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
+    default: 'info',
+    description: 'Least severe level that is logged.',
+  }),
+  ADMIN_KEY: Type.Optional(
+    Type.String({
+      minLength: 24,
+      description:
+        'Key with every scope, installed when the API starts; `npm start` makes one up in `DATA_DIR/admin.key`.',
+    }),
+  ),
+  QUEUES_WRITABLE: Type.Boolean({ default: false, description: 'Lets the dashboard at `/queues` change jobs.' }),
+  REDIS_PREFIX: Type.String({
+    pattern: '^[A-Za-z0-9_.-]+$',
+    default: 'sluice',
+    description: 'Prefix of every Redis key, so that installations can share a server.',
+  }),
+} satisfies Record<string, TSchema>
+
+type Fixed = {
+  [K in Exclude<
+    keyof typeof settings,
+    `${string}_API_KEY` | `${string}_BASE_URL` | `${string}_MODEL`
+  >]: (typeof settings)[K]
+}
+type Settings = Static<ReturnType<typeof Type.Object<Fixed>>>
+
+/** A provider that the operator configured. */
+export type ProviderConfig = {
+  name: string
+  adapter: ProviderDescriptor['adapter']
+  baseUrl: string
+  apiKey: string | null
+  model: string | null
+  /** false: the operator did not name it; use it only if something answers at `baseUrl`. */
+  explicit: boolean
+}
+
+export type Config = Omit<Settings, 'PROVIDERS'> & { providers: ProviderConfig[] }
+
+/** What a provider's server address may look like in `OLLAMA_HOST`: `host`, `host:port` or a URL. */
+const toUrl = (address: string) => (/^https?:\/\//.test(address) ? address : `http://${address}`)
+
+/**
+ * Reads the settings from an environment.
+ * @throws ConfigError naming the first setting that is missing or cannot be used
+ */
+export function parseConfig(env: Record<string, string | undefined>): Config {
+  const values: Record<string, unknown> = {}
+  for (const [name, schema] of Object.entries(settings)) {
+    const raw = env[name]
+    const value = raw === undefined || raw === '' ? schemaDefault(schema) : Value.Convert(schema, raw)
+    if (value === undefined) continue
+    if (!Value.Check(schema, value)) {
+      const secret = /KEY|URL/.test(name) ? '' : ` (got ${JSON.stringify(raw)})`
+      throw new ConfigError(`${name}: ${Value.Errors(schema, value)[0]?.message ?? 'is not usable'}${secret}`)
+    }
+    values[name] = value
+  }
+  const { PROVIDERS: order, ...rest } = values as Settings
+  return { ...rest, providers: configuredProviders(env, order) }
+}
+
+const schemaDefault = (schema: TSchema) => (schema as { default?: unknown }).default
+
+function configuredProviders(env: Record<string, string | undefined>, order: string | undefined): ProviderConfig[] {
+  const configured = new Map<string, ProviderConfig>()
+  for (const descriptor of PROVIDERS as readonly ProviderDescriptor[]) {
+    const apiKey = (descriptor.env.key && env[descriptor.env.key]) || null
+    const address = env[descriptor.env.url]
+    if (!apiKey && !descriptor.keyless) continue
+    configured.set(descriptor.name, {
+      name: descriptor.name,
+      adapter: descriptor.adapter,
+      baseUrl: address ? toUrl(address) : descriptor.baseUrl,
+      apiKey,
+      model: env[descriptor.env.model] || descriptor.defaultModel,
+      explicit: Boolean(apiKey || address),
+    })
+  }
+  if (order === undefined) return [...configured.values()]
+  return order.split(',').map(part => {
+    const name = part.trim()
+    const descriptor = (PROVIDERS as readonly ProviderDescriptor[]).find(row => row.name === name)
+    if (!descriptor)
+      throw new ConfigError(`PROVIDERS: unknown provider "${name}" (known: ${PROVIDER_NAMES.join(', ')})`)
+    const provider = configured.get(name)
+    if (!provider) throw new ConfigError(`PROVIDERS: "${name}" is listed but ${descriptor.env.key} is not set`)
+    return { ...provider, explicit: true }
+  })
+}
+
+/** The settings as a Markdown table, for the README. */
+export function settingsTable(): string {
+  const rows = Object.entries(settings).map(([name, schema]) => {
+    const { description, default: fallback } = schema as { description?: string; default?: unknown }
+    return `| \`${name}\` | ${fallback === undefined ? '' : `\`${String(fallback)}\``} | ${description ?? ''} |`
+  })
+  return ['| setting | default | what it does |', '|---|---|---|', ...rows].join('\n')
+}

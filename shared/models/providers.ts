@@ -1,0 +1,58 @@
+/** The providers as data. A provider is one row here plus its adapter's line in `workers/providers/index.ts`. */
+
+export type ProviderDescriptor = {
+  /** The name on the wire, in SQL and in metrics labels. */
+  name: string
+  /** Which adapter in `workers/providers/` speaks its wire format. */
+  adapter: 'anthropic' | 'openai' | 'ollama'
+  /** The environment names that the provider's own SDK and documentation use. */
+  env: { key?: string; url: string; model: string }
+  baseUrl: string
+  /** Asked when neither the task nor the settings name a model; null: the first one that the server offers. */
+  defaultModel: string | null
+  /** Needs no key: counts as configured when its URL is set, or when something answers at `baseUrl`. */
+  keyless?: true
+}
+
+/** In order of preference when `PROVIDERS` does not say otherwise. */
+export const PROVIDERS = [
+  {
+    name: 'anthropic',
+    adapter: 'anthropic',
+    env: { key: 'ANTHROPIC_API_KEY', url: 'ANTHROPIC_BASE_URL', model: 'ANTHROPIC_MODEL' },
+    baseUrl: 'https://api.anthropic.com',
+    defaultModel: 'claude-haiku-5-5',
+  },
+  {
+    name: 'openai',
+    adapter: 'openai',
+    env: { key: 'OPENAI_API_KEY', url: 'OPENAI_BASE_URL', model: 'OPENAI_MODEL' },
+    baseUrl: 'https://api.openai.com/v1',
+    defaultModel: 'gpt-5.4-mini',
+  },
+  {
+    name: 'google',
+    adapter: 'openai',
+    env: { key: 'GOOGLE_AI_API_KEY', url: 'GOOGLE_AI_BASE_URL', model: 'GOOGLE_AI_MODEL' },
+    baseUrl: 'https://generativelanguage.googleapis.com/v1beta/openai/',
+    defaultModel: 'gemini-2.5-flash',
+  },
+  {
+    name: 'deepseek',
+    adapter: 'openai',
+    env: { key: 'DEEPSEEK_API_KEY', url: 'DEEPSEEK_BASE_URL', model: 'DEEPSEEK_MODEL' },
+    baseUrl: 'https://api.deepseek.com',
+    defaultModel: 'deepseek-chat',
+  },
+  {
+    name: 'ollama',
+    adapter: 'ollama',
+    env: { url: 'OLLAMA_HOST', model: 'OLLAMA_MODEL' },
+    baseUrl: 'http://127.0.0.1:11434',
+    defaultModel: null,
+    keyless: true,
+  },
+] as const satisfies readonly ProviderDescriptor[]
+
+export type ProviderName = (typeof PROVIDERS)[number]['name']
+export const PROVIDER_NAMES = PROVIDERS.map(provider => provider.name)

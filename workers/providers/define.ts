@@ -1,0 +1,143 @@
+import type { ProviderConfig } from '#shared/config.ts'
+
+/** The port between the pipeline and a provider's own SDK. One adapter a file; all pass `conformance.int.test.ts`. */
+
+export type Message = { role: 'user' | 'assistant'; content: string }
+
+export type CallRequest = {
+  model: string
+  system?: string
+  messages: Message[]
+  /** Always sent, so that the cost of a call has an upper bound. */
+  maxTokens: number
+  temperature?: number
+  /** JSON Schema of the wanted answer: the provider is asked for JSON of this shape. */
+  schema?: Record<string, unknown>
+}
+
+export type CallContext = {
+  /** Aborted when the task is cancelled, its deadline passes or the process stops. The adapter then rejects at once. */
+  signal: AbortSignal
+  /** Upper bound of the whole call, milliseconds. */
+  timeoutMs: number
+  /** Text as the model writes it. Set only when somebody wants to read it; the adapter then streams. */
+  onDelta?: (text: string) => void
+}
+
+/** Token counts as the provider reported them. `inputTokens` includes cached ones. */
+export type Usage = {
+  inputTokens: number
+  outputTokens: number
+  cacheReadTokens: number
+  cacheWriteTokens: number
+}
+
+export type CallAnswer = {
+  text: string
+  /** Why the model stopped, in one vocabulary for all providers. */
+  stop: 'end' | 'max_tokens' | 'refusal' | 'other'
+  /** null: the provider did not say. */
+  usage: Usage | null
+  /** The model that answered, as the provider names it. */
+  model: string
+}
+
+/** One closed vocabulary for what came of a call; also the metrics label. */
+export const CALL_FAILURES = [
+  'rate_limited',
+  'overloaded',
+  'server_error',
+  'timeout',
+  'connection',
+  'bad_response',
+  'auth',
+  'no_balance',
+  'unknown_model',
+  'invalid_request',
+  'aborted',
+] as const
+export type CallFailureKind = (typeof CALL_FAILURES)[number]
+
+/**
+ * Thrown by an adapter for every failed call, and nothing else.
+ * `scope` says who cannot succeed: `none` nobody, try again; `provider` not this provider and model; `task` nowhere.
+ */
+export class CallFailure extends Error {
+  readonly kind: CallFailureKind
+  readonly scope: 'none' | 'provider' | 'task'
+  /** HTTP status, if there was an answer. */
+  readonly status: number | null
+  /** What the provider's Retry-After asked for, milliseconds. */
+  readonly retryAfterMs: number | null
+  /** Usage that the provider reported before the call failed (a stream cut in the middle). */
+  readonly usage: Usage | null
+
+  constructor(
+    kind: CallFailureKind,
+    message: string,
+    more: { status?: number | null; retryAfterMs?: number | null; usage?: Usage | null; cause?: unknown } = {},
+  ) {
+    super(message, { cause: more.cause })
+    this.kind = kind
+    this.scope = SCOPE[kind]
+    this.status = more.status ?? null
+    this.retryAfterMs = more.retryAfterMs ?? null
+    this.usage = more.usage ?? null
+  }
+}
+
+const SCOPE: Record<CallFailureKind, CallFailure['scope']> = {
+  rate_limited: 'none',
+  overloaded: 'none',
+  server_error: 'none',
+  timeout: 'none',
+  connection: 'none',
+  bad_response: 'none',
+  auth: 'provider',
+  no_balance: 'provider',
+  unknown_model: 'provider',
+  invalid_request: 'task',
+  aborted: 'none',
+}
+
+/** What the HTTP status of an error answer means, the same for every provider. */
+export function kindOfStatus(status: number): CallFailureKind {
+  if (status === 429) return 'rate_limited'
+  if (status === 503 || status === 529) return 'overloaded'
+  if (status === 408 || status === 504) return 'timeout'
+  if (status === 401 || status === 403) return 'auth'
+  if (status === 402) return 'no_balance'
+  if (status === 404) return 'unknown_model'
+  if (status === 409 || status >= 500) return 'server_error'
+  if (status >= 400) return 'invalid_request'
+  return 'bad_response'
+}
+
+/**
+ * Reads `retry-after-ms` (milliseconds) or `retry-after` (seconds or an HTTP date).
+ * @returns milliseconds, or null when there is none that can be understood
+ */
+export function retryAfter(headers: { get(name: string): string | null } | undefined, now = Date.now()): number | null {
+  const ms = headers?.get('retry-after-ms')
+  if (ms && Number.isFinite(Number(ms))) return Math.max(0, Number(ms))
+  const value = headers?.get('retry-after')
+  if (!value) return null
+  const seconds = Number(value)
+  if (Number.isFinite(seconds)) return Math.max(0, seconds * 1000)
+  const date = Date.parse(value)
+  return Number.isNaN(date) ? null : Math.max(0, date - now)
+}
+
+export interface Provider {
+  readonly name: string
+  /** @throws CallFailure, and nothing else */
+  call(request: CallRequest, context: CallContext): Promise<CallAnswer>
+  /**
+   * The model to ask when nobody named one, or null if the provider cannot be used now.
+   * Only providers that have to be found at run time do I/O here (bounded, cached).
+   */
+  defaultModel(): Promise<string | null>
+}
+
+/** Makes a provider of its configuration; the SDK client is made once, here. */
+export type ProviderFactory = (config: ProviderConfig) => Provider
