@@ -1,0 +1,77 @@
+export type CoalesceOptions<I, O> = {
+  /** Answers all items, in order. One call is one round trip. */
+  flush: (items: I[]) => Promise<O[]>
+  /** Most items in one flush. */
+  max: number
+  /** Most weight in one flush (a heavier single item still goes, alone). Needs `weigh`. */
+  maxWeight?: number
+  weigh?: (item: I) => number
+  /** Flushes under way at once. */
+  concurrency?: number
+  /**
+   * Whether one item may be to blame for a failed flush. If so the batch is split until the culprit alone fails;
+   * if not (the server is away) all fail together.
+   */
+  itemsToBlame: (error: unknown) => boolean
+}
+
+type Waiting<I, O> = { item: I; resolve: (value: O) => void; reject: (error: unknown) => void }
+
+/**
+ * Lets everything that waits at the same moment share one round trip. There is no timer: a flush starts when the
+ * previous one is done, so an idle server answers at once and a busy one in larger batches.
+ */
+export function coalesce<I, O>(options: CoalesceOptions<I, O>): (item: I) => Promise<O> {
+  const { max, maxWeight = Number.POSITIVE_INFINITY, weigh = () => 0, concurrency = 1 } = options
+  let waiting: Waiting<I, O>[] = []
+  let flushing = 0
+  let scheduled = false
+
+  function take(): Waiting<I, O>[] {
+    let weight = 0
+    let count = 0
+    while (count < waiting.length && count < max) {
+      weight += weigh(waiting[count]!.item)
+      if (weight > maxWeight && count > 0) break
+      count++
+    }
+    const batch = waiting.slice(0, count)
+    waiting = waiting.slice(count)
+    return batch
+  }
+
+  function pump(): void {
+    scheduled = false
+    while (flushing < concurrency && waiting.length > 0) {
+      flushing++
+      void run(take()).finally(() => {
+        flushing--
+        pump()
+      })
+    }
+  }
+
+  async function run(batch: Waiting<I, O>[]): Promise<void> {
+    try {
+      const answers = await options.flush(batch.map(one => one.item))
+      for (const [index, one] of batch.entries()) one.resolve(answers[index]!)
+    } catch (error) {
+      if (batch.length === 1 || !options.itemsToBlame(error)) {
+        for (const one of batch) one.reject(error)
+        return
+      }
+      const half = batch.length >> 1
+      await run(batch.slice(0, half))
+      await run(batch.slice(half))
+    }
+  }
+
+  return item =>
+    new Promise<O>((resolve, reject) => {
+      waiting.push({ item, resolve, reject })
+      if (scheduled || flushing >= concurrency) return
+      scheduled = true
+      // Everything that this turn of the event loop brings goes into the same flush.
+      setImmediate(pump)
+    })
+}

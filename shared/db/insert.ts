@@ -1,0 +1,142 @@
+import { coalesce } from '#shared/coalesce.ts'
+import { jsonOrNull } from './json.ts'
+import { type Db, itemsToBlame } from './pool.ts'
+
+export type NewTask = {
+  id: string
+  kind: string
+  queue: string
+  priority: string
+  apiKeyId: string
+  input: unknown
+  options: unknown
+  metadata: unknown
+  deadlineSeconds: number
+  idempotency: { key: string; requestHash: Buffer } | null
+}
+
+export type InsertOutcome =
+  | { kind: 'inserted'; createdAt: Date }
+  /** The Idempotency-Key was used before: by this task, with this request. */
+  | { kind: 'exists'; taskId: string; requestHash: Buffer }
+  /** Another request with the same Idempotency-Key is being accepted right now. */
+  | { kind: 'in_flight' }
+
+/** How long an Idempotency-Key is remembered. */
+const IDEMPOTENCY_HOURS = 24
+
+const INPUT_COLUMNS = `unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[])
+  AS i(id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds)`
+const INSERT_TASKS = `INSERT INTO tasks
+  (id, kind, queue, priority, api_key_id, input, options, metadata, run_at, deadline_at, created_at)
+  SELECT id, kind, queue, priority, api_key_id, input, options, metadata, now(), now() + make_interval(secs => deadline_seconds), now()`
+
+const insertPlain = {
+  name: 'tasks_insert',
+  text: `WITH inserted AS (${INSERT_TASKS} FROM ${INPUT_COLUMNS}) SELECT now() AS created_at`,
+}
+
+/**
+ * A key that another transaction is inserting at this moment is not waited for (that would hold up the whole batch)
+ * but reported, by an advisory lock on its hash that both take.
+ */
+const insertIdempotent = {
+  name: 'tasks_insert_idempotent',
+  text: `WITH input AS (
+      SELECT * FROM ${INPUT_COLUMNS} JOIN unnest($1::uuid[], $10::text[], $11::bytea[]) AS k(id, key, request_hash) USING (id)
+    ), held AS MATERIALIZED (
+      SELECT id, pg_try_advisory_xact_lock(hashtextextended(api_key_id::text || key, 0)) AS got FROM input
+    ), remembered AS (
+      INSERT INTO idempotency_keys AS r (api_key_id, key, task_id, request_hash, expires_at)
+      SELECT api_key_id, key, id, request_hash, now() + interval '${IDEMPOTENCY_HOURS} hours' FROM input JOIN held USING (id) WHERE got
+      ON CONFLICT (api_key_id, key) DO UPDATE
+        SET task_id = excluded.task_id, request_hash = excluded.request_hash, expires_at = excluded.expires_at
+        WHERE r.expires_at <= now()
+      RETURNING task_id
+    ), inserted AS (
+      ${INSERT_TASKS} FROM input WHERE id IN (SELECT task_id FROM remembered)
+    )
+    SELECT input.id, held.got, remembered.task_id IS NOT NULL AS inserted, now() AS created_at
+    FROM input JOIN held USING (id) LEFT JOIN remembered ON remembered.task_id = input.id`,
+}
+
+const findIdempotent = {
+  name: 'tasks_find_idempotent',
+  text: `SELECT i.ord::int AS ord, k.task_id, k.request_hash
+    FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS i(api_key_id, key, ord) JOIN idempotency_keys k USING (api_key_id, key)`,
+}
+
+type Serialized = NewTask & { json: [input: string, options: string, metadata: string | null] }
+
+const inputValues = (items: Serialized[]) => [
+  items.map(one => one.id),
+  items.map(one => one.kind),
+  items.map(one => one.queue),
+  items.map(one => one.priority),
+  items.map(one => one.apiKeyId),
+  items.map(one => one.json[0]),
+  items.map(one => one.json[1]),
+  items.map(one => one.json[2]),
+  items.map(one => one.deadlineSeconds),
+]
+
+/**
+ * Accepts tasks: resolves once the row is committed. Tasks that arrive together share a statement.
+ * @throws what Postgres said of this task, or that it cannot be reached
+ */
+export function createInserter(db: Db): (task: NewTask) => Promise<InsertOutcome> {
+  const limits = { max: 500, maxWeight: 4_000_000, weigh: (one: Serialized) => one.json[0].length, itemsToBlame }
+  const plain = coalesce<Serialized, InsertOutcome>({
+    ...limits,
+    concurrency: 2,
+    flush: async items => {
+      const rows = await db.query<{ created_at: Date }>(insertPlain, inputValues(items))
+      return items.map(() => ({ kind: 'inserted', createdAt: rows[0]!.created_at }))
+    },
+  })
+
+  const idempotent = coalesce<Serialized, InsertOutcome>({ ...limits, flush: items => insertWithKeys(db, items) })
+
+  // Two requests of one key in this process: the second would otherwise share the first one's statement.
+  const underWay = new Set<string>()
+  return async task => {
+    const item = {
+      ...task,
+      json: [JSON.stringify(task.input), JSON.stringify(task.options), jsonOrNull(task.metadata)],
+    } as Serialized
+    if (!task.idempotency) return plain(item)
+    const key = `${task.apiKeyId} ${task.idempotency.key}`
+    if (underWay.has(key)) return { kind: 'in_flight' }
+    underWay.add(key)
+    try {
+      return await idempotent(item)
+    } finally {
+      underWay.delete(key)
+    }
+  }
+}
+
+async function insertWithKeys(db: Db, items: Serialized[]): Promise<InsertOutcome[]> {
+  const rows = await db.query<{ id: string; got: boolean; inserted: boolean; created_at: Date }>(insertIdempotent, [
+    ...inputValues(items),
+    items.map(one => one.idempotency!.key),
+    items.map(one => one.idempotency!.requestHash),
+  ])
+  const byId = new Map(rows.map(row => [row.id, row]))
+  const known = items.filter(one => byId.get(one.id)?.got && !byId.get(one.id)?.inserted)
+  const earlier = new Map<string, { taskId: string; requestHash: Buffer }>()
+  if (known.length > 0) {
+    const found = await db.query<{ ord: number; task_id: string; request_hash: Buffer }>(findIdempotent, [
+      known.map(one => one.apiKeyId),
+      known.map(one => one.idempotency!.key),
+    ])
+    for (const row of found) earlier.set(known[row.ord - 1]!.id, { taskId: row.task_id, requestHash: row.request_hash })
+  }
+  return items.map(one => {
+    const row = byId.get(one.id)!
+    if (row.inserted) return { kind: 'inserted', createdAt: row.created_at }
+    const first = earlier.get(one.id)
+    // Not there after all: it was swept between the two statements. The client's retry will be accepted.
+    return first ? { kind: 'exists', ...first } : { kind: 'in_flight' }
+  })
+}

@@ -1,0 +1,57 @@
+import type { Db } from './pool.ts'
+
+export const SCOPES = ['submit', 'read', 'admin'] as const
+export type Scope = (typeof SCOPES)[number]
+
+export type ApiKey = {
+  id: string
+  name: string
+  secret_hash: Buffer
+  hint: string
+  scopes: Scope[]
+  requests_per_minute: number | null
+  created_at: Date
+}
+
+const COLUMNS = 'id, name, secret_hash, hint, scopes, requests_per_minute, created_at'
+
+/** The live keys among these hashes. */
+export const findKeys = (db: Db, hashes: Buffer[]): Promise<ApiKey[]> =>
+  db.query<ApiKey>(
+    {
+      name: 'keys_find',
+      text: `SELECT ${COLUMNS} FROM api_keys WHERE secret_hash = ANY($1::bytea[]) AND revoked_at IS NULL`,
+    },
+    [hashes],
+  )
+
+/** Makes a key known; one with the same secret stays as it is, but is live again. */
+export const insertKey = async (db: Db, key: Omit<ApiKey, 'created_at'>): Promise<ApiKey> => {
+  const rows = await db.query<ApiKey>(
+    {
+      name: 'keys_insert',
+      text: `INSERT INTO api_keys (id, name, secret_hash, hint, scopes, requests_per_minute) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (secret_hash) DO UPDATE SET revoked_at = NULL RETURNING ${COLUMNS}`,
+    },
+    [key.id, key.name, key.secret_hash, key.hint, key.scopes, key.requests_per_minute],
+  )
+  return rows[0]!
+}
+
+export const listKeys = (db: Db): Promise<ApiKey[]> =>
+  db.query<ApiKey>({
+    name: 'keys_list',
+    text: `SELECT ${COLUMNS} FROM api_keys WHERE revoked_at IS NULL ORDER BY id DESC`,
+  })
+
+/** @returns the key that was revoked, or null if there is no such live key */
+export const revokeKey = async (db: Db, id: string): Promise<ApiKey | null> => {
+  const rows = await db.query<ApiKey>(
+    {
+      name: 'keys_revoke',
+      text: `UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING ${COLUMNS}`,
+    },
+    [id],
+  )
+  return rows[0] ?? null
+}

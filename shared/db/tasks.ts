@@ -1,0 +1,152 @@
+import { coalesce } from '#shared/coalesce.ts'
+import { type Settlement, settlementColumns, settlementValues } from './attempts.ts'
+import { jsonOrNull } from './json.ts'
+import { type Db, itemsToBlame } from './pool.ts'
+
+export const TASK_STATUSES = ['queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired'] as const
+export type TaskStatus = (typeof TASK_STATUSES)[number]
+export type TerminalStatus = Exclude<TaskStatus, 'queued' | 'running'>
+export const isTerminal = (status: TaskStatus): status is TerminalStatus => status !== 'queued' && status !== 'running'
+
+export type Source = 'ai' | 'cache' | 'precomputed' | 'rules'
+export type Quality = 'high' | 'medium' | 'low'
+export type TaskError = { code: string; message: string; context?: Record<string, unknown> }
+
+/** A dispatch of a task: what makes the queue's job id. */
+export type Dispatchable = { id: string; epoch: number; queue: string; priority: string }
+
+export type TaskRow = {
+  id: string
+  kind: string
+  status: TaskStatus
+  queue: string
+  priority: string
+  api_key_id: string
+  input: unknown
+  options: Record<string, unknown>
+  metadata: unknown
+  epoch: number
+  /** Attempts started so far; the number of the newest. */
+  attempts: number
+  /** Attempts that count against the cap. */
+  tries: number
+  result: unknown
+  source: Source | null
+  quality: Quality | null
+  provider: string | null
+  model: string | null
+  error: TaskError | null
+  created_at: Date
+  started_at: Date | null
+  finished_at: Date | null
+}
+
+/** What a worker needs to run a task. `left_ms` is the time to its deadline by Postgres's clock. */
+export type RunnableTask = Pick<
+  TaskRow,
+  'id' | 'kind' | 'queue' | 'priority' | 'input' | 'options' | 'epoch' | 'tries'
+> & { left_ms: number }
+
+const loadStatement = {
+  name: 'tasks_load',
+  text: `SELECT t.id, t.kind, t.queue, t.priority, t.input, t.options, t.epoch, t.tries,
+      (extract(epoch FROM t.deadline_at - now()) * 1000)::float8 AS left_ms
+    FROM unnest($1::uuid[], $2::int[]) AS i(id, epoch) JOIN tasks t ON t.id = i.id AND t.epoch = i.epoch
+    WHERE t.status = 'queued'`,
+}
+
+/** Loads a dispatched task; null if that dispatch has been overtaken (cancelled, expired, taken over, done). */
+export function createLoader(db: Db): (job: { id: string; epoch: number }) => Promise<RunnableTask | null> {
+  return coalesce({
+    max: 500,
+    itemsToBlame,
+    flush: async jobs => {
+      const rows = await db.query<RunnableTask>(loadStatement, [jobs.map(job => job.id), jobs.map(job => job.epoch)])
+      const byId = new Map(rows.map(row => [row.id, row]))
+      return jobs.map(job => byId.get(job.id) ?? null)
+    },
+  })
+}
+
+/** The end of a task, and what came of the attempt that led to it. */
+export type Ending = {
+  id: string
+  status: TerminalStatus
+  /** The states it may end from. */
+  from: 'queued' | 'running' | 'live'
+  /** Only this dispatch may end it; null: whichever is current. */
+  epoch: number | null
+  /** Only this claim may end it; null: whoever holds it. */
+  workerId: string | null
+  result?: unknown
+  source?: Source
+  quality?: Quality
+  provider?: string
+  model?: string
+  error?: TaskError
+  settlement: Settlement | null
+}
+
+const endStatement = {
+  name: 'tasks_end',
+  text: `WITH input AS (
+      SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::uuid[], $6::json[], $7::text[], $8::text[], $9::text[], $10::text[], $11::json[])
+        WITH ORDINALITY AS i(id, status, from_status, epoch, worker_id, result, source, quality, provider, model, error, ord)
+    ), ${settlementColumns(12)}, ended AS (
+      UPDATE tasks t SET status = i.status, result = i.result, source = i.source, quality = i.quality,
+        provider = i.provider, model = i.model, error = i.error, worker_id = NULL, finished_at = now()
+      FROM input i
+      WHERE t.id = i.id AND t.status = ANY (CASE i.from_status WHEN 'live' THEN ARRAY['queued', 'running'] ELSE ARRAY[i.from_status] END)
+        AND (i.epoch IS NULL OR t.epoch = i.epoch) AND (i.worker_id IS NULL OR t.worker_id = i.worker_id)
+      RETURNING i.ord
+    )
+    SELECT ord::int AS ord FROM ended`,
+}
+
+export type Ender = (ending: Ending) => Promise<{ ended: boolean }>
+
+/**
+ * The one way to end: every terminal transition goes through here. A compare-and-set: `ended: false` says that the
+ * task had ended already or that the claim was lost, in which case only the attempt has been settled.
+ * Repeating a committed ending changes nothing.
+ */
+export function createEnder(db: Db, onEnded: (ids: string[]) => void): Ender {
+  const end = coalesce<Ending & { resultJson: string | null }, { ended: boolean }>({
+    max: 500,
+    maxWeight: 4_000_000,
+    weigh: one => one.resultJson?.length ?? 0,
+    itemsToBlame,
+    flush: async items => {
+      const rows = await db.query<{ ord: number }>(endStatement, [
+        items.map(one => one.id),
+        items.map(one => one.status),
+        items.map(one => one.from),
+        items.map(one => one.epoch),
+        items.map(one => one.workerId),
+        items.map(one => one.resultJson),
+        items.map(one => one.source ?? null),
+        items.map(one => one.quality ?? null),
+        items.map(one => one.provider ?? null),
+        items.map(one => one.model ?? null),
+        items.map(one => jsonOrNull(one.error)),
+        ...settlementValues(items.map(one => one.settlement && { taskId: one.id, ...one.settlement })),
+      ])
+      const ended = new Set(rows.map(row => row.ord))
+      if (rows.length > 0) onEnded(rows.map(row => items[row.ord - 1]!.id))
+      return items.map((_, index) => ({ ended: ended.has(index + 1) }))
+    },
+  })
+  return ending => end({ ...ending, resultJson: jsonOrNull(ending.result) })
+}
+
+/** Live tasks whose deadline has passed. */
+export async function findOverdue(db: Db, limit: number): Promise<string[]> {
+  const rows = await db.query<{ id: string }>(
+    {
+      name: 'tasks_overdue',
+      text: `SELECT id FROM tasks WHERE status IN ('queued', 'running') AND deadline_at <= now() ORDER BY deadline_at LIMIT $1`,
+    },
+    [limit],
+  )
+  return rows.map(row => row.id)
+}
