@@ -1,0 +1,85 @@
+import { spawn } from 'node:child_process'
+import { describeExit, type Exit, endProcess, exitOf, type Running, signalIfAlive } from './process.ts'
+
+/** EX_CONFIG of sysexits.h: the child said on its own stderr which setting it cannot work with. */
+export const EX_CONFIG = 78
+const READY_WITHIN_MS = 60_000
+
+/** A child that ended, or was ended, before it was ready. */
+export class ChildError extends Error {
+  readonly code: number | null
+  constructor(message: string, code: number | null) {
+    super(message)
+    this.code = code
+  }
+}
+
+export type Child = Running & {
+  /** The port that it serves, as it said in its ready message. */
+  port: number
+}
+
+export type ChildOptions = {
+  args: string[]
+  cwd: string
+  env: Record<string, string | undefined>
+  /** How long it may drain after SIGTERM before it is killed. */
+  drainMs: number
+  /** A file descriptor that lives as long as the child. */
+  held?: number
+  signal?: AbortSignal
+}
+
+/**
+ * Starts a Node process of ours and resolves when it has sent `{ type: 'ready', port }`. The IPC channel is also how it
+ * notices that we died: a disconnected child drains and exits by itself.
+ * @throws ChildError
+ */
+export async function startChild(o: ChildOptions): Promise<Child> {
+  const child = spawn(process.execPath, o.args, {
+    cwd: o.cwd,
+    env: o.env as NodeJS.ProcessEnv,
+    // Its own process group, so that Ctrl-C reaches us alone and we drain it in order.
+    detached: true,
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc', o.held ?? 'ignore'],
+  })
+  const pid = child.pid ?? 0
+  const exited = exitOf(child)
+  const ready = new Promise<number>(resolve => {
+    child.on('message', (message: { type?: unknown; port?: unknown }) => {
+      if (message?.type === 'ready') resolve(Number(message.port))
+    })
+  })
+  const running: Running = {
+    pid,
+    exited,
+    stop: () => endProcess({ pid, exited }, [['SIGTERM', o.drainMs]]),
+    kill: () => signalIfAlive(pid, 'SIGKILL'),
+  }
+  const outcome = await readyOrNot(ready, exited, o.signal)
+  if (typeof outcome === 'number') return { ...running, port: outcome }
+  if (outcome !== 'exited') await running.stop()
+  const exit = await exited
+  throw new ChildError(outcome === 'exited' ? describeExit(exit) : outcome, exit.code)
+}
+
+async function readyOrNot(
+  ready: Promise<number>,
+  exited: Promise<Exit>,
+  signal: AbortSignal | undefined,
+): Promise<number | 'exited' | 'told to stop' | 'was not ready in time'> {
+  if (signal?.aborted) return 'told to stop'
+  const settled = new AbortController()
+  const until = settled.signal
+  try {
+    return await new Promise(resolve => {
+      const late = setTimeout(resolve, READY_WITHIN_MS, 'was not ready in time')
+      until.addEventListener('abort', () => clearTimeout(late))
+      signal?.addEventListener('abort', () => resolve('told to stop'), { signal: until })
+      exited.then(() => resolve('exited'))
+      ready.then(resolve)
+    })
+  } finally {
+    settled.abort()
+  }
+}

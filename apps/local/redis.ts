@@ -1,0 +1,136 @@
+import { mkdirSync, readFileSync, realpathSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { findRedis } from './find-redis.mjs'
+import {
+  describeExit,
+  endLeftover,
+  endProcess,
+  freePort,
+  keptSecret,
+  lastWords,
+  readPid,
+  type Server,
+  StartError,
+  settlesWithin,
+  signalIfAlive,
+  spawnServer,
+  writeAtomic,
+} from './process.ts'
+
+/** Loading a big append-only file takes a while. */
+const READY_WITHIN_MS = 120_000
+const STOP: [NodeJS.Signals, number][] = [['SIGTERM', 10_000]]
+
+export type RedisOptions = {
+  dir: string
+  /** queue: kept on disk, refuses writes when full. cache: memory only, forgets what was used least recently. */
+  role: 'queue' | 'cache'
+  /** Bound of the data in memory; unset: none for a queue, 256 for a cache. */
+  maxMemoryMb?: number
+  /** Unset: a free one. */
+  port?: number
+}
+
+/**
+ * Runs Redis or Valkey, whichever is installed, with its files in `dir`, and resolves once it answers.
+ * @throws StartError if it cannot run here
+ */
+export async function startRedis(o: RedisOptions): Promise<Server> {
+  const redis = findRedis()
+  if (!redis) throw new StartError('no redis-server or valkey-server on PATH: install one, or set REDIS_URL')
+  mkdirSync(resolve(o.dir), { recursive: true, mode: 0o700 })
+  const dir = realpathSync(o.dir)
+  const config = join(dir, 'redis.conf')
+  const log = join(dir, 'server.log')
+  const password = keptSecret(join(dir, 'password'))
+  await endLeftoverRedis(dir, config)
+  for (let tries = 1; ; tries++) {
+    const port = o.port ?? (await freePort())
+    // In a file, as every user of the machine sees the command line.
+    writeAtomic(config, configuration({ ...o, dir, port, password }))
+    const { pid, exited } = spawnServer({ ...redis, args: [config], log })
+    const server: Server = {
+      pid,
+      port,
+      exited,
+      url: `redis://:${password}@127.0.0.1:${port}`,
+      stop: () => endProcess({ pid, exited }, STOP),
+      kill: () => signalIfAlive(pid, 'SIGKILL'),
+    }
+    const failure = await becomesReady(server, password)
+    if (failure === null) return server
+    await server.stop()
+    const words = lastWords(log)
+    if (!/bind|in use/i.test(words) || tries === 20)
+      throw new StartError(`Redis (${o.role}) ${failure}; the end of ${log} says: ${words || '(nothing)'}`)
+    await delay(250)
+  }
+}
+
+function configuration(o: RedisOptions & { port: number; password: string }) {
+  const quoted = (path: string) => `"${path.replace(/["\\]/g, '\\$&')}"`
+  const common = [
+    'bind 127.0.0.1',
+    `port ${o.port}`,
+    `requirepass ${o.password}`,
+    `dir ${quoted(o.dir)}`,
+    `pidfile ${quoted(join(o.dir, 'redis.pid'))}`,
+    'daemonize no',
+    'save ""',
+  ]
+  const memory = o.maxMemoryMb ?? (o.role === 'cache' ? 256 : 0)
+  const byRole =
+    o.role === 'queue'
+      ? ['appendonly yes', 'appendfsync everysec', 'maxmemory-policy noeviction']
+      : ['appendonly no', 'maxmemory-policy allkeys-lru']
+  return `${[...common, ...byRole, `maxmemory ${memory}mb`].join('\n')}\n`
+}
+
+/** An earlier run that was killed leaves its Redis behind. It shows its address or its configuration as command line. */
+async function endLeftoverRedis(dir: string, config: string) {
+  const pid = readPid(join(dir, 'redis.pid'))
+  if (!pid) return
+  const port = readText(config).match(/^port (\d+)$/m)?.[1]
+  await endLeftover(pid, command => command.includes(`127.0.0.1:${port}`) || command.includes(config), STOP)
+}
+
+function readText(file: string) {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+/** null once it answers; else why it never will. */
+async function becomesReady({ exited, port }: Server, password: string): Promise<string | null> {
+  const deadline = Date.now() + READY_WITHIN_MS
+  while (Date.now() < deadline) {
+    if (await pongs(port, password)) return null
+    if (await settlesWithin(exited, 30)) return describeExit(await exited)
+  }
+  return `was not ready within ${READY_WITHIN_MS / 1000} s`
+}
+
+/** A PING by hand, so that a server that is not up yet costs no client with its own ideas about reconnecting. */
+const pongs = (port: number, password: string) =>
+  new Promise<boolean>(resolve => {
+    const socket = connect({ port, host: '127.0.0.1', timeout: 2000 })
+    let answer = ''
+    const done = (up: boolean) => {
+      socket.destroy()
+      resolve(up)
+    }
+    socket.on('connect', () => socket.write(`AUTH ${password}\r\nPING\r\n`))
+    socket.on('data', chunk => {
+      answer += chunk
+      if (answer.includes('+PONG')) done(true)
+      // LOADING the data set, or a stranger.
+      else if (/^-/m.test(answer)) done(false)
+    })
+    socket.on('error', () => done(false))
+    socket.on('close', () => done(false))
+    socket.on('timeout', () => done(false))
+  })
