@@ -33,6 +33,7 @@ export type Usage = {
 }
 
 export type CallAnswer = {
+  /** As the model wrote it: may hold U+0000 and lone surrogates, and is empty only if it was cut off or refused. */
   text: string
   /** Why the model stopped, in one vocabulary for all providers. */
   stop: 'end' | 'max_tokens' | 'refusal' | 'other'
@@ -77,7 +78,8 @@ export class CallFailure extends Error {
     message: string,
     more: { status?: number | null; retryAfterMs?: number | null; usage?: Usage | null; cause?: unknown } = {},
   ) {
-    super(message, { cause: more.cause })
+    // It may quote what the provider sent, and ends up in Postgres, which takes neither U+0000 nor half a surrogate.
+    super(message.replaceAll('\0', '').slice(0, 500).toWellFormed(), { cause: more.cause })
     this.kind = kind
     this.scope = SCOPE[kind]
     this.status = more.status ?? null
@@ -105,17 +107,18 @@ export function kindOfStatus(status: number): CallFailureKind {
   if (status === 429) return 'rate_limited'
   if (status === 503 || status === 529) return 'overloaded'
   if (status === 408 || status === 504) return 'timeout'
-  if (status === 401 || status === 403) return 'auth'
+  if (status === 401 || status === 403 || status === 407) return 'auth'
   if (status === 402) return 'no_balance'
-  if (status === 404) return 'unknown_model'
-  if (status === 409 || status >= 500) return 'server_error'
+  // 405 and 410: this address or model does not do that (any more), whatever the task.
+  if (status === 404 || status === 405 || status === 410) return 'unknown_model'
+  if (status === 409 || status === 425 || status >= 500) return 'server_error'
   if (status >= 400) return 'invalid_request'
   return 'bad_response'
 }
 
 /**
  * Reads `retry-after-ms` (milliseconds) or `retry-after` (seconds or an HTTP date).
- * @returns milliseconds, or null when there is none that can be understood
+ * @returns milliseconds, however many (whoever waits bounds them), or null when there is none that can be understood
  */
 export function retryAfter(headers: { get(name: string): string | null } | undefined, now = Date.now()): number | null {
   const ms = headers?.get('retry-after-ms')
@@ -124,7 +127,8 @@ export function retryAfter(headers: { get(name: string): string | null } | undef
   if (!value) return null
   const seconds = Number(value)
   if (Number.isFinite(seconds)) return Math.max(0, seconds * 1000)
-  const date = Date.parse(value)
+  // V8 would read "soon 5" as a day in May.
+  const date = /\d\d:\d\d:\d\d/.test(value) ? Date.parse(value) : Number.NaN
   return Number.isNaN(date) ? null : Math.max(0, date - now)
 }
 

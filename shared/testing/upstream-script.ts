@@ -1,0 +1,167 @@
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
+import type { Stop, Wire, WireAnswer, WireName } from './upstream-wire.ts'
+
+/** What the fake upstream can be told to do, and how it does it. See `upstream.ts`. */
+
+/** What the upstream does with a call. Plain JSON, so that another process can be told too. All fields are optional. */
+export type Script = {
+  /** Only calls whose prompt matches; a string is the source of a RegExp. */
+  when?: RegExp | string
+  text?: string
+  /** How the text is cut for a stream: the pieces, or how many. */
+  chunks?: string[] | number
+  /** null: none is reported. Counts that are left out are made up from the lengths. */
+  usage?: Partial<NonNullable<WireAnswer['usage']>> | null
+  stop?: Stop
+  /** The model that claims to have answered; default: the one asked for. */
+  model?: string
+  delayMs?: number
+  chunkDelayMs?: number
+  /** Writes so many bytes at a time, whatever they cut through. */
+  sliceBytes?: number
+  /** An HTTP error, in the provider's own shape unless `body` says otherwise. */
+  status?: number
+  headers?: Record<string, string>
+  body?: unknown
+  message?: string
+  code?: string
+  fault?: Fault
+}
+
+export type Fault =
+  /** Nothing comes: no headers, or no more after half of the answer. */
+  | 'hang'
+  | 'hang_midway'
+  /** A little comes all the time, and never the end. */
+  | 'dribble'
+  /** The connection is closed: before the headers, or after half of the answer. */
+  | 'cut'
+  | 'cut_midway'
+  /** The answer ends in good order, but too early. */
+  | 'truncated'
+  /** Not JSON; another server's error page; JSON of another shape; nothing at all. */
+  | 'garbage'
+  | 'html'
+  | 'wrong_shape'
+  | 'empty'
+  /** An error under HTTP 200: in the middle of a stream, or as the whole body. */
+  | 'error_event'
+
+export type Call = {
+  provider: WireName
+  path: string
+  model: string
+  /** All text that was sent, system prompt first. */
+  prompt: string
+  streaming: boolean
+  headers: IncomingHttpHeaders
+  body: Record<string, unknown>
+  startedAt: number
+  /** The client went away before it had the whole answer. */
+  aborted: boolean
+}
+
+type Performance = {
+  wire: Wire
+  call: Call
+  script: Script
+  answer: WireAnswer
+  response: ServerResponse
+  gone: Promise<void>
+  midway: () => Promise<void>
+}
+
+/** Plays the script: writes the answer, or what goes wrong with it. */
+export async function perform({ wire, call, script, answer, response, gone, midway }: Performance): Promise<void> {
+  const { fault, status = 200 } = script
+  if (fault === 'hang') return gone
+  if (fault === 'cut') return void response.destroy()
+  if (script.body !== undefined || status >= 400) {
+    const { message = `Error ${status}`, code } = script
+    return json(response, status, script.body ?? wire.error(status, message, code), script.headers)
+  }
+  if (fault === 'html') return end(response, 'text/html', '<html>Welcome</html>')
+  const type = call.streaming ? wire.streamType : 'application/json'
+  if (fault === 'empty') return end(response, type, '')
+  if (fault === 'garbage') return end(response, type, call.streaming ? wire.wrongPiece.replace('{', '{{') : '{{')
+  if (fault === 'wrong_shape')
+    return end(response, type, call.streaming ? wire.wrongPiece : JSON.stringify(wire.wrongShape))
+  const { message = 'Overloaded', code } = script
+  if (fault === 'error_event' && !call.streaming) return json(response, 200, wire.error(529, message, code))
+
+  const parts: (string | Buffer)[] = call.streaming
+    ? [...wire.head(answer), ...answer.chunks.map(chunk => wire.piece(chunk, answer)), ...wire.tail(answer)]
+    : halves(JSON.stringify(wire.whole(answer)))
+  const before = call.streaming ? wire.head(answer).length + Math.ceil(answer.chunks.length / 2) : 1
+  response.writeHead(200, { 'content-type': type, ...script.headers })
+  const write = async (part: string | Buffer) => {
+    const bytes = Buffer.from(part)
+    const size = script.sliceBytes ?? bytes.length
+    for (let at = 0; at < bytes.length && !response.destroyed; at += size) {
+      await flush(response, bytes.subarray(at, at + size))
+    }
+    if (script.chunkDelayMs) await pause(script.chunkDelayMs, gone)
+  }
+  for (const part of parts.slice(0, before)) await write(part)
+  await Promise.race([midway(), gone])
+  if (fault === 'hang_midway') return gone
+  if (fault === 'cut_midway') return void response.destroy()
+  if (fault === 'error_event') await write(wire.errorEvent(message, code))
+  while (fault === 'dribble' && !response.destroyed) {
+    await write(call.streaming ? wire.piece('.', answer) : ' ')
+    await pause(5, gone)
+  }
+  if (!fault) for (const part of parts.slice(before)) await write(part)
+  response.end()
+}
+
+export function toAnswer(call: Call, script: Script, defaultChunks = 3): WireAnswer {
+  const { text = 'Hello from upstream.', usage = {}, stop = 'end', chunks = defaultChunks } = script
+  return {
+    text,
+    chunks: Array.isArray(chunks) ? chunks : cut(text, chunks),
+    stop,
+    model: script.model ?? call.model,
+    usage: usage && {
+      inputTokens: Math.ceil(call.prompt.length / 4),
+      outputTokens: Math.ceil(text.length / 4),
+      cacheReadTokens: 0,
+      cacheWriteTokens: 0,
+      ...usage,
+    },
+  }
+}
+
+/** In so many pieces of about the same length, never through a character. */
+function cut(text: string, pieces: number): string[] {
+  const characters = [...text]
+  const size = Math.max(1, Math.ceil(characters.length / pieces))
+  const cuts: string[] = []
+  for (let at = 0; at < characters.length; at += size) cuts.push(characters.slice(at, at + size).join(''))
+  return cuts
+}
+
+function halves(text: string): Buffer[] {
+  const bytes = Buffer.from(text)
+  return [bytes.subarray(0, bytes.length / 2), bytes.subarray(bytes.length / 2)]
+}
+
+function end(response: ServerResponse, type: string, body: string) {
+  response.writeHead(200, { 'content-type': type }).end(body)
+}
+
+export function json(response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}) {
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(text)
+}
+
+/** Waits until the piece is on its way, so that the client gets it as a piece. */
+const flush = (response: ServerResponse, bytes: Uint8Array) =>
+  new Promise<void>(resolve => response.write(bytes, () => setImmediate(resolve)))
+
+export async function pause(ms: number, gone: Promise<void>) {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  await Promise.race([promise, gone])
+  clearTimeout(timer)
+}

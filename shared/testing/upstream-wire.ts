@@ -1,0 +1,196 @@
+/** The three wire formats, as the provider's side speaks them. See `upstream.ts`. */
+
+export type WireName = 'anthropic' | 'openai' | 'ollama'
+export type Stop = 'end' | 'max_tokens' | 'refusal'
+
+export type WireAnswer = {
+  text: string
+  /** The text as it is cut for a stream. */
+  chunks: string[]
+  stop: Stop
+  /** `inputTokens` includes cached ones; null: the provider does not say. */
+  usage: { inputTokens: number; outputTokens: number; cacheReadTokens: number; cacheWriteTokens: number } | null
+  model: string
+}
+
+export type Wire = {
+  name: WireName
+  streamType: string
+  streams(body: Record<string, unknown>): boolean
+  whole(answer: WireAnswer): unknown
+  /** A stream in three parts: what comes before the text, one piece a chunk, and what comes after. */
+  head(answer: WireAnswer): string[]
+  piece(chunk: string, answer: WireAnswer): string
+  tail(answer: WireAnswer): string[]
+  /** Body of an HTTP error. */
+  error(status: number, message: string, code: string | undefined): unknown
+  /** An error in the middle of a stream, under HTTP 200. */
+  errorEvent(message: string, code: string | undefined): string
+  /** JSON, but not an answer; and the same as a piece of a stream. */
+  wrongShape: unknown
+  wrongPiece: string
+}
+
+type Content = string | { text?: string }[]
+const textOf = (content: Content | undefined) =>
+  typeof content === 'string' ? content : (content ?? []).map(block => block.text ?? '').join('')
+
+/** All the text that the caller sent, system prompt first. */
+export function promptOf(body: Record<string, unknown>): string {
+  const messages = (body.messages ?? []) as { content?: Content }[]
+  return [textOf(body.system as Content), ...messages.map(message => textOf(message.content))]
+    .filter(Boolean)
+    .join('\n')
+}
+
+const sse = (data: unknown, event?: string) => `${event ? `event: ${event}\n` : ''}data: ${JSON.stringify(data)}\n\n`
+const named = (data: { type: string; [field: string]: unknown }) => sse(data, data.type)
+
+/* Anthropic */
+
+const ANTHROPIC_STOPS = { end: 'end_turn', max_tokens: 'max_tokens', refusal: 'refusal' }
+const ANTHROPIC_ERRORS: Record<number, string> = {
+  400: 'invalid_request_error',
+  401: 'authentication_error',
+  402: 'billing_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+  504: 'timeout_error',
+  529: 'overloaded_error',
+}
+const anthropicUsage = ({ usage }: WireAnswer) =>
+  usage && {
+    input_tokens: usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens,
+    cache_creation_input_tokens: usage.cacheWriteTokens,
+    cache_read_input_tokens: usage.cacheReadTokens,
+    output_tokens: usage.outputTokens,
+  }
+const anthropicMessage = (answer: WireAnswer) => ({
+  id: 'msg_upstream',
+  type: 'message',
+  role: 'assistant',
+  model: answer.model,
+  content: answer.text ? [{ type: 'text', text: answer.text }] : [],
+  stop_reason: ANTHROPIC_STOPS[answer.stop],
+  stop_sequence: null,
+  ...(answer.usage ? { usage: anthropicUsage(answer) } : {}),
+})
+const anthropicError = (type: string, message: string) => ({ type: 'error', error: { type, message } })
+
+const anthropic: Wire = {
+  name: 'anthropic',
+  streamType: 'text/event-stream',
+  streams: body => body.stream === true,
+  whole: anthropicMessage,
+  head: answer => {
+    const message = { ...anthropicMessage(answer), content: [], stop_reason: null }
+    const usage = answer.usage ? { usage: { ...anthropicUsage(answer), output_tokens: 1 } } : {}
+    return [
+      named({ type: 'message_start', message: { ...message, ...usage } }),
+      named({ type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } }),
+      named({ type: 'ping' }),
+    ]
+  },
+  piece: text => named({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } }),
+  tail: answer => [
+    named({ type: 'content_block_stop', index: 0 }),
+    named({
+      type: 'message_delta',
+      delta: { stop_reason: ANTHROPIC_STOPS[answer.stop], stop_sequence: null },
+      ...(answer.usage ? { usage: { output_tokens: answer.usage.outputTokens, input_tokens: null } } : {}),
+    }),
+    named({ type: 'message_stop' }),
+  ],
+  error: (status, message, code) => anthropicError(code ?? ANTHROPIC_ERRORS[status] ?? 'api_error', message),
+  errorEvent: (message, code) => named(anthropicError(code ?? 'overloaded_error', message)),
+  wrongShape: { type: 'message', content: 'no list' },
+  wrongPiece: named({ type: 'message_start' }),
+}
+
+/* OpenAI and those who copy it */
+
+const OPENAI_STOPS = { end: 'stop', max_tokens: 'length', refusal: 'stop' }
+const openaiUsage = ({ usage }: WireAnswer) =>
+  usage && {
+    prompt_tokens: usage.inputTokens,
+    completion_tokens: usage.outputTokens,
+    total_tokens: usage.inputTokens + usage.outputTokens,
+    prompt_tokens_details: { cached_tokens: usage.cacheReadTokens },
+  }
+const openaiChunk = (answer: WireAnswer, choices: unknown[], more = {}) =>
+  sse({ id: 'chatcmpl-upstream', object: 'chat.completion.chunk', created: 0, model: answer.model, choices, ...more })
+const openaiText = (text: string, stop: Stop) =>
+  stop === 'refusal' ? { content: null, refusal: text || 'No.' } : { content: text, refusal: null }
+
+const openai: Wire = {
+  name: 'openai',
+  streamType: 'text/event-stream',
+  streams: body => body.stream === true,
+  whole: answer => ({
+    id: 'chatcmpl-upstream',
+    object: 'chat.completion',
+    created: 0,
+    model: answer.model,
+    choices: [
+      {
+        index: 0,
+        finish_reason: OPENAI_STOPS[answer.stop],
+        message: { role: 'assistant', ...openaiText(answer.text, answer.stop) },
+      },
+    ],
+    ...(answer.usage ? { usage: openaiUsage(answer) } : {}),
+  }),
+  head: answer => [openaiChunk(answer, [{ index: 0, delta: { role: 'assistant', content: '' }, finish_reason: null }])],
+  piece: (text, answer) =>
+    openaiChunk(answer, [{ index: 0, delta: openaiText(text, answer.stop), finish_reason: null }]),
+  tail: answer => [
+    openaiChunk(answer, [{ index: 0, delta: {}, finish_reason: OPENAI_STOPS[answer.stop] }]),
+    ...(answer.usage ? [openaiChunk(answer, [], { usage: openaiUsage(answer) })] : []),
+    'data: [DONE]\n\n',
+  ],
+  error: (_status, message, code) => ({
+    error: { message, type: code ?? 'upstream_error', param: null, code: code ?? null },
+  }),
+  errorEvent: (message, code) => sse({ error: { message, type: 'server_error', code: code ?? 'server_error' } }),
+  wrongShape: { object: 'chat.completion', choices: [] },
+  wrongPiece: sse({ object: 'chat.completion.chunk', choices: 'none' }),
+}
+
+/* Ollama */
+
+const ollamaPart = (answer: WireAnswer, content: string, more = {}) => ({
+  model: answer.model,
+  created_at: '2026-01-01T00:00:00Z',
+  message: { role: 'assistant', content },
+  done: false,
+  ...more,
+})
+const ollamaEnd = ({ usage, stop }: WireAnswer) => ({
+  done: true,
+  done_reason: stop === 'max_tokens' ? 'length' : 'stop',
+  total_duration: 1,
+  ...(usage ? { prompt_eval_count: usage.inputTokens, eval_count: usage.outputTokens } : {}),
+})
+
+const ollama: Wire = {
+  name: 'ollama',
+  streamType: 'application/x-ndjson',
+  streams: body => body.stream !== false,
+  whole: answer => ollamaPart(answer, answer.text, ollamaEnd(answer)),
+  head: () => [],
+  piece: (text, answer) => `${JSON.stringify(ollamaPart(answer, text))}\n`,
+  tail: answer => [`${JSON.stringify(ollamaPart(answer, '', ollamaEnd(answer)))}\n`],
+  error: (_status, message) => ({ error: message }),
+  errorEvent: message => `${JSON.stringify({ error: message })}\n`,
+  wrongShape: { version: '0.0.0' },
+  wrongPiece: '{"version":"0.0.0"}\n',
+}
+
+/** By path; the servers that copy OpenAI differ in whether `/v1` is part of it. */
+export function wireOf(path: string): Wire | null {
+  if (path.endsWith('/chat/completions')) return openai
+  if (path === '/v1/messages') return anthropic
+  return path === '/api/chat' ? ollama : null
+}

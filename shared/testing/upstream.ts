@@ -1,0 +1,200 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { type Call, json, pause, perform, type Script, toAnswer } from './upstream-script.ts'
+import { promptOf, wireOf } from './upstream-wire.ts'
+
+export type { Call, Fault, Script } from './upstream-script.ts'
+
+export type UpstreamOptions = {
+  /** What to answer when no script or rule applies. */
+  reply?: string | ((call: Call) => string | Script | Promise<string | Script>)
+  chunks?: number
+  delayMs?: number
+  /** false: `calls` stays empty, for runs of millions. */
+  record?: boolean
+}
+
+export type Upstream = Awaited<ReturnType<typeof startUpstream>>
+export type UpstreamHandler = ReturnType<typeof createUpstream>
+
+type Gate = { when: RegExp | null; midway: boolean; opened: Promise<void>; waiting: number }
+
+/** `[[name]]` in a prompt makes its calls countable by name. */
+const MARKER = /\[\[([^\]]{1,64})\]\]/g
+
+/** The behaviour without the server: `handle` answers one request. */
+export function createUpstream(options: UpstreamOptions = {}) {
+  const calls: Call[] = []
+  const markers = new Map<string, number>()
+  const queue: Script[] = []
+  const rules: Script[] = []
+  const gates = new Set<Gate>()
+  const waiters = new Set<{ ready: () => boolean; resolve: () => void }>()
+  let models = ['llama3.2']
+  let fallback: Script | null = null
+  let arrivals = 0
+  let aborts = 0
+
+  const changed = () => {
+    for (const waiter of waiters) {
+      if (!waiter.ready()) continue
+      waiters.delete(waiter)
+      waiter.resolve()
+    }
+  }
+  const until = (ready: () => boolean) => {
+    if (ready()) return Promise.resolve()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    waiters.add({ ready, resolve })
+    return promise
+  }
+  const countMarkers = (text: string) => {
+    for (const [, name = ''] of text.matchAll(MARKER)) markers.set(name, (markers.get(name) ?? 0) + 1)
+  }
+  const arrive = (prompt: string) => {
+    arrivals++
+    countMarkers(prompt)
+    changed()
+  }
+  const matching = (when?: RegExp) => (when ? calls.filter(call => when.test(call.prompt)).length : arrivals)
+
+  async function scriptFor(call: Call): Promise<Script> {
+    const fits = (script: Script) => script.when === undefined || new RegExp(script.when).test(call.prompt)
+    const next = queue.findIndex(fits)
+    const chosen = next >= 0 ? queue.splice(next, 1)[0] : (rules.findLast(fits) ?? fallback)
+    if (chosen) return chosen
+    const reply = typeof options.reply === 'function' ? await options.reply(call) : options.reply
+    return typeof reply === 'string' ? { text: reply } : (reply ?? {})
+  }
+
+  async function pass(call: Call, midway: boolean) {
+    for (const gate of gates) {
+      if (gate.midway !== midway || (gate.when && !gate.when.test(call.prompt))) continue
+      gate.waiting++
+      changed()
+      await gate.opened
+    }
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse, received?: Buffer): Promise<void> {
+    const path = new URL(request.url ?? '/', 'http://upstream').pathname
+    if (request.method === 'GET' && path === '/api/tags') {
+      return json(response, 200, { models: models.map(name => ({ name, model: name, details: { family: name } })) })
+    }
+    const wire = request.method === 'POST' ? wireOf(path) : null
+    if (!wire) return json(response, 404, { error: `No such path: ${path}` })
+    const body = JSON.parse(String(received ?? (await readBody(request)))) as Record<string, unknown>
+    const call: Call = {
+      provider: wire.name,
+      path,
+      model: String(body.model),
+      prompt: promptOf(body),
+      streaming: wire.streams(body),
+      headers: request.headers,
+      body,
+      startedAt: performance.now(),
+      aborted: false,
+    }
+    if (options.record !== false) calls.push(call)
+    const gone = new Promise<void>(resolve => response.once('close', resolve))
+    const script = await scriptFor(call)
+    response.once('close', () => {
+      if (response.writableEnded || script.fault?.startsWith('cut')) return
+      call.aborted = true
+      aborts++
+      changed()
+    })
+    arrive(call.prompt)
+    await Promise.race([pass(call, false), gone])
+    const delay = script.delayMs ?? options.delayMs
+    if (delay) await pause(delay, gone)
+    if (response.destroyed) return
+    const answer = toAnswer(call, script, options.chunks)
+    await perform({ wire, call, script, answer, response, gone, midway: () => pass(call, true) })
+  }
+
+  return {
+    handle,
+    calls,
+    /** How many calls came in so far; with `when`, those whose prompt matches. */
+    count: matching,
+    /** Calls by the `[[name]]` in their prompt. */
+    markers: () => Object.fromEntries(markers),
+    /** Counts a call that was answered without `handle`. */
+    arrive,
+    /** One-shot behaviours, taken in order by the calls that they fit; before rules and the default. */
+    script: (...scripts: Script[]) => void queue.push(...scripts),
+    /** A lasting behaviour for the prompts that match; the latest rule wins. */
+    rule: (when: RegExp | string, script: Script) => void rules.push({ ...script, when }),
+    /** What all other calls get; null: `reply` again. */
+    default: (script: Script | null) => {
+      fallback = script
+    },
+    /** The models that Ollama's /api/tags lists. */
+    models: (names: string[]) => {
+      models = names
+    },
+    /** Nothing is scripted, held or recorded: every call gets the same answer. */
+    plain: () => !queue.length && !rules.length && !gates.size && !fallback && !options.reply && !options.delayMs,
+    reset: () => {
+      queue.length = rules.length = calls.length = arrivals = aborts = 0
+      markers.clear()
+      fallback = null
+    },
+    /**
+     * The calls that come from now on wait, before the headers or (`midway`) after half of the answer, until
+     * `release()`. `waiting(n)` resolves when n of them do.
+     */
+    hold: ({ when = null, midway = false }: { when?: RegExp | null; midway?: boolean } = {}) => {
+      const { promise: opened, resolve } = Promise.withResolvers<void>()
+      const gate: Gate = { when, midway, opened, waiting: 0 }
+      gates.add(gate)
+      return {
+        release: () => {
+          gates.delete(gate)
+          resolve()
+        },
+        waiting: (count = 1) => until(() => gate.waiting >= count),
+      }
+    },
+    /** Resolves when so many calls have come in, counted from the start or the last `reset()`. */
+    arrived: (count: number, when?: RegExp) => until(() => matching(when) >= count),
+    /** Resolves when the clients of so many calls went away. */
+    aborted: (count: number) => until(() => aborts >= count),
+  }
+}
+
+/** A fake Anthropic, OpenAI and Ollama on one port of 127.0.0.1, for the real SDKs to talk to. */
+export async function startUpstream(options: UpstreamOptions & { port?: number } = {}) {
+  const upstream = createUpstream(options)
+  const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+    upstream.handle(request, response).catch(error => {
+      // A broken script of a test must not look like a provider that hangs.
+      if (!response.headersSent) json(response, 500, { error: { message: `upstream.ts: ${error}` } })
+      else response.destroy()
+    })
+  })
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  server.once('error', reject).listen(options.port ?? 0, '127.0.0.1', resolve)
+  await promise
+  const { port } = server.address() as AddressInfo
+  return {
+    ...upstream,
+    url: `http://127.0.0.1:${port}`,
+    port,
+    close: async () => {
+      const closed = new Promise(done => server.close(done))
+      server.closeAllConnections()
+      await closed
+    },
+    [Symbol.asyncDispose]() {
+      return this.close()
+    },
+  }
+}
+
+export async function readBody(request: IncomingMessage): Promise<Buffer> {
+  const parts: Buffer[] = []
+  for await (const part of request) parts.push(part as Buffer)
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)
+}

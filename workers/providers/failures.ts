@@ -1,0 +1,145 @@
+import { CallFailure, type CallFailureKind, kindOfStatus, retryAfter, type Usage } from './define.ts'
+
+/**
+ * Codes and types in an error's body. A streamed error arrives under HTTP 200, so that this is all there is to go by.
+ * Sources: Anthropic's and OpenAI's API references, DeepSeek's error codes.
+ */
+const STREAMED: Record<string, CallFailureKind> = {
+  overloaded_error: 'overloaded',
+  rate_limit_error: 'rate_limited',
+  api_error: 'server_error',
+  timeout_error: 'timeout',
+  authentication_error: 'auth',
+  permission_error: 'auth',
+  billing_error: 'no_balance',
+  not_found_error: 'unknown_model',
+  invalid_request_error: 'invalid_request',
+  request_too_large: 'invalid_request',
+  rate_limit_exceeded: 'rate_limited',
+  requests: 'rate_limited',
+  tokens: 'rate_limited',
+  server_error: 'server_error',
+  invalid_api_key: 'auth',
+}
+
+/** Codes that say more than the status they come with. */
+const PRECISE: Record<string, CallFailureKind> = {
+  insufficient_quota: 'no_balance',
+  billing_hard_limit_reached: 'no_balance',
+  billing_not_active: 'no_balance',
+  model_not_found: 'unknown_model',
+}
+
+/**
+ * Providers that answer 400 where it is not the request's fault. Without these a wrong key or an empty account would
+ * end the task for good, instead of sending it to the next provider.
+ */
+const MISNAMED_400: readonly [RegExp, CallFailureKind][] = [
+  [/credit balance is too low/i, 'no_balance'],
+  [/API_KEY_INVALID|API key not valid|API key expired/i, 'auth'],
+  [/model not exist/i, 'unknown_model'],
+]
+
+/** What the three SDKs' errors have in common; each leaves out some of it. */
+type SdkError = {
+  message?: string
+  status?: number
+  headers?: Headers
+  error?: unknown
+  type?: unknown
+  code?: unknown
+  cause?: unknown
+}
+
+/** Turns whatever an SDK, fetch or a parser threw into a CallFailure. `usage` is what was reported before. */
+export function toCallFailure(thrown: unknown, usage: Usage | null = null): CallFailure {
+  if (thrown instanceof CallFailure) return thrown
+  const error = (typeof thrown === 'object' && thrown !== null ? thrown : { message: String(thrown) }) as SdkError
+  if (typeof error.status === 'number') {
+    return failureOfAnswer(error.status, error.headers, error.error, error.message, usage, thrown)
+  }
+  const message = error.message ?? 'The provider failed'
+  if (error.headers || typeof error.type === 'string') {
+    return new CallFailure(kindOfStreamed(error), message, { usage, cause: thrown })
+  }
+  return new CallFailure(kindOfTransport(error), describe(error), { usage, cause: thrown })
+}
+
+/**
+ * An HTTP error answer.
+ * @param body parsed JSON, or text; Google's may be an array
+ */
+export function failureOfAnswer(
+  status: number,
+  headers: Headers | undefined,
+  body: unknown,
+  message: string | undefined,
+  usage: Usage | null = null,
+  cause?: unknown,
+): CallFailure {
+  const text = `${message ?? ''} ${typeof body === 'string' ? body : (JSON.stringify(body) ?? '')}`
+  const precise = codesOf(body).map(code => PRECISE[code])
+  const misnamed = status === 400 ? MISNAMED_400.find(([pattern]) => pattern.test(text))?.[1] : undefined
+  const kind = precise.find(Boolean) ?? misnamed ?? kindOfStatus(status)
+  return new CallFailure(kind, message ?? `HTTP ${status}`, {
+    status,
+    retryAfterMs: retryAfter(headers) ?? retryDelayInBody(text),
+    usage,
+    cause,
+  })
+}
+
+/** An error object found where an answer should be: a streamed event, or a body under HTTP 200. */
+export function failureOfBody(error: unknown, usage: Usage | null = null): CallFailure {
+  const fields = (typeof error === 'object' && error !== null ? error : {}) as SdkError
+  const message = typeof error === 'string' ? error : (fields.message ?? JSON.stringify(error))
+  return new CallFailure(kindOfStreamed({ message, error }), message, { usage })
+}
+
+function kindOfStreamed(error: SdkError): CallFailureKind {
+  for (const code of codesOf(error, codesOf(error.error))) {
+    const status = Number(code)
+    // vLLM and aggregators put the HTTP status into `code`.
+    const kind = PRECISE[code] ?? STREAMED[code] ?? (status >= 400 && status < 600 ? kindOfStatus(status) : undefined)
+    if (kind) return kind
+  }
+  return /overloaded|busy|capacity/i.test(error.message ?? '') ? 'overloaded' : 'server_error'
+}
+
+/** `code` before `type`, as it is the more precise one; also those of a nested `error`. */
+function codesOf(body: unknown, more: string[] = []): string[] {
+  if (typeof body !== 'object' || body === null) return more
+  const { code, type, error } = body as SdkError
+  const own = [code, type].filter(value => typeof value === 'string' || typeof value === 'number').map(String)
+  return error && error !== body ? [...own, ...codesOf(error), ...more] : [...own, ...more]
+}
+
+/** No answer, or not all of it. undici hides the reason in a chain of causes. */
+function kindOfTransport(error: SdkError): CallFailureKind {
+  for (const { name, message = '', code } of causes(error)) {
+    if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') return 'timeout'
+    if (typeof code === 'string' && /^(E[A-Z]+|UND_ERR_[A-Z_]+)$|CERT|TLS/.test(code)) return 'connection'
+    if (/^(fetch failed|terminated|Connection error\.?)$/.test(message) || name === 'SocketError') return 'connection'
+    if (/^Request timed out/.test(message)) return 'timeout'
+  }
+  // What is left was thrown while an answer was being read: it is not JSON, or not of the documented shape.
+  return 'bad_response'
+}
+
+function* causes(error: unknown): Generator<SdkError & { name?: string }> {
+  for (let at = error, depth = 0; typeof at === 'object' && at !== null && depth < 5; depth++) {
+    yield at
+    at = (at as SdkError).cause
+  }
+}
+
+function describe(error: SdkError): string {
+  const messages = [...causes(error)].map(cause => cause.message || String(cause.code ?? '')).filter(Boolean)
+  return [...new Set(messages)].join(': ') || 'The provider failed'
+}
+
+/** Gemini has no Retry-After header but a google.rpc.RetryInfo in the body: `"retryDelay": "34s"`. */
+function retryDelayInBody(text: string): number | null {
+  const seconds = /"retryDelay":\s*"([\d.]+)s"/.exec(text)?.[1]
+  return seconds === undefined || Number.isNaN(Number(seconds)) ? null : Number(seconds) * 1000
+}

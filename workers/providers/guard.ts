@@ -1,0 +1,73 @@
+import { type CallAnswer, type CallContext, CallFailure, type Usage } from './define.ts'
+import { toCallFailure } from './failures.ts'
+
+/** What an adapter gets to make one call with. */
+export type Call = {
+  /** Aborted by the caller or by the time limit. */
+  signal: AbortSignal
+  /** For the SDK's own timer, which cannot be switched off: later than ours, so that ours decides. */
+  sdkTimeoutMs: number
+  streaming: boolean
+  /** Passes text on, unless the call is over. */
+  emit(text: string): void
+  /** Set as soon as the provider reports it, so that a call that fails later is still charged. */
+  usage: Usage | null
+}
+
+/** undici gives up when no headers come for 300 s (Node's fetch has no setting for it); a stream sends them at once. */
+const LONGEST_WAIT_FOR_HEADERS_MS = 290_000
+
+/**
+ * Runs one call within its time limit and its caller's signal, and turns every failure into a CallFailure.
+ * SDK timeouts end at the headers, and a stream may ignore its signal while it waits for the next chunk, hence the
+ * race: the caller gets its slot back at once, and the connection is closed behind it.
+ */
+export async function guarded(context: CallContext, run: (call: Call) => Promise<CallAnswer>): Promise<CallAnswer> {
+  if (context.signal.aborted) throw new CallFailure('aborted', 'Aborted before the call was made')
+  const controller = new AbortController()
+  const stopped = Promise.withResolvers<never>()
+  const call: Call = {
+    signal: controller.signal,
+    sdkTimeoutMs: Math.ceil(context.timeoutMs) + 1000,
+    streaming: context.onDelta !== undefined || context.timeoutMs > LONGEST_WAIT_FOR_HEADERS_MS,
+    emit: text => {
+      if (!controller.signal.aborted && text) context.onDelta?.(text)
+    },
+    usage: null,
+  }
+  const stop = (kind: 'aborted' | 'timeout', message: string) => {
+    stopped.reject(new CallFailure(kind, message, { usage: call.usage }))
+    controller.abort()
+  }
+  const abort = () => stop('aborted', 'The call was aborted')
+  const timer = setTimeout(stop, context.timeoutMs, 'timeout', `No complete answer within ${context.timeoutMs} ms`)
+  context.signal.addEventListener('abort', abort, { once: true })
+  try {
+    return await Promise.race([run(call), stopped.promise])
+  } catch (error) {
+    throw toCallFailure(error, call.usage)
+  } finally {
+    clearTimeout(timer)
+    context.signal.removeEventListener('abort', abort)
+  }
+}
+
+/**
+ * The last check of every answer. A model that ends regularly without a word has not answered; one that was cut off or
+ * refused may well have nothing to say.
+ */
+export function answered(answer: CallAnswer): CallAnswer {
+  if (answer.text === '' && answer.stop === 'end')
+    throw new CallFailure('bad_response', 'The answer has no text', answer)
+  return answer
+}
+
+/** For providers or schemas without constrained decoding; `check` validates the answer either way. */
+export function schemaInstruction(system: string | undefined, schema: Record<string, unknown>): string {
+  const instruction = `Answer with JSON only, without a code fence, that matches this JSON Schema:\n${JSON.stringify(schema)}`
+  return system ? `${system}\n\n${instruction}` : instruction
+}
+
+/** A token count as providers send it: a number, or absent or null where it does not apply. */
+export const tokens = (count: unknown): number =>
+  typeof count === 'number' && Number.isFinite(count) && count > 0 ? Math.round(count) : 0

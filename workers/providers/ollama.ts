@@ -1,0 +1,141 @@
+import { type ChatResponse, type ListResponse, Ollama } from 'ollama'
+import { type CallAnswer, CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
+import { failureOfAnswer, failureOfBody } from './failures.ts'
+import { answered, type Call, guarded, tokens } from './guard.ts'
+
+const PROBE_TIMEOUT_MS = 1000
+const FOUND_FOR_MS = 30_000
+/** Shorter, so that a server that was started late is noticed. */
+const MISSING_FOR_MS = 3000
+
+export const ollama: ProviderFactory = config => {
+  // A client a call: its constructor only stores the address, one signal aborts all its calls, and it never forgets
+  // a stream that failed.
+  const clientFor = (signal: AbortSignal) => new Ollama({ host: config.baseUrl, fetch: strictFetch(signal) })
+  let probe: { models: Promise<string | null>; until: number } | null = null
+  const found = (): Promise<string | null> => {
+    if (probe && probe.until > performance.now()) return probe.models
+    const mine = { models: firstModel(clientFor), until: performance.now() + FOUND_FOR_MS }
+    probe = mine
+    void mine.models.then(model => {
+      if (model === null) mine.until = performance.now() + MISSING_FOR_MS
+    })
+    return mine.models
+  }
+  return {
+    name: config.name,
+    // Nobody asked for this server unless `explicit`: then a configured model is no sign that it is there.
+    defaultModel: async () => {
+      if (config.explicit && config.model) return config.model
+      const model = await found()
+      return model && (config.model ?? model)
+    },
+    call: (request, context) =>
+      guarded(context, async call => {
+        const params = toParams(request)
+        return readStream(await clientFor(call.signal).chat({ ...params, stream: true }), call)
+      }),
+  }
+}
+
+async function firstModel(clientFor: (signal: AbortSignal) => Ollama): Promise<string | null> {
+  try {
+    const { models }: ListResponse = await clientFor(AbortSignal.timeout(PROBE_TIMEOUT_MS)).list()
+    // The list starts with what was pulled last, which may be an embedding model; those cannot chat.
+    return models.find(model => !/bert/i.test(model.details?.family ?? ''))?.name ?? null
+  } catch {
+    return null
+  }
+}
+
+function toParams(request: CallRequest) {
+  const { model, messages, system, schema, temperature } = request
+  return {
+    model,
+    messages: system ? [{ role: 'system', content: system }, ...messages] : messages,
+    options: { num_predict: request.maxTokens, ...(temperature === undefined ? {} : { temperature }) },
+    ...(schema ? { format: schema } : {}),
+  }
+}
+
+/** Always streams: a model that is being loaded sends no headers for minutes otherwise. */
+async function readStream(stream: AsyncIterable<ChatResponse>, call: Call): Promise<CallAnswer> {
+  let text = ''
+  for await (const part of stream) {
+    const delta = part.message?.content ?? ''
+    text += delta
+    call.emit(delta)
+    if (part.done) {
+      return answered({ text, stop: toStop(part.done_reason), usage: toUsage(part), model: part.model })
+    }
+  }
+  throw new CallFailure('connection', 'The stream ended before the answer did')
+}
+
+function toStop(reason: string | undefined): CallAnswer['stop'] {
+  if (reason === 'length') return 'max_tokens'
+  return reason === 'stop' || !reason ? 'end' : 'other'
+}
+
+/** A count of 0 is left out (`prompt_eval_count` of a prompt that it still had in its cache, for one). */
+function toUsage(part: ChatResponse): Usage | null {
+  if (part.prompt_eval_count === undefined && part.eval_count === undefined) return null
+  return {
+    inputTokens: tokens(part.prompt_eval_count),
+    outputTokens: tokens(part.eval_count),
+    cacheReadTokens: 0,
+    cacheWriteTokens: 0,
+  }
+}
+
+/**
+ * The SDK takes no signal before it has the headers, drops an error's headers and type, and prints lines that it cannot
+ * parse to the console: so its fetch aborts, classifies errors and lets only whole lines of JSON objects through.
+ */
+function strictFetch(signal: AbortSignal): typeof fetch {
+  return async (input, init) => {
+    const response = await fetch(input, { ...init, signal })
+    if (!response.ok) {
+      const body = await response.text()
+      throw failureOfAnswer(response.status, response.headers, body, errorOf(body) ?? `HTTP ${response.status}`)
+    }
+    if (!response.body || !String(input).endsWith('/api/chat')) return response
+    return new Response(response.body.pipeThrough(checkedLines()))
+  }
+}
+
+function checkedLines(): TransformStream<Uint8Array, Uint8Array> {
+  const decoder = new TextDecoder()
+  const encoder = new TextEncoder()
+  let rest = ''
+  let any = false
+  const pass = (line: string, controller: TransformStreamDefaultController<Uint8Array>) => {
+    if (!line.trim()) return
+    const part: unknown = JSON.parse(line)
+    if (typeof part !== 'object' || part === null) throw new CallFailure('bad_response', 'A line is not an object')
+    if ('error' in part) throw failureOfBody(part.error)
+    if (!('message' in part) && !('done' in part)) throw new CallFailure('bad_response', 'A line is not of an answer')
+    any = true
+    controller.enqueue(encoder.encode(`${line}\n`))
+  }
+  return new TransformStream({
+    transform(chunk, controller) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) pass(line, controller)
+    },
+    flush(controller) {
+      pass(rest + decoder.decode(), controller)
+      if (!any) throw new CallFailure('bad_response', 'The answer is empty')
+    },
+  })
+}
+
+function errorOf(body: string): string | undefined {
+  try {
+    const { error } = JSON.parse(body)
+    return typeof error === 'string' ? error : error?.message
+  } catch {
+    return body.slice(0, 200) || undefined
+  }
+}
