@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import type { Writable } from 'node:stream'
 import { describeExit, type Exit, endProcess, exitOf, type Running, signalIfAlive } from './process.ts'
 
 /** EX_CONFIG of sysexits.h: the child said on its own stderr which setting it cannot work with. */
@@ -25,8 +26,8 @@ export type ChildOptions = {
   env: Record<string, string | undefined>
   /** How long it may drain after SIGTERM before it is killed. */
   drainMs: number
-  /** A file descriptor that lives as long as the child. */
-  held?: number
+  /** The child keeps this open as long as it lives. */
+  held?: Writable
   signal?: AbortSignal
 }
 

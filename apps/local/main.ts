@@ -1,0 +1,62 @@
+import { ConfigError, parseConfig } from '#shared/config.ts'
+import { StartError } from './process.ts'
+import { type Local, startLocal } from './start.ts'
+import type { Supervised } from './supervise.ts'
+
+/** One Ctrl-C reaches us from the terminal, from npm and from bootstrap.mjs; only a later one means "at once". */
+const SAME_CTRL_C_MS = 500
+
+const log = (line: string) => process.stderr.write(`sluice: ${line}\n`)
+// A reader that went away (`npm start | head`) is no reason to take everything down.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
+
+const started: Pick<Supervised, 'kill'>[] = []
+const stopping = new AbortController()
+let local: Local | null = null
+let stopRequestedAt = 0
+
+function onSignal(signal: NodeJS.Signals | 'disconnect') {
+  const now = performance.now()
+  if (!stopRequestedAt) {
+    stopRequestedAt = now
+    log('stopping; once more to kill')
+    stopping.abort()
+    // A start that is under way gives up and cleans up after itself.
+    local?.stop().then(() => process.exit(0))
+  } else if (signal !== 'disconnect' && now - stopRequestedAt > SAME_CTRL_C_MS) {
+    for (const thing of started.toReversed()) thing.kill()
+    process.exit(signal === 'SIGINT' ? 130 : 143)
+  }
+}
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
+if (process.channel) {
+  process.on('disconnect', () => onSignal('disconnect'))
+  process.channel.unref()
+}
+
+try {
+  const config = parseConfig(process.env)
+  local = await startLocal({
+    config,
+    env: process.env,
+    log,
+    signal: stopping.signal,
+    onStarted: thing => started.push(thing),
+  })
+  if (stopping.signal.aborted) {
+    await local.stop()
+    process.exit(0)
+  }
+  process.stdout.write(`ready ${local.url}\n`)
+  process.stdout.write(
+    local.adminKeyFile ? `  admin key  in ${local.adminKeyFile}\n` : '  admin key  as set by ADMIN_KEY\n',
+  )
+  process.stdout.write(`  dashboard  ${local.url}/queues\n`)
+  process.stdout.write(`  providers  ${config.providers.map(provider => provider.name).join(', ') || 'none'}\n`)
+} catch (error) {
+  if (stopping.signal.aborted) process.exit(0)
+  const known = error instanceof ConfigError || error instanceof StartError
+  const line = known ? error.message : ((error as Error)?.stack ?? String(error))
+  if (line) log(line)
+  process.exit(1)
+}

@@ -1,0 +1,210 @@
+import { randomBytes } from 'node:crypto'
+import { chmodSync, mkdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Config } from '#shared/config.ts'
+import { migrate } from '#shared/db/migrate.ts'
+import { ChildError, EX_CONFIG, startChild } from './child.ts'
+import { lockDirectory } from './lock.ts'
+import { startPostgres } from './postgres.ts'
+import { isRoot, keptSecret, type Running, type Server, StartError } from './process.ts'
+import { startRedis } from './redis.ts'
+import { type Supervised, supervise } from './supervise.ts'
+import { awaitEarlierRun, startWatchdog, type Watchdog } from './watchdog.ts'
+
+const ROOT = resolve(import.meta.dirname, '../..')
+const FIRST_START_TRIES = 5
+/** On top of DRAIN_SECONDS, for the child's own clean-up. */
+const DRAIN_GRACE_MS = 10_000
+
+export type Local = {
+  url: string
+  /** null: the operator set ADMIN_KEY. */
+  adminKeyFile: string | null
+  /** Drains the API and the workers, then ends the servers. */
+  stop(): Promise<void>
+}
+
+export type LocalOptions = {
+  config: Config
+  env: Record<string, string | undefined>
+  log: (line: string) => void
+  /** Gives up a start that is under way. */
+  signal: AbortSignal
+  /** Is handed what to kill at once, as soon as there is something. */
+  onStarted: (thing: Pick<Supervised, 'kill'>) => void
+}
+
+/**
+ * Starts whatever of Postgres and Redis is not given, migrates, and starts the API and the workers.
+ * If any of that fails, what was started is stopped again.
+ * @throws StartError, with an empty message if the child that failed has said why
+ */
+export async function startLocal(o: LocalOptions): Promise<Local> {
+  const closers: (() => unknown)[] = []
+  const stop = async () => {
+    for (let close = closers.pop(); close; close = closers.pop()) await close()
+  }
+  try {
+    return { ...(await startAll(o, closers)), stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+async function startAll(o: LocalOptions, closers: (() => unknown)[]): Promise<Omit<Local, 'stop'>> {
+  const { config, log, signal } = o
+  const dir = resolve(config.DATA_DIR)
+  makeDataDir(dir)
+  closers.push(lockDirectory(dir))
+  const drainMs = config.DRAIN_SECONDS * 1000 + DRAIN_GRACE_MS
+  await awaitEarlierRun(dir, { withinMs: drainMs, log, signal })
+  const watchdog = startWatchdog(dir, [
+    join(dir, 'postgres/data/postmaster.pid'),
+    join(dir, 'redis/redis.pid'),
+    join(dir, 'cache/redis.pid'),
+  ])
+  closers.push(watchdog.dismiss)
+
+  const urls = await startServers(o, dir, closers)
+  signal.throwIfAborted()
+  await migrate(urls.DATABASE_URL)
+  signal.throwIfAborted()
+
+  const adminKeyFile = config.ADMIN_KEY ? null : join(dir, 'admin.key')
+  const adminKey = adminKeyFile ? keptSecret(adminKeyFile, newAdminKey) : config.ADMIN_KEY
+  const env = { ...o.env, ...urls, ADMIN_KEY: undefined }
+  const api = { name: 'api', entry: 'apps/api/main.ts', env: { ...env, ADMIN_KEY: adminKey }, portName: 'PORT' }
+  const workers = Array.from({ length: config.WORKER_PROCESSES }, (_, index) => {
+    const port = config.WORKER_PORT === 0 ? 0 : config.WORKER_PORT + index
+    const name = config.WORKER_PROCESSES === 1 ? 'worker' : `worker ${index + 1}`
+    return { name, entry: 'workers/main.ts', env: { ...env, WORKER_PORT: String(port) }, portName: 'WORKER_PORT' }
+  })
+  const port = await startChildren(o, [{ ...api, env: { ...api.env, PORT: String(config.PORT) } }, ...workers], {
+    drainMs,
+    watchdog,
+    closers,
+  })
+  const host = config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST
+  return { url: `http://${host}:${port}`, adminKeyFile }
+}
+
+const newAdminKey = () => `sk-admin-${randomBytes(32).toString('base64url')}`
+
+function makeDataDir(dir: string) {
+  try {
+    mkdirSync(dir, { recursive: true })
+    // Root's Postgres runs as another user, who must pass through; every secret in here has mode 0600.
+    chmodSync(dir, isRoot() ? 0o711 : 0o700)
+  } catch (error) {
+    throw new StartError(`DATA_DIR cannot be used: ${(error as Error).message}`)
+  }
+}
+
+type Urls = { DATABASE_URL: string; REDIS_URL: string; CACHE_REDIS_URL: string | undefined }
+
+async function startServers(o: LocalOptions, dir: string, closers: (() => unknown)[]): Promise<Urls> {
+  const { config, log } = o
+  const starters: Partial<Record<keyof Urls, { name: string; start: (port?: number) => Promise<Server> }>> = {}
+  if (!config.DATABASE_URL)
+    starters.DATABASE_URL = {
+      name: 'postgres',
+      start: port => startPostgres({ dir: join(dir, 'postgres'), log, ...(port ? { port } : {}) }),
+    }
+  if (!config.REDIS_URL)
+    starters.REDIS_URL = {
+      name: 'redis',
+      start: port => startRedis({ dir: join(dir, 'redis'), role: 'queue', ...(port ? { port } : {}) }),
+    }
+  if (!config.REDIS_URL && !config.CACHE_REDIS_URL)
+    starters.CACHE_REDIS_URL = {
+      name: 'cache redis',
+      start: port =>
+        startRedis({
+          dir: join(dir, 'cache'),
+          role: 'cache',
+          maxMemoryMb: config.CACHE_MAX_MB,
+          ...(port ? { port } : {}),
+        }),
+    }
+  const urls: Partial<Urls> = {
+    ...(config.DATABASE_URL ? { DATABASE_URL: config.DATABASE_URL } : {}),
+    ...(config.REDIS_URL ? { REDIS_URL: config.REDIS_URL } : {}),
+    ...(config.CACHE_REDIS_URL ? { CACHE_REDIS_URL: config.CACHE_REDIS_URL } : {}),
+  }
+  const supervised: Supervised[] = []
+  // Registered before they start: when one fails, the others are up already or still coming.
+  closers.push(() => Promise.all(supervised.map(server => server.stop())))
+  const outcomes = await Promise.allSettled(
+    Object.entries(starters).map(async ([setting, { name, start }]) => {
+      const first = await start()
+      urls[setting as keyof Urls] = first.url
+      // The same port again: its address is in everybody's environment.
+      supervised.push(keep(o, name, first, () => start(first.port)))
+    }),
+  )
+  const failed = outcomes.find(outcome => outcome.status === 'rejected')
+  if (failed) throw failed.reason
+  return urls as Urls
+}
+
+function keep<R extends Running>(
+  o: LocalOptions,
+  name: string,
+  first: R,
+  start: (signal: AbortSignal) => Promise<R>,
+): Supervised {
+  const wait = (ms: number, signal: AbortSignal) => delay(ms, undefined, { signal }).catch(() => {})
+  const kept = supervise({ name, first, start, log: o.log, now: () => performance.now(), wait })
+  o.onStarted(kept)
+  return kept
+}
+
+type ChildSpec = { name: string; entry: string; env: Record<string, string | undefined>; portName: string }
+
+/** Resolves to the port of the first of them once all are ready. */
+async function startChildren(
+  o: LocalOptions,
+  specs: ChildSpec[],
+  { drainMs, watchdog, closers }: { drainMs: number; watchdog: Watchdog; closers: (() => unknown)[] },
+): Promise<number> {
+  const supervised: Supervised[] = []
+  closers.push(() => Promise.all(supervised.map(child => child.stop())))
+  const cancel = new AbortController()
+  const signal = AbortSignal.any([o.signal, cancel.signal])
+  const outcomes = await Promise.allSettled(
+    specs.map(async ({ name, entry, env, portName }) => {
+      const common = { args: [join(ROOT, entry)], cwd: process.cwd(), drainMs, held: watchdog.held }
+      try {
+        const first = await firstStart(o, name, signal, () => startChild({ ...common, env, signal }))
+        const again = { ...env, [portName]: String(first.port) }
+        supervised.push(keep(o, name, first, signal => startChild({ ...common, env: again, signal })))
+        return first.port
+      } catch (error) {
+        cancel.abort()
+        throw error
+      }
+    }),
+  )
+  const failures = outcomes.flatMap(outcome => (outcome.status === 'rejected' ? [outcome.reason] : []))
+  o.signal.throwIfAborted()
+  // The others were told to stop because of the one that failed.
+  const cause = failures.find(reason => reason instanceof StartError) ?? failures[0]
+  if (cause) throw cause
+  return (outcomes[0] as PromiseFulfilledResult<number>).value
+}
+
+async function firstStart<T>(o: LocalOptions, name: string, signal: AbortSignal, start: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await start()
+    } catch (error) {
+      if (!(error instanceof ChildError) || signal.aborted) throw error
+      if (error.code === EX_CONFIG) throw new StartError('')
+      if (tries === FIRST_START_TRIES) throw new StartError(`${name} does not start: ${error.message}`)
+      o.log(`${name} ${error.message}; trying again`)
+      await delay(200 * 2 ** tries, undefined, { signal }).catch(() => {})
+    }
+  }
+}
