@@ -39,15 +39,26 @@ const run = (command, args, options) =>
 
 function watchSignals() {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, stop)
-  // npm starts us through a shell, and some shells die of the signal that npm passes on without passing it on to us.
-  if (env.npm_lifecycle_event) {
-    const parent = process.ppid
-    const timer = setInterval(() => {
-      if (process.ppid === parent) return
-      clearInterval(timer)
-      stop('SIGTERM')
-    }, 500)
-    timer.unref()
+  if (!env.npm_lifecycle_event) return
+  // npm runs us in a shell, and some shells die of the signal that npm passes on without passing it on to us; and an npm
+  // that is killed leaves the shell waiting for us.
+  const [parent, npm] = [process.ppid, shellParent()]
+  const timer = setInterval(() => {
+    if (process.ppid === parent && shellParent() === npm) return
+    clearInterval(timer)
+    stop('SIGTERM')
+  }, 500)
+  timer.unref()
+}
+
+/** The parent of the shell that npm runs us in; null if that shell made way for us, or where there is no /proc. */
+function shellParent() {
+  try {
+    const proc = `/proc/${process.ppid}`
+    if (!readFileSync(`${proc}/cmdline`, 'utf8').includes('bootstrap.mjs')) return null
+    return readFileSync(`${proc}/stat`, 'utf8').split(') ').at(-1).split(' ')[1]
+  } catch {
+    return null
   }
 }
 
