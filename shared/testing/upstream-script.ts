@@ -57,6 +57,8 @@ export type Call = {
   headers: IncomingHttpHeaders
   body: Record<string, unknown>
   startedAt: number
+  /** The client's port: calls that have it in common came over one connection. */
+  connection: number | undefined
   /** The client went away before it had the whole answer. */
   aborted: boolean
 }

@@ -93,6 +93,7 @@ export function createUpstream(options: UpstreamOptions = {}) {
       headers: request.headers,
       body,
       startedAt: performance.now(),
+      connection: request.socket.remotePort,
       aborted: false,
     }
     if (options.record !== false) calls.push(call)

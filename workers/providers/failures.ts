@@ -101,8 +101,9 @@ function kindOfStreamed(error: SdkError): CallFailureKind {
     const status = Number(code)
     // vLLM and aggregators put the HTTP status into `code`.
     const kind = PRECISE[code] ?? STREAMED[code] ?? (status >= 400 && status < 600 ? kindOfStatus(status) : undefined)
-    if (kind) return kind
+    if (kind && kind !== 'server_error') return kind
   }
+  // OpenAI and Ollama have no code for it.
   return /overloaded|busy|capacity/i.test(error.message ?? '') ? 'overloaded' : 'server_error'
 }
 

@@ -108,14 +108,14 @@ function checkedLines(): TransformStream<Uint8Array, Uint8Array> {
   const decoder = new TextDecoder()
   const encoder = new TextEncoder()
   let rest = ''
-  let any = false
+  let state: 'empty' | 'begun' | 'done' = 'empty'
   const pass = (line: string, controller: TransformStreamDefaultController<Uint8Array>) => {
     if (!line.trim()) return
     const part: unknown = JSON.parse(line)
     if (typeof part !== 'object' || part === null) throw new CallFailure('bad_response', 'A line is not an object')
     if ('error' in part) throw failureOfBody(part.error)
     if (!('message' in part) && !('done' in part)) throw new CallFailure('bad_response', 'A line is not of an answer')
-    any = true
+    state = 'done' in part && part.done ? 'done' : 'begun'
     controller.enqueue(encoder.encode(`${line}\n`))
   }
   return new TransformStream({
@@ -126,7 +126,8 @@ function checkedLines(): TransformStream<Uint8Array, Uint8Array> {
     },
     flush(controller) {
       pass(rest + decoder.decode(), controller)
-      if (!any) throw new CallFailure('bad_response', 'The answer is empty')
+      if (state === 'empty') throw new CallFailure('bad_response', 'The answer is empty')
+      if (state === 'begun') throw new CallFailure('connection', 'The stream ended before the answer did')
     },
   })
 }

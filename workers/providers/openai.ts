@@ -41,9 +41,9 @@ export const openai: ProviderFactory = config => {
       guarded(context, async call => {
         const params = toParams(request, dialect)
         const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
-        if (!call.streaming) return readCompletion(await client.chat.completions.create(params, options))
+        if (!call.streaming) return readCompletion(await client.chat.completions.create(params, options), request.model)
         const streamed = { ...params, stream: true, stream_options: { include_usage: true } } as const
-        return readStream(await client.chat.completions.create(streamed, options), call)
+        return readStream(await client.chat.completions.create(streamed, options), call, request.model)
       }),
   }
 }
@@ -63,7 +63,8 @@ function toParams(request: CallRequest, dialect: Dialect): Params {
   return params
 }
 
-function readCompletion(completion: OpenAI.ChatCompletion): CallAnswer {
+/** `asked` stands in for the model's name where a server leaves it out. */
+function readCompletion(completion: OpenAI.ChatCompletion, asked: string): CallAnswer {
   const { error } = (completion ?? {}) as { error?: unknown }
   if (error) throw failureOfBody(error)
   const usage = completion?.usage ? toUsage(completion.usage) : null
@@ -72,16 +73,21 @@ function readCompletion(completion: OpenAI.ChatCompletion): CallAnswer {
   const { content, refusal } = choice.message
   if (content && typeof content !== 'string')
     throw new CallFailure('bad_response', 'The content is not text', { usage })
-  return finish(content || refusal || '', Boolean(refusal), choice.finish_reason, usage, completion.model)
+  return finish(content || refusal || '', Boolean(refusal), choice.finish_reason, usage, completion.model ?? asked)
 }
 
-async function readStream(stream: AsyncIterable<OpenAI.ChatCompletionChunk>, call: Call): Promise<CallAnswer> {
+async function readStream(
+  stream: AsyncIterable<OpenAI.ChatCompletionChunk>,
+  call: Call,
+  asked: string,
+): Promise<CallAnswer> {
   let text = ''
   let refused = false
   let reason: string | null = null
   let model: string | null = null
   for await (const chunk of stream) {
-    model ??= chunk.model
+    if (!Array.isArray(chunk.choices)) throw new CallFailure('bad_response', 'A chunk has no choices')
+    model ??= chunk.model ?? asked
     // Google repeats it in every chunk, growing.
     if (chunk.usage) call.usage = toUsage(chunk.usage)
     const choice = chunk.choices[0]
