@@ -1,0 +1,64 @@
+// The dependency rules: which layer may know which, and which file owns which library.
+
+const TESTS = ['[.]test[.]ts$', '^shared/testing/', '^apps/local/testing/']
+
+/** What every adapter is made with; the other files beside them are the adapters. */
+const PROVIDER_PARTS = '^workers/providers/(define|failures|guard)[.]ts$'
+
+/** `library` may be imported only from files that match one of `owners`. */
+const only = (name, library, owners) => ({
+  name,
+  severity: 'error',
+  from: { pathNot: owners },
+  to: { path: `^node_modules/(${library})/` },
+})
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
+    { name: 'no-unresolved', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    { name: 'apps-not-workers', severity: 'error', from: { path: '^apps/' }, to: { path: '^workers/' } },
+    { name: 'workers-not-apps', severity: 'error', from: { path: '^workers/' }, to: { path: '^apps/' } },
+    {
+      name: 'shared-not-apps-or-workers',
+      severity: 'error',
+      from: { path: '^shared/' },
+      to: { path: '^(apps|workers)/' },
+    },
+    {
+      name: 'provider-not-provider',
+      severity: 'error',
+      from: { path: '^workers/providers/', pathNot: ['^workers/providers/index[.]ts$', '[.]test[.]ts$'] },
+      to: { path: '^workers/providers/', pathNot: PROVIDER_PARTS },
+    },
+    {
+      name: 'testing-only-in-tests',
+      severity: 'error',
+      from: { pathNot: TESTS },
+      to: { path: TESTS },
+    },
+    only('bullmq-has-owners', 'bullmq', ['^shared/queue/', '^workers/consume[.]ts$', '^apps/api/plugins/queues[.]ts$']),
+    // A client application owns its own schema.
+    only('sql-has-owners', '(pg|drizzle-orm|@types/pg)', [
+      '^shared/db/',
+      '^shared/testing/',
+      '^apps/local/',
+      '^apps/comments/',
+    ]),
+    only('ioredis-has-an-owner', 'ioredis', ['^shared/redis[.]ts$']),
+  ],
+  options: {
+    parser: 'swc',
+    // Types between layers count too.
+    tsPreCompilationDeps: true,
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^(coverage|[.]data)/' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      importsFields: ['imports'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+      extensions: ['.ts', '.mjs', '.js'],
+    },
+  },
+}
