@@ -1,0 +1,33 @@
+import { execFile } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { lockDirectory } from './lock.ts'
+import { temporaryDirectory } from './testing/temporary.ts'
+
+/** Runs `npm start`'s main and resolves to its exit code and what it said. */
+const start = (env: Record<string, string>) =>
+  new Promise<{ code: number | string | null | undefined; said: string }>(resolve => {
+    const main = join(import.meta.dirname, 'main.ts')
+    execFile(process.execPath, [main], { env: { PATH: process.env.PATH ?? '', ...env } }, (error, stdout, stderr) =>
+      resolve({ code: error ? error.code : 0, said: stdout + stderr }),
+    )
+  })
+
+test('a setting that cannot be used is one line that names it', async () => {
+  const dir = temporaryDirectory()
+  const { code, said } = await start({ DATA_DIR: dir, PORT: 'http' })
+  expect(code).toBe(1)
+  expect(said).toMatch(/^sluice: PORT: .+\n$/)
+  expect(readdirSync(dir)).toEqual([])
+})
+
+test('a second start on the same DATA_DIR is one line that names the first', async () => {
+  const dir = temporaryDirectory()
+  const unlock = lockDirectory(dir)
+  const { code, said } = await start({ DATA_DIR: dir })
+  expect(code).toBe(1)
+  expect(said).toMatch(new RegExp(`^sluice: .*pid ${process.pid}.*\n$`))
+  unlock()
+  expect(readdirSync(dir)).toEqual([])
+})

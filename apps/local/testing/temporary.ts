@@ -1,0 +1,19 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { onTestFinished } from 'vitest'
+import type { Running } from '../process.ts'
+
+/** A directory that another user may pass through, gone after the test. */
+export function temporaryDirectory(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'sluice-test-'))
+  chmodSync(dir, 0o711)
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
+  return dir
+}
+
+/** Stops it after the test, also when that fails. */
+export function stopAfterTest<R extends Running>(running: R): R {
+  onTestFinished(() => running.stop())
+  return running
+}
