@@ -1,7 +1,7 @@
 // What the npm scripts call: runs on the machine's own Node (20 or newer) before anything is installed, gets the packages,
 // among them Node 24, and Redis, and hands over. It has no dependencies and no types for that reason.
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findRedis } from './find-redis.mjs'
@@ -85,19 +85,22 @@ function packagesAreCurrent() {
 
 async function ensurePackages() {
   if (packagesAreCurrent()) return
-  const verb = existsSync(join(root, 'package-lock.json')) ? 'ci' : 'install'
-  say(`installing packages (npm ${verb})`)
+  say('installing packages (npm install)')
+  // Without npm's own lock file in it, an installation was broken off, and npm would take half a package for a whole one.
+  if (!existsSync(join(root, 'node_modules/.package-lock.json')))
+    rmSync(join(root, 'node_modules'), { recursive: true, force: true })
+  // Not `npm ci`: it refuses a lock file that was written where the registry had not every platform's optional binaries.
   // --include=dev: Node 24 is a devDependency, and NODE_ENV=production would leave it out.
-  const args = [verb, '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']
+  const args = ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']
   const npm = env.npm_execpath && basename(env.npm_execpath) === 'npm-cli.js' ? env.npm_execpath : null
   const options = { stdio: ['ignore', 'ignore', 'inherit'] }
-  // Not process.execPath: within npm that may be the very node_modules/.bin/node that is about to be deleted.
+  // Not process.execPath: within npm that may be the very node_modules/.bin/node that is about to be replaced.
   const { code } = await (npm
     ? run(env.npm_node_execpath ?? process.execPath, [npm, ...args], options)
     : run('npm', args, options)
   ).catch(error => ({ code: error.message }))
   if (stopping) process.exit(1)
-  if (code !== 0) fail(`the packages could not be installed (npm ${verb}: ${code})`)
+  if (code !== 0) fail(`the packages could not be installed (npm install: ${code})`)
 }
 
 function privileged() {

@@ -1,5 +1,6 @@
 import { ConfigError, parseConfig } from '#shared/config.ts'
 import { migrate } from '#shared/db/migrate.ts'
+import { reasonOf } from './process.ts'
 
 try {
   const { DATABASE_URL } = parseConfig(process.env)
@@ -7,8 +8,6 @@ try {
   await migrate(DATABASE_URL)
   process.stdout.write('the database has the newest schema\n')
 } catch (error) {
-  // Errors of pg and drizzle end in a stack, or in the whole statement; what went wrong is in the first line of the cause.
-  const { message, cause } = error as Error & { cause?: Error }
-  process.stderr.write(`sluice: ${(cause?.message || message || String(error)).split('\n')[0]}\n`)
+  process.stderr.write(`sluice: ${reasonOf(error)}\n`)
   process.exitCode = 1
 }

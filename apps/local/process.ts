@@ -7,6 +7,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 /** Something cannot start on this machine. `message` is one line for the operator. */
 export class StartError extends Error {}
 
+/** What went wrong, on one line: drizzle puts the statement into the message, and a refused connection has only a code. */
+export function reasonOf(error: unknown): string {
+  const { message, cause, code } = error as Error & { cause?: Error; code?: string }
+  return (cause?.message || message || code || String(error)).split('\n')[0] ?? ''
+}
+
 export type Exit = { code: number | null; signal: NodeJS.Signals | null }
 
 /** A process of ours that runs. */

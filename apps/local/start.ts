@@ -7,7 +7,7 @@ import { migrate } from '#shared/db/migrate.ts'
 import { ChildError, EX_CONFIG, startChild } from './child.ts'
 import { lockDirectory } from './lock.ts'
 import { startPostgres } from './postgres.ts'
-import { isRoot, keptSecret, type Running, type Server, StartError } from './process.ts'
+import { isRoot, keptSecret, type Running, reasonOf, type Server, StartError } from './process.ts'
 import { startRedis } from './redis.ts'
 import { type Supervised, supervise } from './supervise.ts'
 import { awaitEarlierRun, startWatchdog, type Watchdog } from './watchdog.ts'
@@ -69,7 +69,9 @@ async function startAll(o: LocalOptions, closers: (() => unknown)[]): Promise<Om
 
   const urls = await startServers(o, dir, closers)
   signal.throwIfAborted()
-  await migrate(urls.DATABASE_URL)
+  await migrate(urls.DATABASE_URL).catch(error => {
+    throw new StartError(`the database cannot be brought to the newest schema: ${reasonOf(error)}`)
+  })
   signal.throwIfAborted()
 
   const adminKeyFile = config.ADMIN_KEY ? null : join(dir, 'admin.key')
