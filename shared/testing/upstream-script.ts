@@ -124,6 +124,7 @@ export function toAnswer(call: Call, script: Script, defaultChunks = 3): WireAns
     chunks: Array.isArray(chunks) ? chunks : cut(text, chunks),
     stop,
     model: script.model ?? call.model,
+    usageInStream: (call.body.stream_options as { include_usage?: boolean } | undefined)?.include_usage === true,
     usage: usage && {
       inputTokens: Math.ceil(call.prompt.length / 4),
       outputTokens: Math.ceil(text.length / 4),

@@ -11,6 +11,8 @@ export type WireAnswer = {
   /** `inputTokens` includes cached ones; null: the provider does not say. */
   usage: { inputTokens: number; outputTokens: number; cacheReadTokens: number; cacheWriteTokens: number } | null
   model: string
+  /** OpenAI's `stream_options.include_usage`: without it a stream reports none. */
+  usageInStream: boolean
 }
 
 export type Wire = {
@@ -147,7 +149,7 @@ const openai: Wire = {
     openaiChunk(answer, [{ index: 0, delta: openaiText(text, answer.stop), finish_reason: null }]),
   tail: answer => [
     openaiChunk(answer, [{ index: 0, delta: {}, finish_reason: OPENAI_STOPS[answer.stop] }]),
-    ...(answer.usage ? [openaiChunk(answer, [], { usage: openaiUsage(answer) })] : []),
+    ...(answer.usage && answer.usageInStream ? [openaiChunk(answer, [], { usage: openaiUsage(answer) })] : []),
     'data: [DONE]\n\n',
   ],
   error: (_status, message, code) => ({

@@ -224,8 +224,9 @@ describe.each(SUBJECTS)('$name', subject => {
       gate.release()
     })
 
-    it('makes no request for a call that was aborted before', async () => {
+    it('makes no request for a call that was aborted before, or has no time left', async () => {
       expect(await failureOf(call({}, { onDelta, signal: AbortSignal.abort() }))).toMatchObject({ kind: 'aborted' })
+      expect(await failureOf(call({}, { onDelta, timeoutMs: 0 }))).toMatchObject({ kind: 'timeout' })
       expect(upstream.count()).toBe(0)
     })
 

@@ -145,3 +145,6 @@ export interface Provider {
 
 /** Makes a provider of its configuration; the SDK client is made once, here. */
 export type ProviderFactory = (config: ProviderConfig) => Provider
+
+/** After one of these the same provider and model are not asked again for the same task. */
+export const DEAD_END_KINDS = CALL_FAILURES.filter(kind => SCOPE[kind] === 'provider')

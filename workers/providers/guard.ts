@@ -24,6 +24,7 @@ const LONGEST_WAIT_FOR_HEADERS_MS = 290_000
  */
 export async function guarded(context: CallContext, run: (call: Call) => Promise<CallAnswer>): Promise<CallAnswer> {
   if (context.signal.aborted) throw new CallFailure('aborted', 'Aborted before the call was made')
+  if (context.timeoutMs <= 0) throw new CallFailure('timeout', 'No time was left to make the call')
   const controller = new AbortController()
   const stopped = Promise.withResolvers<never>()
   const call: Call = {
