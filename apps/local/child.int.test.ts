@@ -30,7 +30,7 @@ test('a start that is given up takes the child along', async () => {
 })
 
 test('a child that is told to stop may drain', async () => {
-  const child = await start(`${READY}process.on('SIGTERM', () => process.exit(7));${STAY}`)
+  const child = await start(`process.on('SIGTERM', () => process.exit(7));${READY}${STAY}`)
   await child.stop()
   expect(await child.exited).toEqual({ code: 7, signal: null })
 })
