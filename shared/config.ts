@@ -126,8 +126,11 @@ export type ProviderConfig = {
 
 export type Config = Omit<Settings, 'PROVIDERS'> & { providers: ProviderConfig[] }
 
-/** What a provider's server address may look like in `OLLAMA_HOST`: `host`, `host:port` or a URL. */
-const toUrl = (address: string) => (/^https?:\/\//.test(address) ? address : `http://${address}`)
+/** `OLLAMA_HOST` as Ollama's own tools take it: `host`, `host:port` or a URL; without a scheme the port is 11434. */
+function toUrl(address: string): string {
+  if (/^https?:\/\//.test(address)) return address
+  return `http://${/:\d+$/.test(address) ? address : `${address}:11434`}`
+}
 
 /**
  * Reads the settings from an environment.

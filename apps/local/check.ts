@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join, resolve } from 'node:path'
 import { cruise } from './cruise.ts'
-import { exitOf } from './process.ts'
+import { exitOf, settlesWithin } from './process.ts'
 
 export type Counts = { passed: number; failed: number }
 
@@ -43,8 +43,14 @@ const STEPS: [string, () => Promise<Counts>][] = [
   ['tests', suite],
 ]
 
-function quit() {
-  for (const child of running) child.kill('SIGTERM')
+let quitting = false
+/** SIGINT, as only on that vitest runs its teardown, which stops the servers of the integration tests. */
+async function quit() {
+  if (quitting) return
+  quitting = true
+  const ended = Promise.all([...running].map(exitOf))
+  for (const child of running) child.kill('SIGINT')
+  await settlesWithin(ended, 15_000)
   process.exit(130)
 }
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, quit)

@@ -5,36 +5,42 @@ import { type Db, itemsToBlame } from './pool.ts'
 /** A claim is dead this long after its process's last beat. */
 export const DEAD_AFTER_SECONDS = 10
 
-export type ClaimRequest = { id: string; epoch: number; provider: string; model: string }
-/** `attempt` is the number of the attempt that was written as `started`; null: the task was not there to be claimed. */
-export type Claim = { attempt: number } | null
+/** `n`: the number of the attempt to start, one above the newest. */
+export type ClaimRequest = { id: string; epoch: number; n: number; provider: string; model: string }
 
+/**
+ * Both statements below may be repeated when it is not known whether they were committed: the second time they find
+ * their own work done and answer the same.
+ */
 const STARTED = `started AS (
     INSERT INTO attempts (task_id, n, worker_id, provider, model, started_at)
-    SELECT c.id, c.attempts, $5, i.provider, i.model, now() FROM claimed c JOIN input i USING (id)
+    SELECT i.id, i.n, $6, i.provider, i.model, now() FROM claimed c JOIN input i USING (id)
+    ON CONFLICT DO NOTHING
   )`
-const INPUT = 'SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[]) AS i(id, epoch, provider, model)'
+const INPUT =
+  'SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[]) AS i(id, epoch, n, provider, model)'
 
 const claimStatement = {
   name: 'tasks_claim',
   text: `WITH input AS (${INPUT}), claimed AS (
-      UPDATE tasks t SET status = 'running', worker_id = $5, claims = t.claims + 1, attempts = t.attempts + 1,
+      UPDATE tasks t SET status = 'running', worker_id = $6, claims = t.claims + (t.status = 'queued')::int, attempts = i.n,
         started_at = coalesce(t.started_at, now())
-      FROM input i WHERE t.id = i.id AND t.epoch = i.epoch AND t.status = 'queued' AND t.deadline_at > now()
-      RETURNING t.id, t.attempts
+      FROM input i WHERE t.id = i.id AND t.epoch = i.epoch AND t.deadline_at > now()
+        AND (t.status = 'queued' AND t.attempts = i.n - 1 OR t.status = 'running' AND t.worker_id = $6 AND t.attempts = i.n)
+      RETURNING t.id
     ), ${STARTED}
-    SELECT id, attempts AS attempt FROM claimed`,
+    SELECT id FROM claimed`,
 }
 
-/** Takes queued tasks for `workerId` and writes the `started` attempt of each, in one statement. */
-export function createClaimer(db: Db, workerId: string): (request: ClaimRequest) => Promise<Claim> {
-  return coalesce<ClaimRequest, Claim>({
+/** Takes queued tasks for `workerId` and writes the `started` attempt of each; false: it was not there to be claimed. */
+export function createClaimer(db: Db, workerId: string): (request: ClaimRequest) => Promise<boolean> {
+  return coalesce<ClaimRequest, boolean>({
     max: 500,
     itemsToBlame,
     flush: async items => {
-      const rows = await db.query<{ id: string; attempt: number }>(claimStatement, [...claimValues(items), workerId])
-      const byId = new Map(rows.map(row => [row.id, { attempt: row.attempt }]))
-      return items.map(item => byId.get(item.id) ?? null)
+      const rows = await db.query<{ id: string }>(claimStatement, [...claimValues(items), workerId])
+      const claimed = new Set(rows.map(row => row.id))
+      return items.map(item => claimed.has(item.id))
     },
   })
 }
@@ -42,6 +48,7 @@ export function createClaimer(db: Db, workerId: string): (request: ClaimRequest)
 const claimValues = (items: ClaimRequest[]) => [
   items.map(item => item.id),
   items.map(item => item.epoch),
+  items.map(item => item.n),
   items.map(item => item.provider),
   items.map(item => item.model),
 ]
@@ -49,31 +56,32 @@ const claimValues = (items: ClaimRequest[]) => [
 const nextStatement = {
   name: 'tasks_next_attempt',
   text: `WITH input AS (
-      SELECT * FROM (${INPUT}) AS i JOIN unnest($1::uuid[], $6::int[]) AS n(id, tries) USING (id)
-    ), ${settlementColumns(7)}, claimed AS (
-      UPDATE tasks t SET attempts = t.attempts + 1, tries = i.tries, claims = 1
-      FROM input i WHERE t.id = i.id AND t.epoch = i.epoch AND t.status = 'running' AND t.worker_id = $5
-      RETURNING t.id, t.attempts
+      SELECT * FROM (${INPUT}) AS i JOIN unnest($1::uuid[], $7::int[]) AS t(id, tries) USING (id)
+    ), ${settlementColumns(8)}, claimed AS (
+      UPDATE tasks t SET attempts = i.n, tries = i.tries, claims = 1
+      FROM input i WHERE t.id = i.id AND t.epoch = i.epoch AND t.status = 'running' AND t.worker_id = $6
+        AND t.attempts IN (i.n - 1, i.n)
+      RETURNING t.id
     ), ${STARTED}
-    SELECT id, attempts AS attempt FROM claimed`,
+    SELECT id FROM claimed`,
 }
 
 export type NextRequest = ClaimRequest & { tries: number; settlement: Settlement }
 
-/** Settles the attempt that failed and starts the next one under the same claim, in one statement. */
-export function createNextAttempt(db: Db, workerId: string): (request: NextRequest) => Promise<Claim> {
-  return coalesce<NextRequest, Claim>({
+/** Settles the attempt that failed and starts the next one under the same claim; false: the claim was lost. */
+export function createNextAttempt(db: Db, workerId: string): (request: NextRequest) => Promise<boolean> {
+  return coalesce<NextRequest, boolean>({
     max: 500,
     itemsToBlame,
     flush: async items => {
-      const rows = await db.query<{ id: string; attempt: number }>(nextStatement, [
+      const rows = await db.query<{ id: string }>(nextStatement, [
         ...claimValues(items),
         workerId,
         items.map(item => item.tries),
         ...settlementValues(items.map(item => ({ taskId: item.id, ...item.settlement }))),
       ])
-      const byId = new Map(rows.map(row => [row.id, { attempt: row.attempt }]))
-      return items.map(item => byId.get(item.id) ?? null)
+      const claimed = new Set(rows.map(row => row.id))
+      return items.map(item => claimed.has(item.id))
     },
   })
 }

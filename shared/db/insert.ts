@@ -140,3 +140,11 @@ async function insertWithKeys(db: Db, items: Serialized[]): Promise<InsertOutcom
     return first ? { kind: 'exists', ...first } : { kind: 'in_flight' }
   })
 }
+
+/** Drops Idempotency-Keys that are no longer remembered, a bounded slice at a time. */
+export const forgetExpiredKeys = (db: Db) =>
+  db.query({
+    name: 'idempotency_forget',
+    text: `DELETE FROM idempotency_keys WHERE (api_key_id, key) IN (
+      SELECT api_key_id, key FROM idempotency_keys WHERE expires_at <= now() LIMIT 5000)`,
+  })

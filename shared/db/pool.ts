@@ -5,12 +5,36 @@ import type { Logger } from '#shared/logger.ts'
 export type Statement = { name: string; text: string }
 
 export type Db = {
+  /** @throws DatabaseUnavailable if Postgres could not be asked, else what it said */
   query<Row extends pg.QueryResultRow>(statement: Statement, values?: unknown[]): Promise<Row[]>
-  /** Runs `work` on one connection of its own, outside a transaction. */
-  withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T>
+  /** Runs `work` while this process alone holds the advisory lock `key`; null: another one holds it. */
+  withLock<T>(key: number, work: () => Promise<T>): Promise<T | null>
   stats(): { total: number; idle: number; waiting: number }
   close(): Promise<void>
 }
+
+/** Postgres could not be asked, as opposed to: said no. The same statement may succeed later. */
+export class DatabaseUnavailable extends Error {
+  readonly kind = 'database_unavailable'
+
+  constructor(cause: unknown) {
+    super(`postgres is away: ${(cause as Error | null)?.message ?? String(cause)}`, { cause })
+  }
+}
+
+/**
+ * SQLSTATE classes 08 (connection), 53 (resources), 57P (shut down, starting up), 58 (system error), 25006 (a read-only
+ * standby), 57014 (statement time-out), and whatever the driver threw without Postgres having spoken.
+ */
+function translate(error: unknown): unknown {
+  if (!(error instanceof pg.DatabaseError)) return new DatabaseUnavailable(error)
+  return /^(08|53|57P|58|25006|57014)/.test(error.code ?? '') ? new DatabaseUnavailable(error) : error
+}
+
+/** For `coalesce`: a statement that Postgres refused may be one item's fault, or a deadlock that goes away when split. */
+export const itemsToBlame = (error: unknown): boolean => !(error instanceof DatabaseUnavailable)
+
+export const isUnavailable = (error: unknown): error is DatabaseUnavailable => error instanceof DatabaseUnavailable
 
 export function openDb(options: { url: string; max: number; application: string; logger: Logger }): Db {
   const pool = new pg.Pool({
@@ -29,17 +53,30 @@ export function openDb(options: { url: string; max: number; application: string;
 
   return {
     async query<Row extends pg.QueryResultRow>(statement: Statement, values: unknown[] = []) {
-      return (await pool.query<Row>({ ...statement, values })).rows
-    },
-    async withClient(work) {
-      const client = await pool.connect()
       try {
-        const value = await work(client)
-        client.release()
-        return value
+        return (await pool.query<Row>({ ...statement, values })).rows
       } catch (error) {
-        client.release(isUnavailable(error))
+        throw translate(error)
+      }
+    },
+    async withLock(key, work) {
+      const client = await pool.connect().catch(error => {
+        throw translate(error)
+      })
+      let broken = false
+      try {
+        if (!(await ask(client, LOCK, key))) return null
+        try {
+          return await work()
+        } finally {
+          await ask(client, UNLOCK, key)
+        }
+      } catch (error) {
+        broken = true
         throw error
+      } finally {
+        // Closing the connection is what surely gives the lock back.
+        client.release(broken)
       }
     },
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
@@ -47,15 +84,13 @@ export function openDb(options: { url: string; max: number; application: string;
   }
 }
 
-/**
- * Whether Postgres could not be asked, as opposed to: said no. SQLSTATE classes 08 (connection), 53 (resources),
- * 57P (shut down, starting up), 58 (system error), 25006 (a read-only standby), and everything without a SQLSTATE.
- */
-export function isUnavailable(error: unknown): boolean {
-  const code = (error as { code?: unknown } | null)?.code
-  if (typeof code !== 'string' || !/^[0-9A-Z]{5}$/.test(code)) return true
-  return /^(08|53|57P|58)/.test(code) || code === '25006' || code === '57014'
-}
+const LOCK: Statement = { name: 'lock', text: 'SELECT pg_try_advisory_lock($1) AS got' }
+const UNLOCK: Statement = { name: 'unlock', text: 'SELECT pg_advisory_unlock($1) AS got' }
 
-/** For `coalesce`: a statement that Postgres refused may be one item's fault, or a deadlock that goes away when split. */
-export const itemsToBlame = (error: unknown): boolean => !isUnavailable(error)
+async function ask(client: pg.PoolClient, statement: Statement, key: number): Promise<boolean> {
+  try {
+    return (await client.query<{ got: boolean }>({ ...statement, values: [key] })).rows[0]?.got ?? false
+  } catch (error) {
+    throw translate(error)
+  }
+}

@@ -24,7 +24,7 @@ export type TaskRow = {
   api_key_id: string
   input: unknown
   options: Record<string, unknown>
-  metadata: unknown
+  metadata: Record<string, unknown> | null
   epoch: number
   /** Attempts started so far; the number of the newest. */
   attempts: number
@@ -44,24 +44,38 @@ export type TaskRow = {
 /** What a worker needs to run a task. `left_ms` is the time to its deadline by Postgres's clock. */
 export type RunnableTask = Pick<
   TaskRow,
-  'id' | 'kind' | 'queue' | 'priority' | 'input' | 'options' | 'epoch' | 'tries'
-> & { left_ms: number }
+  'id' | 'kind' | 'queue' | 'priority' | 'input' | 'options' | 'epoch' | 'attempts' | 'tries'
+> & {
+  left_ms: number
+  /** Providers and models (`<provider>/<model>`) that said that they can never answer this task. */
+  dead_ends: string[]
+}
 
 const loadStatement = {
   name: 'tasks_load',
-  text: `SELECT t.id, t.kind, t.queue, t.priority, t.input, t.options, t.epoch, t.tries,
-      (extract(epoch FROM t.deadline_at - now()) * 1000)::float8 AS left_ms
+  text: `SELECT t.id, t.kind, t.queue, t.priority, t.input, t.options, t.epoch, t.attempts, t.tries,
+      (extract(epoch FROM t.deadline_at - now()) * 1000)::float8 AS left_ms,
+      CASE WHEN t.attempts = 0 THEN '{}' ELSE ARRAY(
+        SELECT a.provider || '/' || a.model FROM attempts a WHERE a.task_id = t.id AND a.outcome = ANY($3)
+      ) END AS dead_ends
     FROM unnest($1::uuid[], $2::int[]) AS i(id, epoch) JOIN tasks t ON t.id = i.id AND t.epoch = i.epoch
     WHERE t.status = 'queued'`,
 }
 
 /** Loads a dispatched task; null if that dispatch has been overtaken (cancelled, expired, taken over, done). */
-export function createLoader(db: Db): (job: { id: string; epoch: number }) => Promise<RunnableTask | null> {
+export function createLoader(
+  db: Db,
+  deadEndOutcomes: readonly string[],
+): (job: { id: string; epoch: number }) => Promise<RunnableTask | null> {
   return coalesce({
     max: 500,
     itemsToBlame,
     flush: async jobs => {
-      const rows = await db.query<RunnableTask>(loadStatement, [jobs.map(job => job.id), jobs.map(job => job.epoch)])
+      const rows = await db.query<RunnableTask>(loadStatement, [
+        jobs.map(job => job.id),
+        jobs.map(job => job.epoch),
+        deadEndOutcomes,
+      ])
       const byId = new Map(rows.map(row => [row.id, row]))
       return jobs.map(job => byId.get(job.id) ?? null)
     },
@@ -98,10 +112,13 @@ const endStatement = {
       FROM input i
       WHERE t.id = i.id AND t.status = ANY (CASE i.from_status WHEN 'live' THEN ARRAY['queued', 'running'] ELSE ARRAY[i.from_status] END)
         AND (i.epoch IS NULL OR t.epoch = i.epoch) AND (i.worker_id IS NULL OR t.worker_id = i.worker_id)
-      RETURNING i.ord
+      RETURNING i.ord, t.kind
     )
-    SELECT ord::int AS ord FROM ended`,
+    SELECT ord::int AS ord, kind FROM ended`,
 }
+
+/** What ended, for whoever waits, counts or holds the claim. */
+export type Ended = { id: string; kind: string; status: TerminalStatus; source: Source | null }
 
 export type Ender = (ending: Ending) => Promise<{ ended: boolean }>
 
@@ -110,14 +127,14 @@ export type Ender = (ending: Ending) => Promise<{ ended: boolean }>
  * task had ended already or that the claim was lost, in which case only the attempt has been settled.
  * Repeating a committed ending changes nothing.
  */
-export function createEnder(db: Db, onEnded: (ids: string[]) => void): Ender {
+export function createEnder(db: Db, onEnded: (ended: Ended[]) => void): Ender {
   const end = coalesce<Ending & { resultJson: string | null }, { ended: boolean }>({
     max: 500,
     maxWeight: 4_000_000,
     weigh: one => one.resultJson?.length ?? 0,
     itemsToBlame,
     flush: async items => {
-      const rows = await db.query<{ ord: number }>(endStatement, [
+      const rows = await db.query<{ ord: number; kind: string }>(endStatement, [
         items.map(one => one.id),
         items.map(one => one.status),
         items.map(one => one.from),
@@ -132,7 +149,14 @@ export function createEnder(db: Db, onEnded: (ids: string[]) => void): Ender {
         ...settlementValues(items.map(one => one.settlement && { taskId: one.id, ...one.settlement })),
       ])
       const ended = new Set(rows.map(row => row.ord))
-      if (rows.length > 0) onEnded(rows.map(row => items[row.ord - 1]!.id))
+      if (rows.length > 0) {
+        onEnded(
+          rows.map(row => {
+            const { id, status, source } = items[row.ord - 1]!
+            return { id, kind: row.kind, status, source: source ?? null }
+          }),
+        )
+      }
       return items.map((_, index) => ({ ended: ended.has(index + 1) }))
     },
   })

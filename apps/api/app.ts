@@ -1,0 +1,55 @@
+import { randomUUID } from 'node:crypto'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { Ajv } from 'ajv'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import packageJson from '../../package.json' with { type: 'json' }
+import type { ApiDeps } from './deps.ts'
+import { auth } from './plugins/auth.ts'
+import { BODY_LIMIT, errors } from './plugins/errors.ts'
+import { observe } from './plugins/observe.ts'
+import { openapi } from './plugins/openapi.ts'
+import { queuesDashboard } from './plugins/queues.ts'
+import { events } from './routes/events.ts'
+import { keys } from './routes/keys.ts'
+import { operations } from './routes/operations.ts'
+import { submit } from './routes/submit.ts'
+import { tasks } from './routes/tasks.ts'
+
+/** The HTTP face, ready to listen or to be injected into. */
+export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
+  const app = Fastify({
+    loggerInstance: deps.logger as FastifyBaseLogger,
+    // A line a request costs as much as accepting a task: errors are logged, requests are counted.
+    disableRequestLogging: true,
+    bodyLimit: BODY_LIMIT,
+    requestIdHeader: false,
+    genReqId: request => requestId(request.headers['x-request-id']),
+    requestTimeout: 120_000,
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 200 },
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  // Bodies are taken literally; what comes in a URL or a header is text and is converted.
+  const body = new Ajv({ useDefaults: true, coerceTypes: false, removeAdditional: false, strict: false })
+  const text = new Ajv({ useDefaults: true, coerceTypes: true, removeAdditional: false, strict: false })
+  app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? body : text).compile(schema as object))
+  // The response schemas are documentation, held to be true by a test; JSON.stringify is as fast for these shapes.
+  app.setSerializerCompiler(() => data => JSON.stringify(data))
+
+  await app.register(errors)
+  await app.register(observe, { metrics: deps.metrics })
+  await app.register(auth, { keys: deps.keys, take: deps.take })
+  await app.register(openapi, { version: packageJson.version })
+  await app.register(operations, deps)
+  await app.register(keys, deps)
+  await app.register(submit, deps)
+  await app.register(tasks, deps)
+  await app.register(events, deps)
+  await app.register(queuesDashboard, deps)
+  return app
+}
+
+/** The caller's own id if it is a decent one, so that it can follow a request through its logs and ours. */
+const requestId = (header: string | string[] | undefined): string =>
+  typeof header === 'string' && /^[\w.:-]{1,128}$/.test(header) ? header : randomUUID()

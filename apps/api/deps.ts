@@ -1,0 +1,34 @@
+import type { Config } from '#shared/config.ts'
+import type { InsertOutcome, NewTask } from '#shared/db/insert.ts'
+import type { Db } from '#shared/db/pool.ts'
+import type { Ender } from '#shared/db/tasks.ts'
+import type { TaskView } from '#shared/db/views.ts'
+import type { Hints } from '#shared/events/hints.ts'
+import type { Watcher } from '#shared/events/watch.ts'
+import type { JobKind } from '#shared/jobs/define.ts'
+import type { Take } from '#shared/key-limiter.ts'
+import type { Logger } from '#shared/logger.ts'
+import type { Metrics } from '#shared/metrics.ts'
+import type { Producer } from '#shared/queue/producer.ts'
+import type { Redis } from '#shared/redis.ts'
+import type { KeyRing } from './key-ring.ts'
+
+/** What the HTTP face works with. Made in `server.ts`; routes and plugins take what they need. */
+export type ApiDeps = {
+  config: Config
+  db: Db
+  redis: Redis
+  jobs: ReadonlyMap<string, JobKind>
+  insert(task: NewTask): Promise<InsertOutcome>
+  view(id: string): Promise<TaskView | null>
+  end: Ender
+  producer: Producer
+  hints: Hints
+  watcher: Watcher
+  keys: KeyRing
+  take(keyId: string, limit: number): Promise<Take>
+  metrics: Metrics
+  logger: Logger
+  /** Aborted when the server begins to stop: whoever waits answers with what there is. */
+  draining: AbortSignal
+}

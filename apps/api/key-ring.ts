@@ -1,0 +1,73 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { coalesce } from '#shared/coalesce.ts'
+import { type ApiKey, findKeys, insertKey, type Scope } from '#shared/db/keys.ts'
+import { type Db, itemsToBlame } from '#shared/db/pool.ts'
+import { newId } from '#shared/ids.ts'
+
+/** How long a process may act on what it last read of a key; a revocation takes effect everywhere within this. */
+const FRESH_MS = 5000
+/** Keys remembered, known and unknown ones together. */
+const REMEMBERED = 10_000
+
+export type KeyRing = {
+  /** The live key with this secret, or null. @throws DatabaseUnavailable */
+  find(secret: string): Promise<ApiKey | null>
+  /** Makes a key; its secret is in the answer and nowhere else. */
+  create(key: {
+    name: string
+    scopes: Scope[]
+    requestsPerMinute: number | null
+  }): Promise<{ key: ApiKey; secret: string }>
+  /** Installs the operator's own secret, with every scope. */
+  installAdmin(secret: string): Promise<void>
+  /** To be called when a key was changed by this process. */
+  forget(secretHash: Buffer): void
+}
+
+const hashOf = (secret: string): Buffer => createHash('sha256').update(secret).digest()
+
+export function createKeyRing(db: Db, now: () => number = () => performance.now()): KeyRing {
+  const remembered = new Map<string, { key: ApiKey | null; until: number }>()
+
+  const lookUp = coalesce<Buffer, ApiKey | null>({
+    max: 500,
+    itemsToBlame,
+    flush: async hashes => {
+      const found = await findKeys(db, hashes)
+      return hashes.map(hash => found.find(key => timingSafeEqual(key.secret_hash, hash)) ?? null)
+    },
+  })
+
+  const insert = (name: string, secret: string, scopes: Scope[], requestsPerMinute: number | null) =>
+    insertKey(db, {
+      id: newId(),
+      name,
+      secret_hash: hashOf(secret),
+      hint: secret.slice(-4),
+      scopes,
+      requests_per_minute: requestsPerMinute,
+    })
+
+  return {
+    async find(secret) {
+      const hash = hashOf(secret)
+      const id = hash.toString('base64')
+      const known = remembered.get(id)
+      if (known && known.until > now()) return known.key
+      const key = await lookUp(hash)
+      // Oldest out, so that guesses cannot fill the memory.
+      if (remembered.size >= REMEMBERED) remembered.delete(remembered.keys().next().value!)
+      remembered.delete(id)
+      remembered.set(id, { key, until: now() + FRESH_MS })
+      return key
+    },
+    async create({ name, scopes, requestsPerMinute }) {
+      const secret = `sk-sluice-${randomBytes(32).toString('base64url')}`
+      return { key: await insert(name, secret, scopes, requestsPerMinute), secret }
+    },
+    async installAdmin(secret) {
+      await insert('admin', secret, ['submit', 'read', 'admin'], null)
+    },
+    forget: secretHash => void remembered.delete(secretHash.toString('base64')),
+  }
+}

@@ -1,0 +1,16 @@
+import { ConfigError, parseConfig } from '#shared/config.ts'
+import { runUntilSignal } from '#shared/lifecycle.ts'
+import { createLogger } from '#shared/logger.ts'
+import { startApi } from './server.ts'
+
+try {
+  const config = parseConfig(process.env)
+  const logger = createLogger({ level: config.LOG_LEVEL, name: 'api', pretty: process.stdout.isTTY })
+  const { lifecycle, port } = await startApi({ config, logger })
+  runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
+  process.send?.({ type: 'ready', port })
+} catch (error) {
+  if (!(error instanceof ConfigError)) throw error
+  process.stderr.write(`${error.message}\n`)
+  process.exit(78)
+}

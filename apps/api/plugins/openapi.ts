@@ -1,0 +1,51 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { Type } from 'typebox'
+import { ERRORS } from '#shared/errors.ts'
+
+const problem = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    code: Type.Enum(Object.keys(ERRORS)),
+    detail: Type.String(),
+    retryable: Type.Boolean(),
+    advice: Type.String(),
+    request_id: Type.String(),
+    context: Type.Record(Type.String(), Type.Unknown()),
+  },
+  { description: 'RFC 9457 problem document' },
+)
+
+/** OpenAPI 3.1 from the routes' own schemas: `/openapi.json`, and `/docs` for people. */
+export const openapi = fp(
+  async (app: FastifyInstance, { version }: { version: string }) => {
+    await app.register(swagger, {
+      openapi: {
+        openapi: '3.1.0',
+        info: { title: 'Sluice', version, description: 'A job server between an application and its LLM providers.' },
+        components: {
+          securitySchemes: {
+            bearer: { type: 'http', scheme: 'bearer' },
+            header: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
+          },
+        },
+      },
+    })
+    // Every route: the error answer, and for those that name a scope, the key.
+    app.addHook('onRoute', route => {
+      if (!route.schema || route.schema.hide) return
+      route.schema.response = { ...(route.schema.response as object | undefined), '4xx': problem, '5xx': problem }
+      if (route.config?.scope) route.schema.security = [{ bearer: [] }, { header: [] }]
+    })
+    await app.register(swaggerUi, {
+      routePrefix: '/docs',
+      uiConfig: { docExpansion: 'list', persistAuthorization: true },
+    })
+    app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
+  },
+  { name: 'openapi', dependencies: ['auth'] },
+)

@@ -1,0 +1,131 @@
+import type { ServerResponse } from 'node:http'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { readStates } from '#shared/db/views.ts'
+import { SluiceError } from '#shared/errors.ts'
+import { type FeedEvent, feed } from '#shared/events/feed.ts'
+import { readStream } from '#shared/events/stream.ts'
+import type { ApiDeps } from '../deps.ts'
+import { taskJson } from '../task-json.ts'
+import { ownTask, taskParams } from './tasks.ts'
+
+const KEEP_ALIVE_MS = 15_000
+/** How soon a browser's EventSource comes back when the connection breaks. */
+const RETRY_MS = 1000
+
+/** `GET /api/v1/tasks/{id}/events`: Server-Sent Events. */
+export const events: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
+  app.get(
+    '/api/v1/tasks/:id/events',
+    {
+      config: { scope: 'read' },
+      schema: {
+        tags: ['tasks'],
+        summary: 'Follow a task (Server-Sent Events)',
+        description:
+          '`status` {status, attempt}; with `options.stream` also `delta` {text} as the model writes it and `restart` (discard the ' +
+          'text so far: a new attempt began, or part of it was lost); `done` carries the whole task and is the last. `Last-Event-ID` resumes.',
+        params: taskParams,
+        headers: Type.Object({ 'last-event-id': Type.Optional(Type.String()) }),
+        produces: ['text/event-stream'],
+      },
+    },
+    async (request, reply) => {
+      const lastEventId = parseEventId(request.headers['last-event-id'])
+      const { id } = await ownTask(deps, request)
+      reply.hijack()
+      const response = reply.raw
+      response.writeHead(200, {
+        'content-type': 'text/event-stream; charset=utf-8',
+        'cache-control': 'no-cache, no-transform',
+        'x-accel-buffering': 'no',
+        'x-request-id': request.id,
+      })
+      response.write(`retry: ${RETRY_MS}\n\n`)
+      const news = createNews(deps, id, response)
+      const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS)
+      try {
+        const source = feed(
+          {
+            readState: async () => (await readStates(deps.db, [id]))[0] ?? null,
+            readView: () => deps.view(id),
+            readEntries: after => readStream(deps.redis, deps.config.REDIS_PREFIX, id, after).catch(() => []),
+            textOf: view => deps.jobs.get(view.kind)?.text(view.result) ?? '',
+            news: news.next,
+          },
+          lastEventId,
+        )
+        for await (const event of source) {
+          if (!response.write(frame(event))) await drained(response)
+          if (response.destroyed) break
+        }
+      } catch (error) {
+        // The connection ends without `done`: the client comes back with Last-Event-ID.
+        request.log.warn({ err: error, task_id: id }, 'event stream broke off')
+      } finally {
+        clearInterval(keepAlive)
+        news.stop()
+        response.end()
+      }
+    },
+  )
+}
+
+function parseEventId(header: string | undefined): number | null {
+  if (header === undefined || header === '') return null
+  const id = Number(header)
+  if (!Number.isSafeInteger(id) || id < 0) {
+    throw new SluiceError('invalid_header', 'Last-Event-ID is not an id of this stream.', {
+      context: { field: 'Last-Event-ID' },
+    })
+  }
+  return id
+}
+
+function frame({ event, id, data }: FeedEvent): string {
+  const json = JSON.stringify(event === 'done' ? taskJson(data) : data)
+  return `event: ${event}\n${id === null ? '' : `id: ${id}\n`}data: ${json}\n\n`
+}
+
+const drained = (response: ServerResponse) =>
+  new Promise<void>(resolve => {
+    response.once('drain', resolve)
+    response.once('close', resolve)
+  })
+
+/** Joins the hints of all kinds: more text, the end, the look every second, the client gone, the server stopping. */
+function createNews({ watcher, hints, draining }: ApiDeps, id: string, response: ServerResponse) {
+  let pending = false
+  let over = draining.aborted
+  let wake: (() => void) | null = null
+  const notify = () => {
+    pending = true
+    wake?.()
+  }
+  const stop = () => {
+    over = true
+    wake?.()
+  }
+  const unwatch = watcher.watch(id, notify)
+  const unlisten = hints.onMore(id, notify)
+  response.once('close', stop)
+  draining.addEventListener('abort', stop)
+  return {
+    async next(): Promise<boolean> {
+      if (!pending && !over) {
+        await new Promise<void>(resolve => {
+          wake = resolve
+        })
+      }
+      wake = null
+      pending = false
+      return !over
+    },
+    stop() {
+      unwatch()
+      unlisten()
+      response.off('close', stop)
+      draining.removeEventListener('abort', stop)
+    },
+  }
+}

@@ -1,0 +1,170 @@
+import { createHash } from 'node:crypto'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { canonicalJson } from '#shared/canonical.ts'
+import { isTerminal } from '#shared/db/tasks.ts'
+import { SluiceError } from '#shared/errors.ts'
+import { newId } from '#shared/ids.ts'
+import type { JobKind } from '#shared/jobs/define.ts'
+import { type TaskOptions, taskOptions } from '#shared/jobs/options.ts'
+import { findUnstorable } from '#shared/text.ts'
+import type { ApiDeps } from '../deps.ts'
+import { accepted, acceptedSchema, taskJson, taskSchema, taskUrl } from '../task-json.ts'
+import { MAX_WAIT_SECONDS, waitForEnd } from '../wait.ts'
+
+const MAX_METADATA_BYTES = 16_384
+/** What a client should wait before it polls, seconds. */
+const POLL_AFTER_SECONDS = 1
+
+const headers = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 255,
+      pattern: '^[\\x21-\\x7e]+$',
+      description: 'Same key, same body: the same task, for 24 hours.',
+    }),
+  ),
+  prefer: Type.Optional(
+    Type.String({ description: '`wait=N`: answer 200 with the whole task if it ends within N seconds (at most 60).' }),
+  ),
+})
+
+type Body = { input: unknown; options: TaskOptions; metadata?: Record<string, unknown> }
+
+/** `POST /api/v1/tasks/{kind}`: one route a kind, from the registry. */
+export const submit: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
+  for (const job of deps.jobs.values()) {
+    app.post<{ Body: Body; Headers: Record<string, string | undefined> }>(
+      `/api/v1/tasks/${job.kind}`,
+      {
+        config: { scope: 'submit' },
+        schema: {
+          tags: ['tasks'],
+          operationId: `submit_${job.kind}`,
+          summary: job.title,
+          description: job.description,
+          headers,
+          body: Type.Object(
+            {
+              input: job.input,
+              options: taskOptions,
+              metadata: Type.Optional(
+                Type.Record(Type.String(), Type.Unknown(), {
+                  description: `Yours; given back as it is. At most ${MAX_METADATA_BYTES} bytes.`,
+                }),
+              ),
+            },
+            { additionalProperties: false, examples: [job.example], required: ['input'] },
+          ),
+          response: { 200: taskSchema, 202: acceptedSchema },
+        },
+      },
+      (request, reply) => accept(deps, job, request, reply),
+    )
+  }
+
+  app.post(
+    '/api/v1/tasks/:kind',
+    { config: { scope: 'submit' }, schema: { hide: true, params: Type.Object({ kind: Type.String() }) } },
+    async request => {
+      const kinds = [...deps.jobs.keys()]
+      throw new SluiceError('unknown_kind', `There is no kind "${request.params.kind.slice(0, 100)}".`, {
+        context: { field: 'kind', kinds },
+      })
+    },
+  )
+}
+
+type SubmitRequest = FastifyRequest<{ Body: Body; Headers: Record<string, string | undefined> }>
+
+async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply: FastifyReply) {
+  const { input, options, metadata } = request.body
+  checkBody(job, request.body)
+  const wait = waitSeconds(request.headers.prefer)
+  const key = request.headers['idempotency-key']
+  const task = {
+    id: newId(),
+    kind: job.kind,
+    queue: job.queue,
+    priority: options.priority,
+    apiKeyId: request.apiKey.id,
+    input,
+    options,
+    metadata,
+    deadlineSeconds: options.deadline_seconds,
+    idempotency: key === undefined ? null : { key, requestHash: hashOf(job.kind, request.body) },
+  }
+
+  // Before the row exists, so that its end cannot be missed.
+  const waiting = wait > 0 ? waitForEnd(deps, request, task.id, wait) : null
+  try {
+    const outcome = await deps.insert(task)
+    if (outcome.kind === 'in_flight') throw new SluiceError('idempotency_in_flight', undefined, { retryAfter: 1 })
+    if (outcome.kind === 'exists') {
+      if (!outcome.requestHash.equals(task.idempotency!.requestHash)) {
+        throw new SluiceError('idempotency_mismatch', undefined, { context: { field: 'Idempotency-Key' } })
+      }
+      return await answerAgain(deps, request, reply, outcome.taskId, wait)
+    }
+    deps.metrics.accepted.inc({ kind: job.kind })
+    // Not awaited: the row is the outbox, and the sweeper dispatches what this does not.
+    deps.producer.dispatch({ id: task.id, epoch: 0, queue: task.queue, priority: task.priority }).catch(error => {
+      request.log.debug({ err: error }, 'not dispatched yet')
+    })
+    const ended = await waiting?.ended()
+    if (ended) return reply.code(200).send(taskJson(ended))
+    return send202(reply, { id: task.id, kind: task.kind, status: 'queued', createdAt: outcome.createdAt })
+  } finally {
+    waiting?.cancel()
+  }
+}
+
+/** The task that this Idempotency-Key made before, as it is now. */
+async function answerAgain(deps: ApiDeps, request: SubmitRequest, reply: FastifyReply, id: string, wait: number) {
+  const waiting = wait > 0 ? waitForEnd(deps, request, id, wait) : null
+  try {
+    const task = await deps.view(id)
+    if (!task) throw new SluiceError('task_not_found')
+    if (waiting) {
+      const ended = isTerminal(task.status) ? task : await waiting.ended()
+      if (ended) return reply.code(200).send(taskJson(ended))
+    }
+    return send202(reply, { id, kind: task.kind, status: task.status, createdAt: task.created_at })
+  } finally {
+    waiting?.cancel()
+  }
+}
+
+function send202(reply: FastifyReply, task: Parameters<typeof accepted>[0]) {
+  return reply
+    .code(202)
+    .header('location', taskUrl(task.id))
+    .header('retry-after', POLL_AFTER_SECONDS)
+    .send(accepted(task))
+}
+
+/** What the route's schema cannot say. */
+function checkBody(job: JobKind, body: Body): void {
+  const unstorable = findUnstorable(body)
+  if (unstorable !== null) throw new SluiceError('invalid_text', undefined, { context: { field: unstorable } })
+  if (body.metadata && Buffer.byteLength(JSON.stringify(body.metadata)) > MAX_METADATA_BYTES) {
+    throw new SluiceError('field_too_large', undefined, {
+      context: { field: '/metadata', limit_bytes: MAX_METADATA_BYTES },
+    })
+  }
+  const wrong = job.validate(body.input)
+  if (wrong)
+    throw new SluiceError('invalid_request', `${wrong.field} ${wrong.message}`, { context: { field: wrong.field } })
+}
+
+function waitSeconds(prefer: string | undefined): number {
+  const seconds = /(?:^|[,;\s])wait=(\d{1,9})(?:$|[,;\s])/i.exec(prefer ?? '')?.[1]
+  return seconds === undefined ? 0 : Math.min(Number(seconds), MAX_WAIT_SECONDS)
+}
+
+const hashOf = (kind: string, body: Body): Buffer =>
+  createHash('sha256')
+    .update(canonicalJson({ kind, ...body }))
+    .digest()

@@ -1,0 +1,104 @@
+import type { AddressInfo } from 'node:net'
+import { type Config, ConfigError } from '#shared/config.ts'
+import { createInserter } from '#shared/db/insert.ts'
+import { schemaIsCurrent } from '#shared/db/migrate.ts'
+import { openDb } from '#shared/db/pool.ts'
+import { createEnder } from '#shared/db/tasks.ts'
+import { createViewer, readStates } from '#shared/db/views.ts'
+import { createHints } from '#shared/events/hints.ts'
+import { createWatcher } from '#shared/events/watch.ts'
+import { jobs } from '#shared/jobs/index.ts'
+import { createKeyLimiter } from '#shared/key-limiter.ts'
+import { createLifecycle, type Lifecycle } from '#shared/lifecycle.ts'
+import type { Logger } from '#shared/logger.ts'
+import { createMetrics } from '#shared/metrics.ts'
+import { createProducer } from '#shared/queue/producer.ts'
+import { closeRedis, connectRedis } from '#shared/redis.ts'
+import { startSweeper } from '#shared/sweep.ts'
+import { buildApp } from './app.ts'
+import { createKeyRing } from './key-ring.ts'
+
+/**
+ * Starts one API process's parts, in the order in which they need each other.
+ * @throws if Postgres cannot be reached, its schema is too old or the port is taken; what had been started is released
+ */
+export async function startApi(options: {
+  config: Config
+  logger: Logger
+}): Promise<{ lifecycle: Lifecycle; port: number }> {
+  const lifecycle = createLifecycle(options.logger)
+  try {
+    return { lifecycle, port: await start(options.config, options.logger, lifecycle) }
+  } catch (error) {
+    await lifecycle.stop()
+    throw error
+  }
+}
+
+async function start(config: Config, logger: Logger, lifecycle: Lifecycle): Promise<number> {
+  if (!config.DATABASE_URL) throw new ConfigError('DATABASE_URL: is needed by the API (`npm start` sets it)')
+  if (!config.REDIS_URL) throw new ConfigError('REDIS_URL: is needed by the API (`npm start` sets it)')
+  const prefix = config.REDIS_PREFIX
+  const metrics = createMetrics('api')
+  const draining = new AbortController()
+
+  const db = openDb({ url: config.DATABASE_URL, max: config.DB_POOL, application: 'sluice-api', logger })
+  lifecycle.defer('postgres', () => db.close())
+  if (!(await schemaIsCurrent(db)))
+    throw new ConfigError('DATABASE_URL: its schema is older than this version; run `npm run migrate`')
+  const keys = createKeyRing(db)
+  if (config.ADMIN_KEY) await keys.installAdmin(config.ADMIN_KEY)
+
+  const redis = connectRedis({ url: config.REDIS_URL, role: 'fast', name: 'sluice-api-main', logger })
+  const subscriber = connectRedis({ url: config.REDIS_URL, role: 'subscriber', name: 'sluice-api-hints', logger })
+  lifecycle.defer('redis', () => [redis, subscriber].forEach(closeRedis))
+
+  const hints = createHints({ redis, subscriber, prefix, logger })
+  const producer = createProducer({ redis, prefix, db })
+  const end = createEnder(db, ended => {
+    for (const one of ended) metrics.ended.inc({ kind: one.kind, status: one.status, source: one.source ?? 'none' })
+    hints.ended(ended.map(one => one.id))
+  })
+  const watcher = createWatcher({
+    hints,
+    readStates: ids => readStates(db, ids),
+    onError: error => logger.warn({ err: error }, 'cannot look for waiters'),
+  })
+  lifecycle.defer('watcher', () => watcher.stop())
+  lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
+
+  const app = await buildApp({
+    config,
+    db,
+    redis,
+    jobs,
+    insert: createInserter(db),
+    view: createViewer(db),
+    end,
+    producer,
+    hints,
+    watcher,
+    keys,
+    take: createKeyLimiter({ redis, prefix }),
+    metrics,
+    logger,
+    draining: draining.signal,
+  })
+  lifecycle.defer(
+    'http',
+    async () => {
+      draining.abort()
+      await app.close()
+    },
+    config.DRAIN_SECONDS * 1000,
+  )
+  await app.listen({ host: config.HOST, port: config.PORT }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'EADDRINUSE') throw new ConfigError(`PORT: ${config.PORT} is taken on ${config.HOST}`)
+    if (error.code === 'EACCES' || error.code === 'EADDRNOTAVAIL')
+      throw new ConfigError(`HOST/PORT: cannot listen on ${config.HOST}:${config.PORT} (${error.code})`)
+    throw error
+  })
+  const { port } = app.server.address() as AddressInfo
+  logger.info({ host: config.HOST, port }, 'api is serving')
+  return port
+}

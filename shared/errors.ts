@@ -1,0 +1,183 @@
+/** Every error that a client can meet: HTTP status, whether the same request may succeed later, and what to do. */
+export const ERRORS = {
+  invalid_json: { status: 400, retryable: false, title: 'The body is not valid JSON', advice: 'Send a JSON object.' },
+  invalid_header: {
+    status: 400,
+    retryable: false,
+    title: 'A header cannot be used',
+    advice: 'Correct the header named in context.',
+  },
+  unsupported_media_type: {
+    status: 415,
+    retryable: false,
+    title: 'Unsupported content type',
+    advice: 'Send content-type: application/json.',
+  },
+  unauthenticated: {
+    status: 401,
+    retryable: false,
+    title: 'No valid API key',
+    advice: 'Send Authorization: Bearer <key> or X-API-Key.',
+  },
+  forbidden: {
+    status: 403,
+    retryable: false,
+    title: 'The key lacks a scope',
+    advice: 'Use a key with the scope named in context.',
+  },
+  not_found: { status: 404, retryable: false, title: 'No such route', advice: 'See /docs for the routes.' },
+  method_not_allowed: {
+    status: 405,
+    retryable: false,
+    title: 'This method is not supported here',
+    advice: 'See /docs for the routes.',
+  },
+  unknown_kind: {
+    status: 404,
+    retryable: false,
+    title: 'No such job kind',
+    advice: 'Use one of the kinds named in context.',
+  },
+  task_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such task',
+    advice: 'Check the id, and that the task belongs to this key.',
+  },
+  key_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such key',
+    advice: 'List the keys with GET /api/v1/keys.',
+  },
+  already_finished: {
+    status: 409,
+    retryable: false,
+    title: 'The task has already ended',
+    advice: 'Read it; nothing can be changed any more.',
+  },
+  idempotency_in_flight: {
+    status: 409,
+    retryable: true,
+    title: 'A request with this Idempotency-Key is being accepted right now',
+    advice: 'Send the same request again in a moment.',
+  },
+  idempotency_mismatch: {
+    status: 422,
+    retryable: false,
+    title: 'This Idempotency-Key was used with another request',
+    advice: 'Use a new key for a new request.',
+  },
+  body_too_large: {
+    status: 413,
+    retryable: false,
+    title: 'The body is too large',
+    advice: 'Send less than the limit named in context.',
+  },
+  field_too_large: {
+    status: 413,
+    retryable: false,
+    title: 'A field is too large',
+    advice: 'Shorten the field named in context.',
+  },
+  invalid_request: {
+    status: 422,
+    retryable: false,
+    title: 'A field is missing or invalid',
+    advice: 'Correct the field named in context.',
+  },
+  invalid_text: {
+    status: 422,
+    retryable: false,
+    title: 'Text holds U+0000 or a lone surrogate',
+    advice: 'Remove the character from the field named in context.',
+  },
+  rate_limited: {
+    status: 429,
+    retryable: true,
+    title: 'The key is over its request limit',
+    advice: 'Wait as long as Retry-After says.',
+  },
+  internal: {
+    status: 500,
+    retryable: true,
+    title: 'Something went wrong here',
+    advice: 'Report the request id if it persists.',
+  },
+  unavailable: {
+    status: 503,
+    retryable: true,
+    title: 'The database cannot be reached',
+    advice: 'Wait as long as Retry-After says.',
+  },
+  draining: {
+    status: 503,
+    retryable: true,
+    title: 'This server is shutting down',
+    advice: 'Send the request again; another server will take it.',
+  },
+  // Below: why a task did not succeed. They appear in a task's `error`, not as a response.
+  deadline_exceeded: {
+    status: 504,
+    retryable: true,
+    title: 'The deadline passed first',
+    advice: 'Submit again, with a longer deadline_seconds.',
+  },
+  worker_lost: {
+    status: 500,
+    retryable: true,
+    title: 'Its workers died, five times',
+    advice: 'Look at the workers’ logs before submitting it again.',
+  },
+  no_provider: {
+    status: 503,
+    retryable: true,
+    title: 'No provider is configured that could answer',
+    advice: 'Configure one, or allow options.fallback.',
+  },
+  provider_failed: {
+    status: 502,
+    retryable: true,
+    title: 'No provider gave an answer',
+    advice: 'See attempts for what each one said.',
+  },
+  provider_rejected: {
+    status: 422,
+    retryable: false,
+    title: 'The provider refused the request',
+    advice: 'Correct what the message names.',
+  },
+  invalid_output: {
+    status: 502,
+    retryable: true,
+    title: 'The model’s answer failed its check',
+    advice: 'See attempts; relax the schema or ask a stronger model.',
+  },
+  cancelled: {
+    status: 409,
+    retryable: false,
+    title: 'The task was cancelled',
+    advice: 'Submit it again if it is still wanted.',
+  },
+} as const satisfies Record<string, { status: number; retryable: boolean; title: string; advice: string }>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** An error for the client; `message` and `context` are shown to it. */
+export class SluiceError extends Error {
+  readonly code: ErrorCode
+  readonly context: Record<string, unknown>
+  /** Seconds for the Retry-After header. */
+  readonly retryAfter: number | null
+
+  constructor(
+    code: ErrorCode,
+    message?: string,
+    more: { context?: Record<string, unknown>; retryAfter?: number } = {},
+  ) {
+    super(message ?? ERRORS[code].title)
+    this.code = code
+    this.context = more.context ?? {}
+    this.retryAfter = more.retryAfter ?? null
+  }
+}

@@ -1,0 +1,99 @@
+import { isTerminal } from '#shared/db/tasks.ts'
+import type { TaskState, TaskView } from '#shared/db/views.ts'
+import type { StreamEntry } from './stream.ts'
+
+/**
+ * What a subscriber of one task gets. Ids are attempt x 10^6 + n, so that they grow and a client can resume: n counts
+ * the pieces of text of the attempt; the numbers at the top belong to what comes after them.
+ */
+const PER_ATTEMPT = 1_000_000
+const QUEUED_AGAIN = PER_ATTEMPT - 3
+const WHOLE_TEXT = PER_ATTEMPT - 2
+const DONE = PER_ATTEMPT - 1
+
+export type FeedEvent =
+  | { event: 'status'; id: number; data: { status: string; attempt: number } }
+  | { event: 'delta'; id: number; data: { text: string } }
+  /** Everything received as `delta` so far is void. */
+  | { event: 'restart'; id: null; data: { attempt: number } }
+  | { event: 'done'; id: number; data: TaskView }
+
+export type FeedDeps = {
+  readState(): Promise<TaskState | null>
+  readView(): Promise<TaskView | null>
+  /** Entries after the given one; empty while Redis is away. */
+  readEntries(after: { attempt: number; n: number }): Promise<StreamEntry[]>
+  /** The whole text of a result. */
+  textOf(view: TaskView): string
+  /** Resolves when there may be news, after a second at the latest; false: stop. */
+  news(): Promise<boolean>
+}
+
+/**
+ * The events of a task from `lastEventId` on (null: from the beginning) until it is done.
+ * Postgres decides what is true; the stream in Redis only brings the text earlier.
+ */
+export async function* feed(deps: FeedDeps, lastEventId: number | null): AsyncGenerator<FeedEvent> {
+  const last = lastEventId ?? -1
+  /** The newest attempt that the client knows of, and how much of its text it has. */
+  let attempt = Math.max(0, Math.floor(last / PER_ATTEMPT))
+  let n = last < 0 ? -1 : last % PER_ATTEMPT
+  /** Whether the client holds text that a restart would void. */
+  let holdsText = attempt > 0 && n > 0
+  /** Whether the text of `attempt` has come to its end mark without a gap. */
+  let complete = false
+  let gap = false
+  let status = ''
+
+  function* begin(next: number): Generator<FeedEvent> {
+    if (holdsText) yield { event: 'restart', id: null, data: { attempt: next } }
+    attempt = next
+    n = 0
+    holdsText = complete = gap = false
+    status = 'running'
+    yield { event: 'status', id: next * PER_ATTEMPT, data: { status, attempt: next } }
+  }
+
+  function* apply(entry: StreamEntry): Generator<FeedEvent> {
+    if (entry.attempt > attempt) yield* begin(entry.attempt)
+    if (entry.attempt < attempt || entry.n <= n || n >= QUEUED_AGAIN || entry.n >= QUEUED_AGAIN) return
+    if (entry.type === 'w') {
+      if (holdsText) yield { event: 'restart', id: null, data: { attempt } }
+      gap = false
+    } else if (entry.n !== n + 1) {
+      gap = true
+    }
+    n = entry.n
+    if (entry.type === 'e') complete = !gap
+    else if (!gap && entry.type !== 'b') {
+      holdsText = true
+      yield { event: 'delta', id: attempt * PER_ATTEMPT + n, data: { text: entry.text } }
+    }
+  }
+
+  do {
+    const state = await deps.readState()
+    if (!state) return
+    for (const entry of await deps.readEntries({ attempt, n: Math.max(0, n) })) yield* apply(entry)
+
+    if (isTerminal(state.status)) {
+      if (last >= state.attempts * PER_ATTEMPT + DONE) return
+      const view = await deps.readView()
+      if (!view) return
+      const wanted =
+        view.stream && view.status === 'succeeded' && !(complete && attempt === view.attempts && view.source === 'ai')
+      if (wanted && !(attempt === view.attempts && n === WHOLE_TEXT)) {
+        if (holdsText) yield { event: 'restart', id: null, data: { attempt: view.attempts } }
+        yield { event: 'delta', id: view.attempts * PER_ATTEMPT + WHOLE_TEXT, data: { text: deps.textOf(view) } }
+      }
+      yield { event: 'done', id: view.attempts * PER_ATTEMPT + DONE, data: view }
+      return
+    }
+    if (state.status === 'running' && state.attempts > attempt) yield* begin(state.attempts)
+    if (state.status === 'queued' && status !== 'queued') {
+      status = 'queued'
+      const id = state.attempts === 0 ? 0 : state.attempts * PER_ATTEMPT + QUEUED_AGAIN
+      if (id > last) yield { event: 'status', id, data: { status, attempt: state.attempts } }
+    }
+  } while (await deps.news())
+}

@@ -1,0 +1,103 @@
+import { Type } from 'typebox'
+import { compileSchema, violation } from '#shared/json-schema.ts'
+import { cleanDeep } from '#shared/text.ts'
+import { defineJob } from './define.ts'
+
+/** Characters in one text. */
+const MAX_TEXT = 1_000_000
+const MAX_SCHEMA_BYTES = 65_536
+
+const input = Type.Object(
+  {
+    prompt: Type.Optional(
+      Type.String({ minLength: 1, maxLength: MAX_TEXT, description: 'What to ask. Either this or `messages`.' }),
+    ),
+    messages: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            role: Type.Enum(['user', 'assistant']),
+            content: Type.String({ minLength: 1, maxLength: MAX_TEXT }),
+          },
+          { additionalProperties: false },
+        ),
+        { minItems: 1, maxItems: 1000, description: 'A conversation that ends with the user.' },
+      ),
+    ),
+    system: Type.Optional(
+      Type.String({ minLength: 1, maxLength: MAX_TEXT, description: 'Instructions to the model.' }),
+    ),
+    schema: Type.Optional(
+      Type.Record(Type.String(), Type.Unknown(), {
+        description: 'JSON Schema (2020-12); the result is then an object that matches it.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+
+export const generate = defineJob({
+  kind: 'generate',
+  title: 'Generate text or a JSON object',
+  description: 'A prompt or a conversation in, text out; with `schema` a checked JSON object.',
+  queue: 'default',
+  input,
+  result: Type.Union([Type.Object({ text: Type.String() }), Type.Unknown()], {
+    description: '`{text}`; with `schema` the object itself.',
+  }),
+  example: { input: { prompt: 'Three titles for a post on Redis' } },
+  promptVersion: '1',
+  maxTokens: 2048,
+  fallback: 'rules',
+
+  validate({ prompt, messages, schema }) {
+    if ((prompt === undefined) === (messages === undefined)) {
+      return { field: '/input/prompt', message: 'give either prompt or messages' }
+    }
+    if (messages && messages.at(-1)?.role !== 'user') {
+      return { field: `/input/messages/${messages.length - 1}/role`, message: 'the last message must be the user’s' }
+    }
+    if (schema === undefined) return null
+    if (JSON.stringify(schema).length > MAX_SCHEMA_BYTES) {
+      return { field: '/input/schema', message: `must be at most ${MAX_SCHEMA_BYTES} bytes of JSON` }
+    }
+    try {
+      compileSchema(schema)
+      return null
+    } catch (error) {
+      return { field: '/input/schema', message: `is not a usable JSON Schema: ${(error as Error).message}` }
+    }
+  },
+
+  prompt: ({ prompt, messages, system, schema }) => ({
+    messages: messages ?? [{ role: 'user', content: prompt! }],
+    ...(system !== undefined && { system }),
+    ...(schema !== undefined && { schema }),
+  }),
+
+  check(text, { schema }) {
+    if (schema === undefined)
+      return text.trim() === '' ? { ok: false, reason: 'the answer is empty' } : { ok: true, result: { text } }
+    let value: unknown
+    try {
+      value = cleanDeep(JSON.parse(text))
+    } catch {
+      return { ok: false, reason: 'the answer is not JSON' }
+    }
+    const wrong = violation(compileSchema(schema), value)
+    return wrong ? { ok: false, reason: `the answer does not match the schema: ${wrong}` } : { ok: true, result: value }
+  },
+
+  // A template must not be taken for a model's work, and no template can honour a schema.
+  rules: ({ schema }) =>
+    schema === undefined
+      ? {
+          text: 'No model answered this request: no provider is configured, or none could be reached. This text is a placeholder.',
+        }
+      : null,
+
+  text: result => {
+    const { text } = result as { text?: unknown }
+    return typeof text === 'string' ? text : JSON.stringify(result)
+  },
+})

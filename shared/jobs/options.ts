@@ -1,0 +1,37 @@
+import { type Static, Type } from 'typebox'
+import { PROVIDER_NAMES } from '#shared/models/providers.ts'
+import { PRIORITIES } from '#shared/queue/names.ts'
+import { FALLBACKS } from './define.ts'
+
+const DEFAULT_DEADLINE_SECONDS = 600
+
+/** What a client may ask of any kind. */
+export const taskOptions = Type.Object(
+  {
+    provider: Type.Optional(Type.Enum(PROVIDER_NAMES, { description: 'Ask only this provider.' })),
+    model: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 200, description: 'Ask this model; `<provider>/<model>` names both.' }),
+    ),
+    max_tokens: Type.Optional(Type.Integer({ minimum: 1, maximum: 200_000, description: 'Most tokens to write.' })),
+    temperature: Type.Optional(Type.Number({ minimum: 0, maximum: 2 })),
+    priority: Type.Enum(PRIORITIES, { default: 'normal', description: 'Order within the queue.' }),
+    deadline_seconds: Type.Number({
+      minimum: 1,
+      maximum: 86_400,
+      default: DEFAULT_DEADLINE_SECONDS,
+      multipleOf: 1,
+      description: 'After this the task expires, whatever it is doing.',
+    }),
+    stream: Type.Boolean({ default: false, description: 'Keep the text as the model writes it, for `events`.' }),
+    cache: Type.Enum(['use', 'refresh', 'off'], {
+      default: 'use',
+      description: 'Whether a remembered answer will do. This version remembers none, so that every task asks afresh.',
+    }),
+    fallback: Type.Optional(
+      Type.Enum(FALLBACKS, { description: 'What may answer when no model does; the kind has its own default.' }),
+    ),
+  },
+  { additionalProperties: false, default: {} },
+)
+
+export type TaskOptions = Static<typeof taskOptions>

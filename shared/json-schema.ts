@@ -1,0 +1,30 @@
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
+import addFormats from 'ajv-formats'
+
+/** Most compiled schemas that a process remembers; compiling costs milliseconds. */
+const REMEMBERED = 200
+const compiled = new Map<string, ValidateFunction>()
+
+/**
+ * Compiles a JSON Schema (draft 2020-12) that came from outside.
+ * @throws Error saying what is wrong with it
+ */
+export function compileSchema(schema: Record<string, unknown>): ValidateFunction {
+  const key = JSON.stringify(schema)
+  const known = compiled.get(key)
+  if (known) return known
+  const ajv = new Ajv2020({ strict: false, allErrors: false, validateFormats: true, logger: false })
+  addFormats.default(ajv)
+  const validate = ajv.compile(schema)
+  // Oldest out: a Map iterates in order of insertion.
+  if (compiled.size >= REMEMBERED) compiled.delete(compiled.keys().next().value!)
+  compiled.set(key, validate)
+  return validate
+}
+
+/** @returns what is wrong with `value`, or null */
+export function violation(validate: ValidateFunction, value: unknown): string | null {
+  if (validate(value)) return null
+  const first = validate.errors?.[0]
+  return `${first?.instancePath || '(root)'} ${first?.message ?? 'does not match'}`
+}

@@ -1,0 +1,93 @@
+import { coalesce } from './coalesce.ts'
+import type { Redis } from './redis.ts'
+
+/** `ms`: when the next request would be admitted, milliseconds from now. */
+export type Take = { ok: true } | { ok: false; ms: number }
+
+const WINDOW_MS = 60_000
+
+/**
+ * A sliding window counter: this minute's count plus the last minute's, weighted by how much of it the sliding window
+ * still covers. Source: "How we built rate limiting capable of scaling to millions of domains", Cloudflare blog.
+ * KEYS[1] hash of the key; ARGV: limit, requests wanted. Answers how many are admitted and the wait for one more.
+ */
+const TAKE = `
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local minute = math.floor(now / ${WINDOW_MS})
+local h = redis.call('HMGET', KEYS[1], 'minute', 'this', 'last')
+local seen, this, last = tonumber(h[1]), tonumber(h[2]) or 0, tonumber(h[3]) or 0
+if seen ~= minute then
+  last = (seen == minute - 1) and this or 0
+  this = 0
+end
+local passed = (now % ${WINDOW_MS}) / ${WINDOW_MS}
+local room = math.floor(tonumber(ARGV[1]) - this - last * (1 - passed))
+local admitted = math.max(0, math.min(room, tonumber(ARGV[2])))
+redis.call('HSET', KEYS[1], 'minute', minute, 'this', this + admitted, 'last', last)
+redis.call('PEXPIRE', KEYS[1], ${2 * WINDOW_MS})
+local wait = ${WINDOW_MS} - now % ${WINDOW_MS}
+if last > 0 and this < tonumber(ARGV[1]) then
+  wait = math.min(wait, math.ceil((1 - room) / last * ${WINDOW_MS}))
+end
+return { admitted, math.max(1, wait) }
+`
+
+type Ask = { keyId: string; limit: number }
+type Answer = { admitted: number; ms: number }
+
+/**
+ * Requests per minute of an API key, counted for the whole fleet in Redis; per process while Redis is away.
+ * Requests that arrive together are counted together.
+ */
+export function createKeyLimiter(options: {
+  redis: Redis
+  prefix: string
+  now?: () => number
+}): (keyId: string, limit: number) => Promise<Take> {
+  const { redis, prefix, now = Date.now } = options
+  const local = createLocalCounter(now)
+
+  const takeFleet = async (keyId: string, limit: number, wanted: number): Promise<Answer> => {
+    try {
+      const [admitted, ms] = (await redis.eval(TAKE, 1, `${prefix}:rpm:${keyId}`, limit, wanted)) as [number, number]
+      return { admitted, ms }
+    } catch {
+      return local(keyId, limit, wanted)
+    }
+  }
+
+  const take = coalesce<Ask, Take>({
+    max: 1000,
+    itemsToBlame: () => false,
+    flush: async asks => {
+      const groups = Map.groupBy(asks, ask => ask.keyId)
+      const answers = new Map<string, Answer>()
+      await Promise.all(
+        [...groups].map(
+          async ([keyId, group]) => void answers.set(keyId, await takeFleet(keyId, group[0]!.limit, group.length)),
+        ),
+      )
+      return asks.map(({ keyId }) => {
+        const answer = answers.get(keyId)!
+        return answer.admitted-- > 0 ? { ok: true } : { ok: false, ms: answer.ms }
+      })
+    },
+  })
+  return (keyId, limit) => take({ keyId, limit })
+}
+
+/** The same window in this process's memory. */
+function createLocalCounter(now: () => number) {
+  const windows = new Map<string, { minute: number; this: number; last: number }>()
+  return (keyId: string, limit: number, wanted: number): Answer => {
+    const minute = Math.floor(now() / WINDOW_MS)
+    const old = windows.get(keyId)
+    const last = old?.minute === minute ? old.last : old?.minute === minute - 1 ? old.this : 0
+    const counted = old?.minute === minute ? old.this : 0
+    const passed = (now() % WINDOW_MS) / WINDOW_MS
+    const admitted = Math.max(0, Math.min(wanted, Math.floor(limit - counted - last * (1 - passed))))
+    windows.set(keyId, { minute, this: counted + admitted, last })
+    return { admitted, ms: WINDOW_MS - (now() % WINDOW_MS) }
+  }
+}

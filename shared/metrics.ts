@@ -1,0 +1,78 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+const SECONDS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
+
+export type Metrics = ReturnType<typeof createMetrics>
+
+/** One object on one private registry. Label values come from closed sets, never from ids or from clients. */
+export function createMetrics(part: 'api' | 'worker') {
+  const registry = new Registry()
+  registry.setDefaultLabels({ part })
+  collectDefaultMetrics({ register: registry })
+  const registers = [registry]
+  return {
+    registry,
+    httpSeconds: new Histogram({
+      name: 'sluice_http_request_seconds',
+      help: 'Time to answer HTTP requests; waits that a client asked for included',
+      labelNames: ['method', 'route', 'status'] as const,
+      buckets: SECONDS,
+      registers,
+    }),
+    accepted: new Counter({
+      name: 'sluice_tasks_accepted_total',
+      help: 'Tasks that were committed and answered with 202',
+      labelNames: ['kind'] as const,
+      registers,
+    }),
+    ended: new Counter({
+      name: 'sluice_tasks_ended_total',
+      help: 'Tasks that this process brought to a terminal status',
+      labelNames: ['kind', 'status', 'source'] as const,
+      registers,
+    }),
+    attempts: new Counter({
+      name: 'sluice_attempts_total',
+      help: 'Provider calls by what came of them',
+      labelNames: ['provider', 'outcome'] as const,
+      registers,
+    }),
+    callSeconds: new Histogram({
+      name: 'sluice_provider_call_seconds',
+      help: 'Duration of provider calls',
+      labelNames: ['provider'] as const,
+      buckets: SECONDS,
+      registers,
+    }),
+    tokens: new Counter({
+      name: 'sluice_tokens_total',
+      help: 'Tokens that providers reported',
+      labelNames: ['provider', 'direction'] as const,
+      registers,
+    }),
+    active: new Gauge({ name: 'sluice_worker_active', help: 'Tasks that this worker is running', registers }),
+    lastFetch: new Gauge({
+      name: 'sluice_worker_last_fetch_timestamp_seconds',
+      help: 'When this worker last took a job from the queue',
+      registers,
+    }),
+    queueDepth: new Gauge({
+      name: 'sluice_queue_jobs',
+      help: 'Jobs in the queue, by state',
+      labelNames: ['queue', 'state'] as const,
+      registers,
+    }),
+    swept: new Counter({
+      name: 'sluice_swept_total',
+      help: 'What the sweeper had to put right',
+      labelNames: ['what'] as const,
+      registers,
+    }),
+    degraded: new Gauge({
+      name: 'sluice_dependency_up',
+      help: '1 while the dependency answers',
+      labelNames: ['dependency'] as const,
+      registers,
+    }),
+  }
+}

@@ -1,0 +1,20 @@
+/** The queues; a job kind names the one it runs in. */
+export const QUEUES = ['default'] as const
+export type QueueName = (typeof QUEUES)[number]
+
+export const PRIORITIES = ['interactive', 'normal', 'low'] as const
+export type Priority = (typeof PRIORITIES)[number]
+
+/** BullMQ: 0 runs first and is a plain list, everything above is a sorted set. */
+export const BULLMQ_PRIORITY: Record<Priority, number> = { interactive: 0, normal: 10, low: 20 }
+
+/** A hash tag per queue, so that a cluster can spread them. */
+export const queuePrefix = (prefix: string, queue: string): string => `{${prefix}:${queue}}`
+
+/** `<uuid>-<epoch>`: never all digits, no colon, and new for every dispatch, as BullMQ ignores ids that it has seen. */
+export const jobId = (task: { id: string; epoch: number }): string => `${task.id}-${task.epoch}`
+
+export function parseJobId(jobId: string): { id: string; epoch: number } | null {
+  const match = /^([0-9a-f-]{36})-(\d+)$/.exec(jobId)
+  return match ? { id: match[1]!, epoch: Number(match[2]) } : null
+}

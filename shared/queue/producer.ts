@@ -1,0 +1,103 @@
+import { Queue } from 'bullmq'
+import { coalesce } from '#shared/coalesce.ts'
+import { markDispatched } from '#shared/db/dispatches.ts'
+import { type Db, isUnavailable } from '#shared/db/pool.ts'
+import type { Dispatchable } from '#shared/db/tasks.ts'
+import type { Redis } from '#shared/redis.ts'
+import { BULLMQ_PRIORITY, jobId, type Priority, QUEUES, queuePrefix } from './names.ts'
+
+export type Dispatch = Dispatchable & { delayMs?: number }
+
+/** Redis could not be asked. */
+export class QueueUnavailable extends Error {
+  constructor(cause: unknown) {
+    super(`the queue is away: ${(cause as Error | null)?.message ?? String(cause)}`, { cause })
+  }
+}
+
+export type Producer = {
+  /**
+   * Hands a task to the queue and marks its row. Tasks that come together share the round trips.
+   * @throws QueueUnavailable; the row then stays unmarked and the sweeper dispatches it
+   */
+  dispatch(task: Dispatch): Promise<void>
+  /** The queues themselves, for the dashboard. */
+  queues: Queue[]
+  /** True once after Redis restarted or was flushed: what had been dispatched may be gone. */
+  wasLost(): Promise<boolean>
+  /** To be called when the loss has been made good. */
+  remember(): Promise<void>
+  close(): Promise<void>
+}
+
+/** The only place that adds jobs. `redis` must fail fast. */
+export function createProducer(options: { redis: Redis; prefix: string; db: Db }): Producer {
+  const { redis, prefix, db } = options
+  const queues = new Map(
+    QUEUES.map(name => [
+      name as string,
+      new Queue(name, {
+        connection: redis,
+        prefix: queuePrefix(prefix, name),
+        skipWaitingForReady: true,
+        defaultJobOptions: { removeOnComplete: true, removeOnFail: { count: 1000 } },
+      }),
+    ]),
+  )
+  // BullMQ re-emits connection errors here; shared/redis.ts has logged them.
+  for (const queue of queues.values()) queue.on('error', () => {})
+
+  const dispatch = coalesce<Dispatch, void>({
+    max: 500,
+    concurrency: 2,
+    itemsToBlame: () => false,
+    flush: async tasks => {
+      await asking(() =>
+        Promise.all(
+          [...Map.groupBy(tasks, task => task.queue)].map(([name, group]) => {
+            const queue = queues.get(name)
+            if (!queue) throw new Error(`no queue "${name}"`)
+            return queue.addBulk(group.map(toJob))
+          }),
+        ),
+      )
+      // The queue has them: a mark that fails only means that the sweeper adds them again, to no effect.
+      await markDispatched(db, tasks).catch(error => {
+        if (!isUnavailable(error)) throw error
+      })
+      return tasks.map(() => undefined)
+    },
+  })
+
+  // Redis knows its own run id; a copy of it in the data is gone after a flush and wrong after a restart.
+  const marker = `{${prefix}}:run-id`
+  const runId = async () => /^run_id:(\S+)/m.exec(await redis.info('server'))?.[1] ?? ''
+
+  return {
+    dispatch,
+    queues: [...queues.values()],
+    wasLost: () => asking(async () => (await redis.get(marker)) !== (await runId())),
+    remember: () => asking(async () => void (await redis.set(marker, await runId()))),
+    close: async () => {
+      await Promise.all([...queues.values()].map(queue => queue.close()))
+    },
+  }
+}
+
+async function asking<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw new QueueUnavailable(error)
+  }
+}
+
+const toJob = (task: Dispatch) => ({
+  name: 'task',
+  data: {},
+  opts: {
+    jobId: jobId(task),
+    priority: BULLMQ_PRIORITY[task.priority as Priority] ?? BULLMQ_PRIORITY.normal,
+    ...(task.delayMs && { delay: Math.ceil(task.delayMs) }),
+  },
+})

@@ -1,0 +1,40 @@
+import { Redis, type RedisOptions } from 'ioredis'
+import type { Logger } from '#shared/logger.ts'
+
+export type { Redis } from 'ioredis'
+
+/**
+ * `fast`: fails at once while Redis is away, for everything that has another way to go on.
+ * `blocking`: waits and reconnects for ever, as BullMQ's workers need it.
+ * `subscriber`: pub/sub; resubscribes by itself.
+ */
+export type RedisRole = 'fast' | 'blocking' | 'subscriber'
+
+const BY_ROLE: Record<RedisRole, RedisOptions> = {
+  fast: { enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 2000, enableAutoPipelining: true },
+  blocking: { maxRetriesPerRequest: null },
+  subscriber: { maxRetriesPerRequest: null },
+}
+
+export function connectRedis(options: { url: string; role: RedisRole; name: string; logger: Logger }): Redis {
+  const redis = new Redis(options.url, {
+    ...BY_ROLE[options.role],
+    connectionName: options.name,
+    connectTimeout: 3000,
+    retryStrategy: times => Math.min(times * 100, 2000),
+  })
+  let down = false
+  redis.on('error', error => {
+    // One line an outage, not one a retry.
+    if (!down) options.logger.warn({ err: error, connection: options.name }, 'redis is away')
+    down = true
+  })
+  redis.on('ready', () => {
+    if (down) options.logger.info({ connection: options.name }, 'redis is back')
+    down = false
+  })
+  return redis
+}
+
+/** Closes without waiting for an answer: `quit()` never settles while Redis is down. */
+export const closeRedis = (redis: Redis): void => redis.disconnect()

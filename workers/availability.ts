@@ -1,0 +1,35 @@
+import type { Available } from '#shared/routing.ts'
+import type { Provider } from './providers/define.ts'
+
+const REFRESH_MS = 5000
+
+/**
+ * The providers that can be asked now, in the operator's order. Looked up again every few seconds, in the background,
+ * since one may have to be found at run time.
+ */
+export function createAvailability(providers: ReadonlyMap<string, Provider>): () => Promise<Available[]> {
+  let known: Available[] | null = null
+  let checkedAt = Number.NEGATIVE_INFINITY
+  let checking: Promise<Available[]> | null = null
+
+  async function check(): Promise<Available[]> {
+    const all = await Promise.all(
+      [...providers.values()].map(async provider => ({
+        name: provider.name,
+        defaultModel: await provider.defaultModel(),
+      })),
+    )
+    known = all.filter(one => one.defaultModel !== null)
+    checkedAt = performance.now()
+    return known
+  }
+
+  return async () => {
+    if (performance.now() - checkedAt > REFRESH_MS) {
+      checking ??= check().finally(() => {
+        checking = null
+      })
+    }
+    return known ?? (await checking!)
+  }
+}

@@ -1,0 +1,73 @@
+import { type Job, WaitingError, Worker } from 'bullmq'
+import type { Logger } from '#shared/logger.ts'
+import { parseJobId, queuePrefix } from '#shared/queue/names.ts'
+import type { Redis } from '#shared/redis.ts'
+import type { RunOutcome } from './pipeline/run.ts'
+
+/** Redelivery after a crash is the sweeper's business; BullMQ's own must only never give up on a job. */
+const MAX_STALLED = 1_000_000
+const LOCK_MS = 30_000
+const STALLED_CHECK_MS = 15_000
+
+export type Consumer = {
+  /** When a job was last taken from a queue, milliseconds ago; null: never. */
+  fetchedAgoMs(): number | null
+  /** Takes no more jobs; resolves when those under way are done. Can hang while Redis is down: give it a deadline. */
+  stop(): Promise<void>
+}
+
+export type ConsumeOptions = {
+  queues: readonly string[]
+  /** A connection of its own for each queue, of the `blocking` role. */
+  connect: (queue: string) => Redis
+  prefix: string
+  concurrency: number
+  run: (job: { id: string; epoch: number }) => Promise<RunOutcome>
+  logger: Logger
+}
+
+/** The only place that constructs a BullMQ Worker. Starts fetching at once. */
+export function consume(options: ConsumeOptions): Consumer {
+  const { run, logger } = options
+  let fetchedAt: number | null = null
+
+  async function process(job: Job, token?: string): Promise<void> {
+    fetchedAt = performance.now()
+    const dispatched = parseJobId(job.id ?? '')
+    if (!dispatched) {
+      logger.warn({ job_id: job.id }, 'a job that Sluice did not add: ignored')
+      return
+    }
+    if ((await run(dispatched)) === 'give_back') {
+      await job.moveToWait(token)
+      throw new WaitingError()
+    }
+  }
+
+  const workers = options.queues.map(queue => {
+    const worker = new Worker(queue, process, {
+      connection: options.connect(queue),
+      prefix: queuePrefix(options.prefix, queue),
+      concurrency: options.concurrency,
+      lockDuration: LOCK_MS,
+      stalledInterval: STALLED_CHECK_MS,
+      maxStalledCount: MAX_STALLED,
+      removeOnComplete: { count: 0 },
+      removeOnFail: { count: 1000 },
+    })
+    // shared/redis.ts has logged that Redis is away; what else BullMQ reports (a lock lost to a flush) harms nothing,
+    // since Postgres decides who holds a task.
+    worker.on('error', error => logger.debug({ err: error, queue }, 'bullmq'))
+    worker.on('failed', (job, error) =>
+      logger.error({ err: error, job_id: job?.id, queue }, 'a job failed outside its run'),
+    )
+    return worker
+  })
+
+  return {
+    fetchedAgoMs: () => (fetchedAt === null ? null : performance.now() - fetchedAt),
+    stop: async () => {
+      await Promise.all(workers.map(worker => worker.close()))
+    },
+  }
+}

@@ -1,0 +1,50 @@
+import type { Db } from '#shared/db/pool.ts'
+import { beat, type WorkerBeat } from '#shared/db/workers.ts'
+import { every } from '#shared/lifecycle.ts'
+import type { Logger } from '#shared/logger.ts'
+import type { Held } from './held.ts'
+
+const BEAT_MS = 2000
+/** Without a beat for this long the claims will soon be taken over: calls stop before somebody repeats them. */
+const ABORT_AFTER_MS = 8000
+
+export type Heartbeat = { lastBeatMs(): number; stop(): Promise<void> }
+
+/**
+ * Beats every two seconds and stops the calls whose claims Postgres says are gone.
+ * @param describe this worker as of now
+ * @throws if the first beat fails: a worker that is not in the table must not claim
+ */
+export async function startHeartbeat(options: {
+  db: Db
+  held: Held
+  describe: () => WorkerBeat
+  logger: Logger
+}): Promise<Heartbeat> {
+  const { db, held, describe, logger } = options
+  let last = performance.now()
+
+  async function once(): Promise<void> {
+    const sent = performance.now()
+    const lost = await beat(db, describe(), held.list())
+    last = sent
+    for (const id of lost) held.stop('lost', id)
+  }
+
+  await once()
+  const stopBeating = every(BEAT_MS, once, error => logger.warn({ err: error }, 'heartbeat failed'))
+  // Apart from the beats: one that hangs must not keep the calls alive.
+  const watchdog = setInterval(() => {
+    if (performance.now() - last < ABORT_AFTER_MS || held.size === 0) return
+    logger.error({ claims: held.size }, 'no heartbeat for 8 s: stopping all calls')
+    held.stop('no_beat')
+  }, 250)
+
+  return {
+    lastBeatMs: () => performance.now() - last,
+    async stop() {
+      clearInterval(watchdog)
+      await stopBeating()
+    },
+  }
+}

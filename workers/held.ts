@@ -1,0 +1,30 @@
+/** Why a running call is stopped: cancelled or expired or taken over; out of time; handed back; no heartbeat. */
+export type StopReason = 'lost' | 'deadline' | 'drain' | 'no_beat'
+
+export type HeldClaim = { id: string; epoch: number; controller: AbortController }
+
+/** The claims that this process holds, so that a cancel, a lost claim or a drain finds its call. */
+export type Held = {
+  add(claim: HeldClaim): void
+  remove(id: string): void
+  /** Stops one call, or all. */
+  stop(reason: StopReason, id?: string): void
+  list(): HeldClaim[]
+  readonly size: number
+}
+
+export function createHeld(): Held {
+  const claims = new Map<string, HeldClaim>()
+  return {
+    add: claim => void claims.set(claim.id, claim),
+    remove: id => void claims.delete(id),
+    stop(reason, id) {
+      const stopped = id === undefined ? [...claims.values()] : [claims.get(id)]
+      for (const claim of stopped) claim?.controller.abort(reason)
+    },
+    list: () => [...claims.values()],
+    get size() {
+      return claims.size
+    },
+  }
+}

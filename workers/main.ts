@@ -1,0 +1,24 @@
+import { hostname } from 'node:os'
+import { parseArgs } from 'node:util'
+import { ConfigError, parseConfig } from '#shared/config.ts'
+import { runUntilSignal } from '#shared/lifecycle.ts'
+import { createLogger } from '#shared/logger.ts'
+import { QUEUES } from '#shared/queue/names.ts'
+import { startWorker } from './worker.ts'
+
+const { values } = parseArgs({ options: { queues: { type: 'string' } } })
+const queues = values.queues?.split(',') ?? [...QUEUES]
+
+try {
+  const unknown = queues.find(queue => !(QUEUES as readonly string[]).includes(queue))
+  if (unknown !== undefined) throw new ConfigError(`--queues: unknown queue "${unknown}" (known: ${QUEUES.join(', ')})`)
+  const config = parseConfig(process.env)
+  const logger = createLogger({ level: config.LOG_LEVEL, name: 'worker', pretty: process.stdout.isTTY })
+  const { lifecycle, port } = await startWorker({ config, queues, logger, host: hostname(), pid: process.pid })
+  runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
+  process.send?.({ type: 'ready', port })
+} catch (error) {
+  if (!(error instanceof ConfigError)) throw error
+  process.stderr.write(`${error.message}\n`)
+  process.exit(78)
+}

@@ -1,0 +1,66 @@
+import type { RunnableTask } from '#shared/db/tasks.ts'
+import type { Hints } from '#shared/events/hints.ts'
+import { openDeltaWriter } from '#shared/events/stream.ts'
+import type { JobKind } from '#shared/jobs/define.ts'
+import type { TaskOptions } from '#shared/jobs/options.ts'
+import type { Metrics } from '#shared/metrics.ts'
+import type { Redis } from '#shared/redis.ts'
+import type { Candidate } from '#shared/routing.ts'
+import { type CallAnswer, CallFailure, type Provider } from '#workers/providers/define.ts'
+
+export type CallResult = { kind: 'answer'; answer: CallAnswer } | { kind: 'failure'; failure: CallFailure }
+
+export type CallDeps = {
+  providers: ReadonlyMap<string, Provider>
+  redis: Redis
+  hints: Hints
+  prefix: string
+  metrics: Metrics
+  /** Upper bound of one call, milliseconds. */
+  timeoutMs: number
+}
+
+export type CallInput = {
+  task: RunnableTask
+  kind: JobKind
+  candidate: Candidate
+  attempt: number
+  signal: AbortSignal
+  /** Until the task's deadline, milliseconds. */
+  leftMs: number
+}
+
+/** One provider call; every way that it can go is a value. */
+export async function call(
+  deps: CallDeps,
+  { task, kind, candidate, attempt, signal, leftMs }: CallInput,
+): Promise<CallResult> {
+  const provider = deps.providers.get(candidate.provider)
+  if (!provider) throw new Error(`no adapter for provider "${candidate.provider}"`)
+  const options = task.options as TaskOptions
+  const writer = options.stream ? openDeltaWriter({ ...deps, id: task.id, attempt }) : null
+  const prompt = kind.prompt(task.input)
+  const observe = deps.metrics.callSeconds.startTimer({ provider: candidate.provider })
+  try {
+    const answer = await provider.call(
+      {
+        ...prompt,
+        model: candidate.model,
+        maxTokens: options.max_tokens ?? kind.maxTokens,
+        ...(options.temperature !== undefined && { temperature: options.temperature }),
+      },
+      {
+        signal,
+        timeoutMs: Math.max(1, Math.min(deps.timeoutMs, leftMs)),
+        ...(writer && { onDelta: (text: string) => writer.write(text) }),
+      },
+    )
+    await writer?.end()
+    return { kind: 'answer', answer }
+  } catch (error) {
+    if (error instanceof CallFailure) return { kind: 'failure', failure: error }
+    throw error
+  } finally {
+    observe()
+  }
+}

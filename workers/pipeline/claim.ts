@@ -1,0 +1,25 @@
+import { type ClaimRequest, createClaimer, createNextAttempt, type NextRequest } from '#shared/db/claims.ts'
+import type { Db } from '#shared/db/pool.ts'
+import type { Held } from '#workers/held.ts'
+import { persist } from '#workers/persist.ts'
+
+export type Claims = {
+  /** queued -> running, with the `started` attempt written; false: somebody else has the task, or it has ended. */
+  claim(request: ClaimRequest, controller: AbortController): Promise<boolean>
+  /** The next attempt under the same claim; false: the claim was lost. */
+  next(request: NextRequest): Promise<boolean>
+}
+
+export function createClaims(db: Db, workerId: string, held: Held): Claims {
+  const claim = createClaimer(db, workerId)
+  const next = createNextAttempt(db, workerId)
+  return {
+    async claim(request, controller) {
+      const claimed = await persist(() => claim(request))
+      // Held only once it is ours, since a beat reports every held claim that Postgres does not show as ours.
+      if (claimed) held.add({ id: request.id, epoch: request.epoch, controller })
+      return claimed
+    },
+    next: request => persist(() => next(request)),
+  }
+}

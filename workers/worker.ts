@@ -1,0 +1,174 @@
+import { type Config, ConfigError } from '#shared/config.ts'
+import { schemaIsCurrent } from '#shared/db/migrate.ts'
+import { openDb } from '#shared/db/pool.ts'
+import { createEnder, createLoader } from '#shared/db/tasks.ts'
+import { leave } from '#shared/db/workers.ts'
+import { createHints } from '#shared/events/hints.ts'
+import { newId } from '#shared/ids.ts'
+import { jobs } from '#shared/jobs/index.ts'
+import { createLifecycle, type Lifecycle, withDeadline } from '#shared/lifecycle.ts'
+import type { Logger } from '#shared/logger.ts'
+import { createMetrics } from '#shared/metrics.ts'
+import { createProducer } from '#shared/queue/producer.ts'
+import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
+import { startSweeper } from '#shared/sweep.ts'
+import { createAvailability } from './availability.ts'
+import { type Consumer, consume } from './consume.ts'
+import { startHeartbeat } from './heartbeat.ts'
+import { createHeld } from './held.ts'
+import { createAdmission } from './pipeline/admit.ts'
+import { call } from './pipeline/call.ts'
+import { createClaims } from './pipeline/claim.ts'
+import { createRunner } from './pipeline/run.ts'
+import { createSettle } from './pipeline/settle.ts'
+import { DEAD_END_KINDS } from './providers/define.ts'
+import { createProviders } from './providers/index.ts'
+import { startStatusServer } from './status-server.ts'
+
+export type WorkerOptions = { config: Config; queues: string[]; logger: Logger; host: string; pid: number }
+
+/**
+ * Starts one worker process's parts, in the order in which they need each other; `lifecycle.stop()` drains it.
+ * @throws if Postgres cannot be reached or its schema is too old; what had been started is then released
+ */
+export async function startWorker(options: WorkerOptions): Promise<{ lifecycle: Lifecycle; port: number }> {
+  const lifecycle = createLifecycle(options.logger)
+  try {
+    return { lifecycle, port: await start(options, lifecycle) }
+  } catch (error) {
+    await lifecycle.stop()
+    throw error
+  }
+}
+
+async function start({ config, queues, logger, host, pid }: WorkerOptions, lifecycle: Lifecycle): Promise<number> {
+  if (!config.DATABASE_URL) throw new ConfigError('DATABASE_URL: is needed by a worker (`npm start` sets it)')
+  if (!config.REDIS_URL) throw new ConfigError('REDIS_URL: is needed by a worker (`npm start` sets it)')
+  const redisUrl = config.REDIS_URL
+  const prefix = config.REDIS_PREFIX
+  const workerId = newId()
+  const metrics = createMetrics('worker')
+
+  const db = openDb({ url: config.DATABASE_URL, max: config.DB_POOL, application: 'sluice-worker', logger })
+  lifecycle.defer('postgres', () => db.close())
+  if (!(await schemaIsCurrent(db)))
+    throw new ConfigError('DATABASE_URL: its schema is older than this version; run `npm run migrate`')
+
+  const connect = (role: RedisRole, name: string) => {
+    const redis = connectRedis({ url: redisUrl, role, name: `sluice-worker-${name}`, logger })
+    lifecycle.defer(`redis ${name}`, () => closeRedis(redis))
+    return redis
+  }
+  const redis = connect('fast', 'main')
+  const hints = createHints({ redis, subscriber: connect('subscriber', 'hints'), prefix, logger })
+  const producer = createProducer({ redis, prefix, db })
+  const end = createEnder(db, ended => {
+    for (const one of ended) metrics.ended.inc({ kind: one.kind, status: one.status, source: one.source ?? 'none' })
+    hints.ended(ended.map(one => one.id))
+  })
+
+  const held = createHeld()
+  lifecycle.defer(
+    'hints',
+    hints.onEnded(id => held.stop('lost', id)),
+  )
+  lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
+
+  const providers = createProviders(config.providers)
+  const run = createRunner({
+    workerId,
+    jobs,
+    load: createLoader(db, DEAD_END_KINDS),
+    available: createAvailability(providers),
+    admission: createAdmission(),
+    claims: createClaims(db, workerId, held),
+    call: input =>
+      call({ providers, redis, hints, prefix, metrics, timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000 }, input),
+    settle: createSettle({ db, workerId, end, producer, metrics }),
+    held,
+    draining: () => lifecycle.stopping,
+    maxAttempts: config.MAX_ATTEMPTS,
+    backoff: { baseMs: config.BACKOFF_BASE_MS, maxMs: config.BACKOFF_MAX_MS },
+    logger,
+  })
+
+  let consumer: Consumer | null = null
+  const status = await startStatusServer({
+    host: config.HOST,
+    port: config.WORKER_PORT,
+    metrics,
+    health: async () => {
+      const beating = heartbeat.lastBeatMs() < 10_000
+      return {
+        ok: beating && !lifecycle.stopping,
+        parts: {
+          heartbeat: beating ? 'ok' : 'late',
+          redis: redis.status,
+          state: lifecycle.stopping ? 'draining' : 'running',
+        },
+      }
+    },
+  })
+  lifecycle.defer('status server', () => status.server.close())
+
+  const heartbeat = await startHeartbeat({
+    db,
+    held,
+    logger,
+    describe: () => {
+      const fetchedAgoMs = consumer?.fetchedAgoMs() ?? null
+      metrics.active.set(held.size)
+      if (fetchedAgoMs !== null) metrics.lastFetch.set((Date.now() - fetchedAgoMs) / 1000)
+      return {
+        id: workerId,
+        pid,
+        host,
+        queues,
+        concurrency: config.WORKER_CONCURRENCY,
+        active: held.size,
+        metricsPort: status.port,
+        fetchedAgoMs,
+      }
+    },
+  })
+  // Last out: a worker that still holds claims must go on beating, and must leave the table only without any.
+  lifecycle.defer('heartbeat', async () => {
+    await heartbeat.stop()
+    if (held.size === 0) await leave(db, workerId)
+  })
+
+  const consuming = consume({
+    queues,
+    connect: queue => connect('blocking', queue),
+    prefix,
+    concurrency: config.WORKER_CONCURRENCY,
+    run,
+    logger,
+  })
+  consumer = consuming
+  lifecycle.defer('consumer', () => drain(consuming), config.DRAIN_SECONDS * 1000 + 6000)
+
+  /** Lets running calls finish for a while, then hands them back. */
+  async function drain(running: Consumer): Promise<void> {
+    const closed = running.stop()
+    try {
+      await withDeadline(closed, config.DRAIN_SECONDS * 1000)
+    } catch {
+      logger.warn({ calls: held.size }, 'still running after DRAIN_SECONDS: handing back')
+      held.stop('drain')
+      await withDeadline(closed, 5000)
+    }
+  }
+
+  logger.info(
+    {
+      worker_id: workerId,
+      queues,
+      concurrency: config.WORKER_CONCURRENCY,
+      providers: [...providers.keys()],
+      port: status.port,
+    },
+    'worker is running',
+  )
+  return status.port
+}
