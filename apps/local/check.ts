@@ -44,12 +44,12 @@ const STEPS: [string, () => Promise<Counts>][] = [
 ]
 
 let quitting = false
-/** SIGINT, as only on that vitest runs its teardown, which stops the servers of the integration tests. */
+/** vitest skips its teardown then; the watchdogs of the servers that the tests run see to those. */
 async function quit() {
   if (quitting) return
   quitting = true
   const ended = Promise.all([...running].map(exitOf))
-  for (const child of running) child.kill('SIGINT')
+  for (const child of running) child.kill('SIGTERM')
   await settlesWithin(ended, 15_000)
   process.exit(130)
 }

@@ -51,7 +51,7 @@ function watched() {
   stopAfterTest({ pid, exited, stop: async () => kill(), kill })
   const pidFile = join(dir, 'server.pid')
   writeFileSync(pidFile, `${pid}\n`)
-  return { pid, exited, held: startWatchdog(dir, [pidFile]).held }
+  return { pid, exited, held: startWatchdog({ pidFiles: [pidFile] }).held }
 }
 
 test('the watchdog ends the servers when the last process that needs them is gone, not before', async () => {

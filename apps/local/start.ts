@@ -59,12 +59,10 @@ async function startAll(o: LocalOptions, closers: (() => unknown)[]): Promise<Om
   makeDataDir(dir)
   closers.push(lockDirectory(dir))
   const drainMs = config.DRAIN_SECONDS * 1000 + DRAIN_GRACE_MS
-  await awaitEarlierRun(dir, { withinMs: drainMs, log, signal })
-  const watchdog = startWatchdog(dir, [
-    join(dir, 'postgres/data/postmaster.pid'),
-    join(dir, 'redis/redis.pid'),
-    join(dir, 'cache/redis.pid'),
-  ])
+  const pidFile = join(dir, 'watchdog.pid')
+  await awaitEarlierRun(pidFile, { withinMs: drainMs, log, signal })
+  const pidFiles = ['postgres/data/postmaster.pid', 'redis/redis.pid', 'cache/redis.pid'].map(file => join(dir, file))
+  const watchdog = startWatchdog({ pidFiles, pidFile })
   closers.push(watchdog.dismiss)
 
   const urls = await startServers(o, dir, closers)

@@ -1,12 +1,22 @@
 import { spawn } from 'node:child_process'
-import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { commandOf, readPid, signalIfAlive, writeAtomic } from './process.ts'
 
 const NAME = 'sluice-watchdog'
 /** Reads until the last holder of the other end is gone, then ends the servers whose pid files are still there. */
-const SCRIPT = 'while read -r _; do :; done; for f; do read -r pid <"$f" && kill -INT "$pid"; done'
+const SCRIPT = `
+while read -r _; do :; done
+remove=$1; shift
+for f; do
+  if read -r pid <"$f"; then
+    kill -INT "$pid"
+    n=0
+    # Bounded: where nobody reaps orphans, a zombie answers for ever.
+    while [ "$remove" ] && [ $n -lt 100 ] && kill -0 "$pid"; do n=$((n + 1)); sleep 0.1; done
+  fi
+done
+if [ "$remove" ]; then rm -rf "$remove"; fi`
 
 export type Watchdog = {
   /** Every process that needs the servers holds this open. */
@@ -19,8 +29,14 @@ export type Watchdog = {
  * whose other end we and our children hold. So the children, which notice our death by their IPC channel, can drain
  * first.
  */
-export function startWatchdog(dir: string, pidFiles: string[]): Watchdog {
-  const child = spawn('sh', ['-c', SCRIPT, NAME, ...pidFiles], {
+export function startWatchdog(o: {
+  pidFiles: string[]
+  /** Where it leaves its own pid, for awaitEarlierRun. */
+  pidFile?: string
+  /** A directory to remove in the end. */
+  remove?: string
+}): Watchdog {
+  const child = spawn('sh', ['-c', SCRIPT, NAME, o.remove ?? '', ...o.pidFiles], {
     cwd: '/',
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
@@ -29,16 +45,16 @@ export function startWatchdog(dir: string, pidFiles: string[]): Watchdog {
   child.stdin.on('error', () => {})
   child.unref()
   const pid = child.pid ?? 0
-  writeAtomic(join(dir, 'watchdog.pid'), `${pid}\n`)
+  if (o.pidFile) writeAtomic(o.pidFile, `${pid}\n`)
   return { held: child.stdin, dismiss: () => signalIfAlive(pid, 'SIGKILL') }
 }
 
 /** Waits until the children of a run that was killed have drained: they still hold its ports. */
 export async function awaitEarlierRun(
-  dir: string,
+  pidFile: string,
   o: { withinMs: number; log: (line: string) => void; signal: AbortSignal },
 ): Promise<void> {
-  const pid = readPid(join(dir, 'watchdog.pid'))
+  const pid = readPid(pidFile)
   const alive = () => pid !== null && commandOf(pid)?.includes(NAME) === true
   if (!alive()) return
   o.log('an earlier run was killed; waiting for its processes to finish')

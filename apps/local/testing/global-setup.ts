@@ -16,7 +16,7 @@ export default async function setup(project: TestProject) {
   // Root's Postgres runs as another user, who must pass through.
   chmodSync(dir, 0o711)
   const pidFiles = ['postgres/data/postmaster.pid', 'redis/redis.pid', 'cache/redis.pid'].map(file => join(dir, file))
-  const watchdog = startWatchdog(dir, pidFiles)
+  const watchdog = startWatchdog({ pidFiles, remove: dir })
   const servers = await Promise.all([
     startPostgres({ dir: join(dir, 'postgres'), durable: false }),
     startRedis({ dir: join(dir, 'redis'), role: 'queue' }),

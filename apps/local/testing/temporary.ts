@@ -5,15 +5,12 @@ import { onTestFinished } from 'vitest'
 import type { Running } from '../process.ts'
 import { startWatchdog } from '../watchdog.ts'
 
-/** A directory that another user may pass through, gone after the test. Servers in it do not outlive a killed test run. */
+/** A directory that another user may pass through, gone after the test, with the servers in it if that was killed. */
 export function temporaryDirectory(): string {
   const dir = mkdtempSync(join(tmpdir(), 'sluice-test-'))
   chmodSync(dir, 0o711)
-  const pidFiles = ['postgres/data/postmaster.pid', 'redis.pid', 'queue/redis.pid', 'cache/redis.pid']
-  const watchdog = startWatchdog(
-    dir,
-    pidFiles.map(file => join(dir, file)),
-  )
+  const servers = ['postgres/data/postmaster.pid', 'redis.pid', 'queue/redis.pid', 'cache/redis.pid']
+  const watchdog = startWatchdog({ pidFiles: servers.map(file => join(dir, file)), remove: dir })
   onTestFinished(watchdog.dismiss)
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
   return dir
