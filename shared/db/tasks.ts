@@ -108,7 +108,8 @@ const endStatement = {
         WITH ORDINALITY AS i(id, status, from_status, epoch, worker_id, result, source, quality, provider, model, error, ord)
     ), ${settlementColumns(12)}, ended AS (
       UPDATE tasks t SET status = i.status, result = i.result, source = i.source, quality = i.quality,
-        provider = i.provider, model = i.model, error = i.error, worker_id = NULL, finished_at = now()
+        provider = i.provider, model = i.model, error = i.error, worker_id = NULL, finished_at = now(),
+        started_at = CASE WHEN i.status = 'succeeded' THEN coalesce(t.started_at, now()) ELSE t.started_at END
       FROM input i
       WHERE t.id = i.id AND t.status = ANY (CASE i.from_status WHEN 'live' THEN ARRAY['queued', 'running'] ELSE ARRAY[i.from_status] END)
         AND (i.epoch IS NULL OR t.epoch = i.epoch) AND (i.worker_id IS NULL OR t.worker_id = i.worker_id)

@@ -33,34 +33,40 @@ export type Producer = {
 /** The only place that adds jobs. `redis` must fail fast. */
 export function createProducer(options: { redis: Redis; prefix: string; db: Db }): Producer {
   const { redis, prefix, db } = options
-  const queues = new Map(
-    QUEUES.map(name => [
-      name as string,
-      new Queue(name, {
-        connection: redis,
-        prefix: queuePrefix(prefix, name),
-        skipWaitingForReady: true,
-        defaultJobOptions: { removeOnComplete: true, removeOnFail: { count: 1000 } },
-      }),
-    ]),
-  )
-  // BullMQ re-emits connection errors here; shared/redis.ts has logged them.
-  for (const queue of queues.values()) queue.on('error', () => {})
+  const open = (name: string): Queue => {
+    const queue = new Queue(name, {
+      connection: redis,
+      prefix: queuePrefix(prefix, name),
+      defaultJobOptions: { removeOnComplete: true, removeOnFail: { count: 1000 } },
+    })
+    // BullMQ re-emits connection errors here; shared/redis.ts has logged them.
+    queue.on('error', () => {})
+    return queue
+  }
+  const queues = new Map<string, Queue>(QUEUES.map(name => [name, open(name)]))
+
+  async function add(name: string, tasks: Dispatch[]): Promise<void> {
+    const queue = queues.get(name)
+    if (!queue) throw new Error(`no queue "${name}"`)
+    // Until Redis has been there once, BullMQ would wait for it without limit.
+    if (redis.status !== 'ready') throw new Error(`the connection is ${redis.status}`)
+    try {
+      await queue.waitUntilReady()
+    } catch (error) {
+      // Its initialisation failed half way (Redis went away in it), and BullMQ never repeats that.
+      queues.set(name, open(name))
+      throw error
+    }
+    await queue.addBulk(tasks.map(toJob))
+  }
 
   const dispatch = coalesce<Dispatch, void>({
     max: 500,
     concurrency: 2,
     itemsToBlame: () => false,
     flush: async tasks => {
-      await asking(() =>
-        Promise.all(
-          [...Map.groupBy(tasks, task => task.queue)].map(([name, group]) => {
-            const queue = queues.get(name)
-            if (!queue) throw new Error(`no queue "${name}"`)
-            return queue.addBulk(group.map(toJob))
-          }),
-        ),
-      )
+      const groups = [...Map.groupBy(tasks, task => task.queue)]
+      await asking(() => Promise.all(groups.map(([name, group]) => add(name, group))))
       // The queue has them: a mark that fails only means that the sweeper adds them again, to no effect.
       await markDispatched(db, tasks).catch(error => {
         if (!isUnavailable(error)) throw error
