@@ -163,6 +163,9 @@ export const ERRORS = {
 
 export type ErrorCode = keyof typeof ERRORS
 
+/** Why a task or an attempt did not succeed, as it is stored and shown. */
+export type TaskError = { code: string; message: string; context?: Record<string, unknown> }
+
 /** An error for the client; `message` and `context` are shown to it. */
 export class SluiceError extends Error {
   readonly code: ErrorCode

@@ -75,7 +75,14 @@ export function every(
 }
 
 /** What a process's main needs of its process, so that it can be tested without one. */
-export type ProcessFace = Pick<NodeJS.Process, 'on' | 'exit'>
+export type ProcessFace = Pick<NodeJS.Process, 'on' | 'exit' | 'send' | 'connected' | 'emit'>
+
+/** Tells the parent, if there is one, that this process serves. A parent that has died meanwhile counts as a signal. */
+export function announceReady(face: ProcessFace, port: number): void {
+  if (!face.send) return
+  if (face.connected) face.send({ type: 'ready', port })
+  else face.emit('disconnect')
+}
 
 /**
  * Runs a process: starts, and on SIGTERM, SIGINT or the death of its parent stops within `deadlineMs` and exits.

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ConfigError, parseConfig } from '#shared/config.ts'
-import { runUntilSignal } from '#shared/lifecycle.ts'
+import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
 import { QUEUES } from '#shared/queue/names.ts'
 import { startWorker } from './worker.ts'
@@ -16,7 +16,7 @@ try {
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'worker', pretty: process.stdout.isTTY })
   const { lifecycle, port } = await startWorker({ config, queues, logger, host: hostname(), pid: process.pid })
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
-  process.send?.({ type: 'ready', port })
+  announceReady(process, port)
 } catch (error) {
   if (!(error instanceof ConfigError)) throw error
   process.stderr.write(`${error.message}\n`)

@@ -1,5 +1,5 @@
 import { ConfigError, parseConfig } from '#shared/config.ts'
-import { runUntilSignal } from '#shared/lifecycle.ts'
+import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
 import { startApi } from './server.ts'
 
@@ -8,7 +8,7 @@ try {
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'api', pretty: process.stdout.isTTY })
   const { lifecycle, port } = await startApi({ config, logger })
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
-  process.send?.({ type: 'ready', port })
+  announceReady(process, port)
 } catch (error) {
   if (!(error instanceof ConfigError)) throw error
   process.stderr.write(`${error.message}\n`)

@@ -1,5 +1,5 @@
+import type { TaskError } from '#shared/errors.ts'
 import { jsonOrNull } from './json.ts'
-import type { TaskError } from './tasks.ts'
 
 /** What came of one provider call, with what it cost. */
 export type Settlement = {

@@ -1,4 +1,5 @@
 import { coalesce } from '#shared/coalesce.ts'
+import type { TaskError } from '#shared/errors.ts'
 import { type Settlement, settlementColumns, settlementValues } from './attempts.ts'
 import { jsonOrNull } from './json.ts'
 import { type Db, itemsToBlame } from './pool.ts'
@@ -10,7 +11,6 @@ export const isTerminal = (status: TaskStatus): status is TerminalStatus => stat
 
 export type Source = 'ai' | 'cache' | 'precomputed' | 'rules'
 export type Quality = 'high' | 'medium' | 'low'
-export type TaskError = { code: string; message: string; context?: Record<string, unknown> }
 
 /** A dispatch of a task: what makes the queue's job id. */
 export type Dispatchable = { id: string; epoch: number; queue: string; priority: string }
