@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import { type Static, type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { PROVIDER_NAMES, PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
@@ -126,10 +127,19 @@ export type ProviderConfig = {
 
 export type Config = Omit<Settings, 'PROVIDERS'> & { providers: ProviderConfig[] }
 
-/** `OLLAMA_HOST` as Ollama's own tools take it: `host`, `host:port` or a URL; without a scheme the port is 11434. */
-function toUrl(address: string): string {
-  if (/^https?:\/\//.test(address)) return address
-  return `http://${/:\d+$/.test(address) ? address : `${address}:11434`}`
+/**
+ * An address as a URL; null if it is none. `OLLAMA_HOST` may be, as for Ollama's own tools, `host`, `host:port`, `:port`,
+ * an IPv6 address with or without brackets, or a URL; without a scheme the port is 11434.
+ */
+function toUrl(address: string): string | null {
+  if (/\s/.test(address)) return null
+  if (/^https?:\/\//i.test(address)) return URL.canParse(address) ? address : null
+  const [authority = '', path] = address.split(/\/(.*)/s)
+  const [, host = '', port = '11434'] = isIPv6(authority)
+    ? ['', `[${authority}]`]
+    : (/^(.*?)(?::(\d+))?$/.exec(authority) ?? [])
+  const url = `http://${host || '127.0.0.1'}:${port}${path ? `/${path}` : ''}`
+  return URL.canParse(url) ? url : null
 }
 
 /**
@@ -140,7 +150,7 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
   const values: Record<string, unknown> = {}
   for (const [name, schema] of Object.entries(settings)) {
     const raw = env[name]
-    const value = raw === undefined || raw === '' ? schemaDefault(schema) : Value.Convert(schema, raw)
+    const value = raw === undefined || raw === '' ? schemaDefault(schema) : fromText(schema, raw)
     if (value === undefined) continue
     if (!Value.Check(schema, value)) {
       const secret = /KEY|URL/.test(name) ? '' : ` (got ${JSON.stringify(raw)})`
@@ -152,6 +162,10 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
   return { ...rest, providers: configuredProviders(env, order) }
 }
 
+/** Value.Convert alone would take 8080.5 for 8080, and `true` for 1. */
+const fromText = (schema: TSchema, raw: string): unknown =>
+  (schema as { type?: unknown }).type === 'integer' && !/^\s*[+-]?\d+\s*$/.test(raw) ? raw : Value.Convert(schema, raw)
+
 const schemaDefault = (schema: TSchema) => (schema as { default?: unknown }).default
 
 function configuredProviders(env: Record<string, string | undefined>, order: string | undefined): ProviderConfig[] {
@@ -160,10 +174,12 @@ function configuredProviders(env: Record<string, string | undefined>, order: str
     const apiKey = (descriptor.env.key && env[descriptor.env.key]) || null
     const address = env[descriptor.env.url]
     if (!apiKey && !descriptor.keyless) continue
+    const baseUrl = address ? toUrl(address) : descriptor.baseUrl
+    if (baseUrl === null) throw new ConfigError(`${descriptor.env.url}: is not an address`)
     configured.set(descriptor.name, {
       name: descriptor.name,
       adapter: descriptor.adapter,
-      baseUrl: address ? toUrl(address) : descriptor.baseUrl,
+      baseUrl,
       apiKey,
       model: env[descriptor.env.model] || descriptor.defaultModel,
       explicit: Boolean(apiKey || address),

@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest'
+import { ConfigError, parseConfig, settings, settingsTable } from './config.ts'
+import { PROVIDERS } from './models/providers.ts'
+
+function refusal(env: Record<string, string>): string {
+  try {
+    parseConfig(env)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message
+    throw error
+  }
+  throw new Error('It was accepted.')
+}
+const named = (env: Record<string, string>) => parseConfig(env).providers.map(provider => provider.name)
+const KEYS = Object.fromEntries(PROVIDERS.flatMap(({ env }) => ('key' in env ? [[env.key, 'k']] : [])))
+
+describe('settings', () => {
+  it('has a default for everything that a single machine needs', () => {
+    const { providers, ...rest } = parseConfig({})
+    expect(rest).toEqual({
+      PORT: 8080,
+      HOST: '127.0.0.1',
+      DATA_DIR: '.data',
+      CACHE_MAX_MB: 256,
+      DB_POOL: 10,
+      WORKER_PROCESSES: 1,
+      WORKER_CONCURRENCY: 100,
+      WORKER_PORT: 9464,
+      CALL_TIMEOUT_SECONDS: 120,
+      MAX_ATTEMPTS: 5,
+      BACKOFF_BASE_MS: 500,
+      BACKOFF_MAX_MS: 30_000,
+      DRAIN_SECONDS: 30,
+      LOG_LEVEL: 'info',
+      QUEUES_WRITABLE: false,
+      REDIS_PREFIX: 'sluice',
+    })
+    expect(providers).toEqual([expect.objectContaining({ name: 'ollama', explicit: false })])
+  })
+
+  it('reads numbers and switches from text', () => {
+    expect(parseConfig({ PORT: '0', QUEUES_WRITABLE: 'true' })).toMatchObject({ PORT: 0, QUEUES_WRITABLE: true })
+  })
+
+  it('takes an empty value for an absent one', () => {
+    expect(parseConfig({ PORT: '', DATABASE_URL: '', LOG_LEVEL: '' })).toMatchObject({ PORT: 8080, LOG_LEVEL: 'info' })
+  })
+
+  it.each([
+    ['PORT', 'abc'],
+    ['PORT', '8080.5'],
+    ['PORT', 'true'],
+    ['PORT', '-1'],
+    ['PORT', '70000'],
+    ['WORKER_CONCURRENCY', '0'],
+    ['CACHE_MAX_MB', '256MB'],
+    ['MAX_ATTEMPTS', '1e1000'],
+    ['LOG_LEVEL', 'loud'],
+    ['QUEUES_WRITABLE', 'perhaps'],
+    ['DATABASE_URL', 'mysql://localhost/x'],
+    ['DATABASE_URL', 'postgres://a b/c'],
+    ['REDIS_URL', 'localhost:6379'],
+    ['CACHE_REDIS_URL', 'http://localhost'],
+    ['REDIS_PREFIX', 'a{b}'],
+    ['ADMIN_KEY', 'too short'],
+    ['ANTHROPIC_BASE_URL', 'api.anthropic.com'],
+    ['OLLAMA_HOST', 'two words'],
+    ['OLLAMA_HOST', 'http://['],
+    ['OLLAMA_HOST', 'localhost:99999'],
+    ['PROVIDERS', 'anthropic,nobody'],
+    ['PROVIDERS', 'openai'],
+  ])('refuses %s=%s with one line that names it', (name, value) => {
+    const message = refusal({ [name]: value })
+    expect(message).toMatch(new RegExp(`^${name}: .`))
+    expect(message).not.toContain('\n')
+  })
+
+  it('does not repeat a secret in its complaint', () => {
+    expect(refusal({ ADMIN_KEY: 'hunter2' })).not.toContain('hunter2')
+    expect(refusal({ DATABASE_URL: 'mysql://me:hunter2@db/x' })).not.toContain('hunter2')
+    expect(refusal({ OLLAMA_HOST: 'http://me:hunter2@[' })).not.toContain('hunter2')
+  })
+
+  it('describes every setting in the table', () => {
+    const table = settingsTable()
+    for (const [name, schema] of Object.entries(settings)) {
+      expect(table).toContain(`| \`${name}\` |`)
+      expect((schema as { description?: string }).description).toMatch(/.{5}/)
+    }
+  })
+})
+
+describe('providers', () => {
+  it('uses those that have a key, in the order of the catalogue, and looks for Ollama', () => {
+    expect(named(KEYS)).toEqual(PROVIDERS.map(provider => provider.name))
+    expect(named({ OPENAI_API_KEY: 'k' })).toEqual(['openai', 'ollama'])
+  })
+
+  it('does not take a base URL alone for a configured provider', () => {
+    expect(named({ OPENAI_BASE_URL: 'http://localhost:8000/v1' })).toEqual(['ollama'])
+  })
+
+  it('follows the order of PROVIDERS and leaves out what it does not list', () => {
+    expect(named({ ...KEYS, PROVIDERS: ' ollama , deepseek,anthropic' })).toEqual(['ollama', 'deepseek', 'anthropic'])
+  })
+
+  it('says which key a listed provider lacks', () => {
+    expect(refusal({ PROVIDERS: 'deepseek' })).toBe('PROVIDERS: "deepseek" is listed but DEEPSEEK_API_KEY is not set')
+  })
+
+  it('takes Ollama for named once PROVIDERS lists it, without an address', () => {
+    expect(parseConfig({ PROVIDERS: 'ollama' }).providers[0]).toMatchObject({ explicit: true })
+  })
+
+  it('gives each its key, address and model', () => {
+    const env = { ANTHROPIC_API_KEY: 'k', ANTHROPIC_BASE_URL: 'http://proxy/x', ANTHROPIC_MODEL: 'm' }
+    expect(parseConfig(env).providers[0]).toEqual({
+      name: 'anthropic',
+      adapter: 'anthropic',
+      baseUrl: 'http://proxy/x',
+      apiKey: 'k',
+      model: 'm',
+      explicit: true,
+    })
+  })
+
+  it.each([
+    ['localhost', 'http://localhost:11434'],
+    ['localhost:5000', 'http://localhost:5000'],
+    ['0.0.0.0', 'http://0.0.0.0:11434'],
+    [':5000', 'http://127.0.0.1:5000'],
+    ['::1', 'http://[::1]:11434'],
+    ['[::1]', 'http://[::1]:11434'],
+    ['[::1]:5000', 'http://[::1]:5000'],
+    ['localhost/', 'http://localhost:11434'],
+    ['gpu.example:5000/ollama', 'http://gpu.example:5000/ollama'],
+    ['http://gpu.example', 'http://gpu.example'],
+    ['https://gpu.example/ollama', 'https://gpu.example/ollama'],
+    ['HTTP://gpu.example', 'HTTP://gpu.example'],
+  ])('reads OLLAMA_HOST=%s as Ollama does', (address, baseUrl) => {
+    expect(parseConfig({ OLLAMA_HOST: address }).providers).toEqual([
+      expect.objectContaining({ name: 'ollama', baseUrl, explicit: true }),
+    ])
+  })
+})
