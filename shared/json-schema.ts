@@ -13,6 +13,8 @@ export function compileSchema(schema: Record<string, unknown>): ValidateFunction
   const key = JSON.stringify(schema)
   const known = compiled.get(key)
   if (known) return known
+  // Ajv's own extension: validation would answer with a promise, which is true, and reject later with nobody listening.
+  if ('$async' in schema) throw new Error('$async is not supported')
   const ajv = new Ajv2020({ strict: false, allErrors: false, validateFormats: true, logger: false })
   addFormats.default(ajv)
   const validate = ajv.compile(schema)

@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest'
+import { compileSchema, violation } from './json-schema.ts'
+
+const wrong = (schema: Record<string, unknown>, value: unknown) => violation(compileSchema(schema), value)
+
+describe('a JSON Schema from outside', () => {
+  it('accepts what matches and names what does not', () => {
+    const schema = {
+      type: 'object',
+      properties: { tags: { type: 'array', items: { type: 'string' } } },
+      required: ['tags'],
+    }
+    expect(wrong(schema, { tags: ['a'] })).toBeNull()
+    expect(wrong(schema, { tags: ['a', 1] })).toBe('/tags/1 must be string')
+    expect(wrong(schema, {})).toBe("(root) must have required property 'tags'")
+  })
+
+  it('is read as draft 2020-12', () => {
+    const schema = { prefixItems: [{ type: 'integer' }], items: false, $defs: { a: { type: 'null' } } }
+    expect(wrong(schema, [1])).toBeNull()
+    expect(wrong(schema, ['1'])).not.toBeNull()
+    expect(wrong(schema, [1, 2])).not.toBeNull()
+  })
+
+  it('has its formats checked', () => {
+    expect(wrong({ format: 'date-time' }, '2026-01-01T00:00:00Z')).toBeNull()
+    expect(wrong({ format: 'date-time' }, 'tomorrow')).not.toBeNull()
+  })
+
+  it('may hold keywords that nobody knows', () => expect(wrong({ 'x-order': 1, type: 'null' }, null)).toBeNull())
+
+  it('may be the same as one before, with another value', () => {
+    const [first, second] = [compileSchema({ const: 1 }), compileSchema({ const: 1 })]
+    expect(second).toBe(first)
+    expect(violation(second, 2)).not.toBeNull()
+    expect(violation(first, 1)).toBeNull()
+  })
+
+  it('may share its $id with another one', () => {
+    expect(wrong({ $id: 'mine', const: 1 }, 1)).toBeNull()
+    expect(wrong({ $id: 'mine', const: 2 }, 2)).toBeNull()
+  })
+
+  it.each([
+    ['of an unknown type', { type: 'text' }],
+    ['with a reference to nowhere', { $ref: '#/$defs/nothing' }],
+    ['with a reference to another host', { $ref: 'https://example.com/schema.json' }],
+    ['with a pattern that is no regular expression', { pattern: '(' }],
+    // Its validation answers with a promise: everything would match, and the rejection would end the process.
+    ['with $async', { $async: true, required: ['x'] }],
+    ['with $async further in', { allOf: [{ $async: true, required: ['x'] }] }],
+  ])('is refused %s', (_, schema) => expect(() => compileSchema(schema)).toThrow(/./))
+
+  it('is remembered in bounded number', () => {
+    const first = compileSchema({ title: 'first' })
+    for (let n = 0; n < 200; n++) compileSchema({ title: `filler ${n}` })
+    expect(compileSchema({ title: 'first' })).not.toBe(first)
+  })
+})
