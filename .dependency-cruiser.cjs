@@ -1,6 +1,6 @@
 // The dependency rules: which layer may know which, and which file owns which library.
 
-const TESTS = ['[.]test[.]ts$', '^shared/testing/', '^apps/local/testing/']
+const TESTS = ['[.]test[.]ts$', '^shared/testing/', '^apps/local/testing/', '^apps/local/faults/']
 
 /** What every adapter is made with; the other files beside them are the adapters. */
 const PROVIDER_PARTS = '^workers/providers/(define|failures|guard)[.]ts$'
