@@ -90,7 +90,8 @@ export async function* feed(deps: FeedDeps, lastEventId: number | null): AsyncGe
       return
     }
     if (state.status === 'running' && state.attempts > attempt) yield* begin(state.attempts)
-    if (state.status === 'queued' && status !== 'queued') {
+    // An older state than what the stream has shown says nothing new.
+    if (state.status === 'queued' && status !== 'queued' && state.attempts >= attempt) {
       status = 'queued'
       const id = state.attempts === 0 ? 0 : state.attempts * PER_ATTEMPT + QUEUED_AGAIN
       if (id > last) yield { event: 'status', id, data: { status, attempt: state.attempts } }
