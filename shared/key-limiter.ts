@@ -9,7 +9,8 @@ const WINDOW_MS = 60_000
 /**
  * A sliding window counter: this minute's count plus the last minute's, weighted by how much of it the sliding window
  * still covers. Source: "How we built rate limiting capable of scaling to millions of domains", Cloudflare blog.
- * KEYS[1] hash of the key; ARGV: limit, requests wanted. Answers how many are admitted and the wait for one more.
+ * KEYS[1] hash of the key; ARGV: limit, requests wanted. Answers how many are admitted and when one more will be: as soon
+ * as enough of the last minute has slid out, or of this one if that is full already. Integers, so that both are exact.
  */
 const TAKE = `
 local t = redis.call('TIME')
@@ -21,14 +22,18 @@ if seen ~= minute then
   last = (seen == minute - 1) and this or 0
   this = 0
 end
-local passed = (now % ${WINDOW_MS}) / ${WINDOW_MS}
-local room = math.floor(tonumber(ARGV[1]) - this - last * (1 - passed))
-local admitted = math.max(0, math.min(room, tonumber(ARGV[2])))
-redis.call('HSET', KEYS[1], 'minute', minute, 'this', this + admitted, 'last', last)
+local passed = now % ${WINDOW_MS}
+local limit, wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
+local room = math.floor(((limit - this) * ${WINDOW_MS} - last * (${WINDOW_MS} - passed)) / ${WINDOW_MS})
+local admitted = math.max(0, math.min(room, wanted))
+this = this + admitted
+redis.call('HSET', KEYS[1], 'minute', minute, 'this', this, 'last', last)
 redis.call('PEXPIRE', KEYS[1], ${2 * WINDOW_MS})
-local wait = ${WINDOW_MS} - now % ${WINDOW_MS}
-if last > 0 and this < tonumber(ARGV[1]) then
-  wait = math.min(wait, math.ceil((1 - room) / last * ${WINDOW_MS}))
+local wait = 1
+if this >= limit then
+  wait = ${WINDOW_MS} - passed + ${WINDOW_MS} - math.floor((limit - 1) * ${WINDOW_MS} / this)
+elseif last > 0 then
+  wait = ${WINDOW_MS} - math.floor((limit - this - 1) * ${WINDOW_MS} / last) - passed
 end
 return { admitted, math.max(1, wait) }
 `
@@ -81,13 +86,19 @@ export function createKeyLimiter(options: {
 function createLocalCounter(now: () => number) {
   const windows = new Map<string, { minute: number; this: number; last: number }>()
   return (keyId: string, limit: number, wanted: number): Answer => {
-    const minute = Math.floor(now() / WINDOW_MS)
+    const at = Math.floor(now())
+    const minute = Math.floor(at / WINDOW_MS)
     const old = windows.get(keyId)
     const last = old?.minute === minute ? old.last : old?.minute === minute - 1 ? old.this : 0
     const counted = old?.minute === minute ? old.this : 0
-    const passed = (now() % WINDOW_MS) / WINDOW_MS
-    const admitted = Math.max(0, Math.min(wanted, Math.floor(limit - counted - last * (1 - passed))))
-    windows.set(keyId, { minute, this: counted + admitted, last })
-    return { admitted, ms: WINDOW_MS - (now() % WINDOW_MS) }
+    const passed = at % WINDOW_MS
+    const room = Math.floor(((limit - counted) * WINDOW_MS - last * (WINDOW_MS - passed)) / WINDOW_MS)
+    const admitted = Math.max(0, Math.min(room, wanted))
+    const used = counted + admitted
+    windows.set(keyId, { minute, this: used, last })
+    let wait = 1
+    if (used >= limit) wait = WINDOW_MS - passed + WINDOW_MS - Math.floor(((limit - 1) * WINDOW_MS) / used)
+    else if (last > 0) wait = WINDOW_MS - Math.floor(((limit - used - 1) * WINDOW_MS) / last) - passed
+    return { admitted, ms: Math.max(1, wait) }
   }
 }
