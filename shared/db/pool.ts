@@ -63,6 +63,9 @@ export function openDb(options: { url: string; max: number; application: string;
       const client = await pool.connect().catch(error => {
         throw translate(error)
       })
+      // The pool listens to idle connections only: this one breaking between two queries would end the process.
+      const onError = (error: Error) => options.logger.warn({ err: error }, 'postgres connection with a lock lost')
+      client.on('error', onError)
       let broken = false
       try {
         if (!(await ask(client, LOCK, key))) return null
@@ -75,6 +78,7 @@ export function openDb(options: { url: string; max: number; application: string;
         broken = true
         throw error
       } finally {
+        client.off('error', onError)
         // Closing the connection is what surely gives the lock back.
         client.release(broken)
       }
