@@ -45,7 +45,6 @@ export function openDeltaWriter(options: {
     // The new top id comes first, so that a worker of an earlier attempt can no longer add.
     await redis.xadd(key, `${attempt}-0`, 'b', '')
     await redis.multi().xtrim(key, 'MINID', `${attempt}-0`).expire(key, KEEP_SECONDS).exec()
-    hints.more(id)
   }
 
   async function add(type: 'd' | 'e', text: string): Promise<void> {
@@ -75,7 +74,8 @@ export function openDeltaWriter(options: {
   let flushing = false
 
   function pump(): void {
-    if (flushing || closed || pending === '') return
+    // Half a surrogate pair waits for its other half, which `write` brings; trying again at once would never end.
+    if (flushing || closed || pending === '' || /^[\uD800-\uDBFF]$/.test(pending)) return
     flushing = true
     busy = busy
       .then(() => attemptWrite(flush))
@@ -87,7 +87,6 @@ export function openDeltaWriter(options: {
 
   /** No timer: what came while the previous entry was under way goes into the next one. */
   async function flush(): Promise<void> {
-    // Half a surrogate pair waits for its other half.
     const cut = /[\uD800-\uDBFF]$/.test(pending) ? pending.length - 1 : pending.length
     const text = clean(pending.slice(0, cut))
     pending = pending.slice(cut)
@@ -107,8 +106,7 @@ export function openDeltaWriter(options: {
   return {
     write(text) {
       pending += text
-      // A lone high surrogate alone would spin: it waits for more.
-      if (!/^[\uD800-\uDBFF]$/.test(pending)) pump()
+      pump()
     },
     async end() {
       closed = true

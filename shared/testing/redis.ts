@@ -1,0 +1,20 @@
+import { inject, onTestFinished } from 'vitest'
+import { createLogger } from '#shared/logger.ts'
+import { closeRedis, connectRedis, type Redis, type RedisRole } from '#shared/redis.ts'
+
+const logger = createLogger({ level: 'silent', name: 'test' })
+
+/** A connection to the tests' queue Redis that is closed after the test. Resolves once it can be used. */
+export async function testRedis(role: RedisRole = 'fast'): Promise<Redis> {
+  const redis = connectRedis({ url: inject('redisUrl'), role, name: 'test', logger })
+  onTestFinished(() => closeRedis(redis))
+  await new Promise(resolve => redis.once('ready', resolve))
+  return redis
+}
+
+/** A connection to a Redis that is not there. */
+export function awayRedis(role: RedisRole = 'fast'): Redis {
+  const redis = connectRedis({ url: 'redis://127.0.0.1:1', role, name: 'away', logger })
+  onTestFinished(() => closeRedis(redis))
+  return redis
+}
