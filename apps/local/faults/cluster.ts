@@ -176,6 +176,12 @@ async function start(options: ClusterOptions, closers: (() => unknown)[]) {
         const rows = await sql(live, [ids.map(uuidOf)]).catch(() => null)
         return rows?.length === 0
       }),
+    /** Resolves when attempt `n` of the task has an outcome. */
+    settled: (id: string, n: number) =>
+      until(`attempt ${n} is settled`, async () => {
+        const open = `SELECT 1 FROM attempts WHERE task_id = $1 AND n = $2 AND outcome <> 'started'`
+        return (await sql(open, [uuidOf(id), n])).length === 1
+      }),
     count: async (from: string): Promise<number> =>
       (await sql<{ count: number }>(`SELECT count(*)::int AS count FROM ${from}`))[0]!.count,
     attempts: (id: string) =>

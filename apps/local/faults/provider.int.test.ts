@@ -1,0 +1,223 @@
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import type { Script } from '#shared/testing/upstream.ts'
+import { type Cluster, PATIENT, startCluster, within } from './cluster.ts'
+
+vi.setConfig(PATIENT)
+
+const MAX_ATTEMPTS = 4
+
+let cluster: Cluster
+beforeAll(async () => {
+  cluster = await startCluster({ openai: true, env: { MAX_ATTEMPTS: String(MAX_ATTEMPTS), CALL_TIMEOUT_SECONDS: '3' } })
+})
+afterAll(() => cluster?.close())
+beforeEach(() => {
+  cluster.upstream.reset()
+  cluster.openai.reset()
+})
+
+/** What may pass by itself: the name is the marker of its task, then what the attempt says. */
+const PASSING: [string, Script, string][] = [
+  ['429', { status: 429 }, 'rate_limited'],
+  ['500', { status: 500 }, 'server_error'],
+  ['503', { status: 503 }, 'overloaded'],
+  ['529', { status: 529 }, 'overloaded'],
+  ['504', { status: 504 }, 'timeout'],
+  ['hang', { fault: 'hang' }, 'timeout'],
+  ['hang-midway', { fault: 'hang_midway' }, 'timeout'],
+  ['dribble', { fault: 'dribble' }, 'timeout'],
+  ['cut', { fault: 'cut' }, 'connection'],
+  ['cut-midway', { fault: 'cut_midway' }, 'connection'],
+  ['garbage', { fault: 'garbage' }, 'bad_response'],
+  ['html', { fault: 'html' }, 'bad_response'],
+  ['wrong-shape', { fault: 'wrong_shape' }, 'bad_response'],
+  ['empty', { fault: 'empty' }, 'bad_response'],
+]
+/** Each as a whole answer and as a stream. */
+const CASES = PASSING.flatMap(([name, script, outcome]) =>
+  [false, true].map(stream => ({ name: `${name}${stream ? '-streamed' : ''}`, script, outcome, stream })),
+)
+const marker = (name: string) => `\\[\\[${name}\\]\\]`
+const CLAUDE = { provider: 'anthropic', fallback: 'none' }
+
+test('what may pass is tried again', async () => {
+  const { api, upstream } = cluster
+  for (const { name, script } of CASES) upstream.script({ ...script, when: marker(name) })
+  const ids = await Promise.all(
+    CASES.map(({ name, stream }) => api.submit(`[[${name}]]`, { options: { ...CLAUDE, stream } })),
+  )
+  await cluster.ended(ids)
+  for (const [index, { name, outcome }] of CASES.entries()) {
+    const task = await api.task(ids[index]!)
+    expect(task, name).toMatchObject({ status: 'succeeded', source: 'ai', provider: 'anthropic', error: null })
+    expect(task.attempts, name).toMatchObject([
+      { outcome, error: { code: outcome, message: expect.stringMatching(/./) } },
+      { outcome: 'succeeded' },
+    ])
+  }
+  expect(upstream.markers()).toEqual(Object.fromEntries(CASES.map(({ name }) => [name, 2])))
+})
+
+test('or another provider is asked', async () => {
+  const { api, upstream, openai } = cluster
+  for (const { name, script } of CASES) upstream.rule(marker(name), script)
+  const ids = await Promise.all(
+    CASES.map(({ name, stream }) => api.submit(`[[${name}]]`, { options: { fallback: 'none', stream } })),
+  )
+  await cluster.ended(ids)
+  for (const [index, { name, outcome }] of CASES.entries()) {
+    const task = await api.task(ids[index]!)
+    expect(task, name).toMatchObject({ status: 'succeeded', source: 'ai', provider: 'openai' })
+    expect(task.attempts, name).toMatchObject([
+      { provider: 'anthropic', outcome },
+      { provider: 'openai', outcome: 'succeeded' },
+    ])
+  }
+  const once = Object.fromEntries(CASES.map(({ name }) => [name, 1]))
+  expect(upstream.markers()).toEqual(once)
+  expect(openai.markers()).toEqual(once)
+})
+
+test('calls are capped for the whole task, over all providers, and the task says why it failed', async () => {
+  const { api, upstream, openai } = cluster
+  upstream.default({ status: 500, message: 'claude is ill' })
+  openai.default({ status: 500, message: 'gpt is ill' })
+  const [failed, placeholder] = await Promise.all([
+    api.submit('[[none]]', { options: { fallback: 'none' } }),
+    api.submit('[[rules]]', { options: { fallback: 'rules' } }),
+  ])
+  await cluster.ended([failed, placeholder])
+  const attempts = Array.from({ length: MAX_ATTEMPTS }, (_, n) => ({
+    provider: n % 2 === 0 ? 'anthropic' : 'openai',
+    outcome: 'server_error',
+  }))
+  expect(await api.task(failed)).toMatchObject({
+    status: 'failed',
+    result: null,
+    error: { code: 'provider_failed', message: expect.stringContaining('gpt is ill') },
+    attempts,
+    cost_usd: 0,
+  })
+  expect(await api.task(placeholder)).toMatchObject({
+    status: 'succeeded',
+    source: 'rules',
+    quality: 'low',
+    provider: null,
+    attempts,
+  })
+  for (const provider of [upstream, openai]) {
+    expect(provider.markers()).toEqual({ none: MAX_ATTEMPTS / 2, rules: MAX_ATTEMPTS / 2 })
+  }
+})
+
+test('a bad request is not tried again, here or elsewhere', async () => {
+  const { api, upstream, openai } = cluster
+  upstream.default({ status: 400, message: 'max_tokens: too many' })
+  const id = await api.submit('[[400]]')
+  await cluster.ended([id])
+  expect(await api.task(id)).toMatchObject({
+    status: 'failed',
+    error: { code: 'provider_rejected', message: expect.stringContaining('too many') },
+    attempts: [{ outcome: 'invalid_request' }],
+  })
+  expect([upstream.count(), openai.count()]).toEqual([1, 0])
+})
+
+test.each([
+  ['a wrong key', { status: 401 }, 'auth'],
+  ['an unknown model', { status: 404 }, 'unknown_model'],
+  ['an empty account', { status: 402 }, 'no_balance'],
+] as const)('%s is not tried again at that provider', async (_, script, outcome) => {
+  const { api, upstream, openai } = cluster
+  upstream.default(script)
+  const [alone, other] = await Promise.all([
+    api.submit('[[alone]]', { options: CLAUDE }),
+    api.submit('[[other]]', { options: { fallback: 'none' } }),
+  ])
+  await cluster.ended([alone, other])
+  expect(await api.task(alone)).toMatchObject({
+    status: 'failed',
+    error: { code: 'provider_failed' },
+    attempts: [{ outcome }],
+  })
+  expect(await api.task(other)).toMatchObject({
+    status: 'succeeded',
+    attempts: [
+      { provider: 'anthropic', outcome },
+      { provider: 'openai', outcome: 'succeeded' },
+    ],
+  })
+  expect(upstream.markers()).toEqual({ alone: 1, other: 1 })
+  expect(openai.markers()).toEqual({ other: 1 })
+})
+
+test('a provider that refused for good is not asked again when the others make the task wait', async () => {
+  const { api, upstream, openai } = cluster
+  upstream.default({ status: 401 })
+  openai.script({ status: 500 }, { status: 500 })
+  const id = await api.submit('[[dead-end]]')
+  await cluster.ended([id])
+  expect(await api.task(id)).toMatchObject({
+    status: 'succeeded',
+    provider: 'openai',
+    attempts: [{ outcome: 'auth' }, { outcome: 'server_error' }, { outcome: 'server_error' }, { outcome: 'succeeded' }],
+  })
+  expect([upstream.count(), openai.count()]).toEqual([1, 3])
+})
+
+test('Retry-After is obeyed, by the other tasks too', async () => {
+  const { api, upstream } = cluster
+  // Of its own model, as the pause outlasts the test.
+  const options = { ...CLAUDE, model: 'claude-haiku-4-5' }
+  upstream.script({ status: 429, headers: { 'retry-after': '2' } })
+  const first = await api.submit('[[refused]]', { options })
+  await within('it is refused', upstream.arrived(1))
+  await within('the refusal is written down', cluster.settled(first, 1))
+  const second = await api.submit('[[bystander]]', { options })
+  await cluster.ended([first, second])
+  const [refused, ...later] = upstream.calls
+  expect(later.map(call => call.prompt).sort()).toEqual(['[[bystander]]', '[[refused]]'])
+  for (const call of later) expect(call.startedAt - refused!.startedAt).toBeGreaterThanOrEqual(2000)
+  expect((await api.task(first)).attempts).toMatchObject([{ outcome: 'rate_limited' }, { outcome: 'succeeded' }])
+  expect((await api.task(second)).attempts).toMatchObject([{ outcome: 'succeeded' }])
+})
+
+test('a Retry-After beyond the deadline ends the task now, with the reason', async () => {
+  const { api, upstream } = cluster
+  upstream.default({ status: 429, message: 'come back tomorrow', headers: { 'retry-after': '86400' } })
+  const id = await api.submit('[[tomorrow]]', { options: { ...CLAUDE, model: 'claude-opus-5' } })
+  await cluster.ended([id])
+  expect(await api.task(id)).toMatchObject({
+    status: 'failed',
+    error: { code: 'provider_failed', message: expect.stringContaining('come back tomorrow') },
+    attempts: [{ outcome: 'rate_limited' }],
+  })
+  expect(upstream.count()).toBe(1)
+})
+
+test('an answer of the wrong shape counts as a try, is paid for and is asked for again', async () => {
+  const { api, upstream } = cluster
+  const schema = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] }
+  upstream.script({ text: '{"n":"one"}' }, { text: 'no JSON' }, { text: '{"n":1}' })
+  const body = { input: { prompt: '[[shape]]', schema }, options: CLAUDE }
+  const { body: accepted } = await api.call('POST', '/api/v1/tasks/generate', { body })
+  await cluster.ended([accepted.task_id])
+  const task = await api.task(accepted.task_id)
+  expect(task).toMatchObject({
+    status: 'succeeded',
+    result: { n: 1 },
+    attempts: [{ outcome: 'rejected' }, { outcome: 'rejected' }, { outcome: 'succeeded' }],
+  })
+  expect(task.cost_usd).toBeGreaterThan(0)
+  expect(upstream.count()).toBe(3)
+})
+
+test('a provider that hangs does not outlast the deadline', async () => {
+  const { api, upstream, openai } = cluster
+  upstream.default({ fault: 'hang' })
+  openai.default({ fault: 'hang' })
+  const id = await api.submit('[[hangs]]', { options: { deadline_seconds: 5 } })
+  await cluster.ended([id])
+  expect(await api.task(id)).toMatchObject({ status: 'expired', error: { code: 'deadline_exceeded' } })
+  await within('no call goes on', Promise.all([upstream, openai].map(one => one.aborted(one.count()))))
+})
