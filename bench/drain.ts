@@ -1,0 +1,59 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import autocannon from 'autocannon'
+import pg from 'pg'
+import { limitedKey, median } from './accept.ts'
+import type { Servers } from './servers.ts'
+
+export type DrainFigures = { sdk: number; sluice: number; apiRss: number[]; workerRss: number[] }
+
+/**
+ * Finished tasks per second of one worker process with a full queue, against calls per second of the SDK alone, in
+ * turns. Also memory after each round.
+ */
+export async function benchDrain(servers: Servers, options: { rounds: number; tasks: number }): Promise<DrainFigures> {
+  const env = { ANTHROPIC_API_KEY: 'none', ANTHROPIC_BASE_URL: servers.upstreamUrl }
+  const api = await servers.start('apps/api/main.ts', env)
+  const key = await limitedKey(api.port)
+  const pool = new pg.Pool({ connectionString: servers.databaseUrl, max: 2 })
+  // What other parts left behind is not this one's work.
+  await pool.query("UPDATE tasks SET status = 'cancelled', finished_at = now() WHERE status = 'queued'")
+  const worker = await servers.start('workers/main.ts', env)
+  const figures = { sdk: [] as number[], sluice: [] as number[], apiRss: [] as number[], workerRss: [] as number[] }
+
+  for (let round = 0; round < options.rounds; round++) {
+    const sdk = await servers.start('bench/sdk-loop.ts', { ...env, COUNT: String(options.tasks) })
+    figures.sdk.push(sdk.port)
+    await sdk.stop()
+    figures.sluice.push(await drainOnce(pool, api.port, key, worker.pid, options.tasks))
+    figures.apiRss.push(api.rssMb())
+    figures.workerRss.push(worker.rssMb())
+  }
+  await Promise.all([api.stop(), worker.stop()])
+  await pool.end()
+  return { ...figures, sdk: median(figures.sdk), sluice: median(figures.sluice) }
+}
+
+/** Fills the queue while the worker is stopped (SIGSTOP), lets it go, and times from then to the last result. */
+async function drainOnce(pool: pg.Pool, port: number, key: string, workerPid: number, tasks: number): Promise<number> {
+  const before = await finished(pool)
+  process.kill(workerPid, 'SIGSTOP')
+  const filled = await autocannon({
+    url: `http://127.0.0.1:${port}/api/v1/tasks/generate`,
+    method: 'POST',
+    connections: 64,
+    amount: tasks,
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
+    body: JSON.stringify({ input: { prompt: 'Three titles for a post on Redis' } }),
+  }).finally(() => process.kill(workerPid, 'SIGCONT'))
+  const begun = (await pool.query('SELECT now() AS now')).rows[0].now as Date
+  if (filled['2xx'] !== tasks) throw new Error(`drain: ${filled['2xx']} of ${tasks} accepted`)
+  while ((await finished(pool)) - before < tasks) await sleep(200)
+  const { rows } = await pool.query(
+    "SELECT extract(epoch FROM max(finished_at) - $1) AS seconds FROM tasks WHERE status = 'succeeded'",
+    [begun],
+  )
+  return tasks / Number(rows[0].seconds)
+}
+
+const finished = async (pool: pg.Pool) =>
+  Number((await pool.query("SELECT count(*) FROM tasks WHERE status = 'succeeded' AND source = 'ai'")).rows[0].count)

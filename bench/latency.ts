@@ -1,0 +1,73 @@
+import { Agent, request } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { limitedKey } from './accept.ts'
+import type { Servers } from './servers.ts'
+
+export type LatencyFigures = { rate: number; p50: number; p99: number; upstreamP50: number; upstreamP99: number }
+
+const BODY = JSON.stringify({ input: { prompt: 'Three titles for a post on Redis' } })
+
+/**
+ * What `Prefer: wait` adds to the upstream: an open loop (a slow answer delays no later request) of tasks through Sluice,
+ * and the same calls straight to the upstream, in turns. Milliseconds.
+ */
+export async function benchLatency(
+  servers: Servers,
+  options: { perSecond: number; seconds: number },
+): Promise<LatencyFigures> {
+  const env = { ANTHROPIC_API_KEY: 'none', ANTHROPIC_BASE_URL: servers.upstreamUrl }
+  const api = await servers.start('apps/api/main.ts', env)
+  const worker = await servers.start('workers/main.ts', env)
+  const key = await limitedKey(api.port)
+  const agent = new Agent({ keepAlive: true, maxSockets: 1000 })
+  const post = (url: string, headers: Record<string, string>) =>
+    new Promise<void>((resolve, reject) => {
+      const call = request(
+        url,
+        { method: 'POST', agent, headers: { 'content-type': 'application/json', ...headers } },
+        response => {
+          response.resume()
+          response.on('end', () =>
+            response.statusCode === 200 ? resolve() : reject(new Error(`status ${response.statusCode}`)),
+          )
+        },
+      )
+      call.on('error', reject)
+      call.end(BODY)
+    })
+  const viaSluice = () =>
+    post(`http://127.0.0.1:${api.port}/api/v1/tasks/generate`, { authorization: `Bearer ${key}`, prefer: 'wait=30' })
+  const straight = () => post(`${servers.upstreamUrl}/v1/messages`, {})
+
+  await openLoop(viaSluice, options.perSecond, 5)
+  const direct = await openLoop(straight, options.perSecond, options.seconds / 2)
+  const through = await openLoop(viaSluice, options.perSecond, options.seconds)
+  agent.destroy()
+  await Promise.all([api.stop(), worker.stop()])
+  return {
+    rate: options.perSecond,
+    p50: quantile(through, 0.5),
+    p99: quantile(through, 0.99),
+    upstreamP50: quantile(direct, 0.5),
+    upstreamP99: quantile(direct, 0.99),
+  }
+}
+
+async function openLoop(work: () => Promise<void>, perSecond: number, seconds: number): Promise<number[]> {
+  const took: number[] = []
+  const under: Promise<void>[] = []
+  const begun = performance.now()
+  for (let sent = 0; sent < perSecond * seconds; ) {
+    const due = Math.min(perSecond * seconds, Math.floor(((performance.now() - begun) / 1000) * perSecond) + 1)
+    for (; sent < due; sent++) {
+      const start = performance.now()
+      under.push(work().then(() => void took.push(performance.now() - start)))
+    }
+    await sleep(1)
+  }
+  await Promise.all(under)
+  return took
+}
+
+const quantile = (values: number[], q: number): number =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length * q)]!

@@ -1,0 +1,79 @@
+import { cpus, release, totalmem } from 'node:os'
+import { parseArgs } from 'node:util'
+import { benchAccept } from './accept.ts'
+import { benchDrain } from './drain.ts'
+import { benchLatency } from './latency.ts'
+import { startServers } from './servers.ts'
+
+/**
+ * `npm run bench [-- --only accept,drain,latency] [--quick]`: the figures of the README, with the machine that made them.
+ * Everything (load generator, Postgres with fsync on, Redis, upstream, our processes) shares this one machine. Ratios
+ * within a run are what counts.
+ */
+const { values } = parseArgs({ options: { only: { type: 'string' }, quick: { type: 'boolean', default: false } } })
+const wanted = (name: string) => values.only === undefined || values.only.split(',').includes(name)
+const quick = values.quick
+
+const rows: [what: string, figure: string, target: string][] = []
+const n = (value: number, digits = 0) =>
+  value.toLocaleString('en-US', { maximumFractionDigits: digits, minimumFractionDigits: digits })
+const percent = (part: number, whole: number) => `${n((100 * part) / whole)}%`
+
+const servers = await startServers()
+try {
+  if (wanted('accept')) {
+    const { bare, sluice, p50, p99 } = await benchAccept(
+      servers,
+      quick ? { rounds: 1, seconds: 4 } : { rounds: 3, seconds: 8 },
+    )
+    rows.push(['accept: bare Fastify route with one coalesced INSERT', `${n(bare)}/s`, ''])
+    rows.push(['accept: durable 202s, 64 connections', `${n(sluice)}/s, p50 ${n(p50)} ms, p99 ${n(p99)} ms`, ''])
+    rows.push(['accept: of the bare route', percent(sluice, bare), '>= 45%'])
+  }
+  if (wanted('latency')) {
+    const { rate, p50, p99, upstreamP50, upstreamP99 } = await benchLatency(servers, {
+      perSecond: 200,
+      seconds: quick ? 5 : 20,
+    })
+    rows.push([
+      `latency: added by \`Prefer: wait\` at ${rate} tasks/s, p50`,
+      `${n(p50 - upstreamP50, 1)} ms`,
+      '<= 8 ms',
+    ])
+    rows.push(['latency: p99', `${n(p99 - upstreamP99, 1)} ms`, '<= 25 ms'])
+  }
+  if (wanted('drain')) {
+    const { sdk, sluice, apiRss, workerRss } = await benchDrain(
+      servers,
+      quick ? { rounds: 1, tasks: 10_000 } : { rounds: 5, tasks: 20_000 },
+    )
+    rows.push(['drain: the Anthropic SDK alone, 100 at a time', `${n(sdk)} calls/s`, ''])
+    rows.push(['drain: finished tasks of one worker process', `${n(sluice)}/s`, ''])
+    rows.push(['drain: of the SDK alone', percent(sluice, sdk), '>= 55%'])
+    const total = apiRss.length * (quick ? 10_000 : 20_000)
+    rows.push([
+      `memory: API after ${n(total)} tasks (each fifth: ${apiRss.map(mb => n(mb)).join(', ')})`,
+      `${n(apiRss.at(-1)!)} MB`,
+      '< 200 MB',
+    ])
+    rows.push([
+      `memory: worker (each fifth: ${workerRss.map(mb => n(mb)).join(', ')})`,
+      `${n(workerRss.at(-1)!)} MB`,
+      '< 250 MB',
+    ])
+  }
+} finally {
+  await servers.stop()
+}
+
+const command = ['npm run bench', process.argv.slice(2).join(' ')].filter(Boolean).join(' -- ')
+process.stdout.write(
+  [
+    `\`${command}\` on ${cpus().length} x ${cpus()[0]?.model.trim()}, ${n(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`,
+    '',
+    '| what | measured | wanted |',
+    '|---|---|---|',
+    ...rows.map(row => `| ${row.join(' | ')} |`),
+    '',
+  ].join('\n'),
+)

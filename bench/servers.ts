@@ -1,0 +1,78 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startPostgres } from '#apps/local/postgres.ts'
+import { startRedis } from '#apps/local/redis.ts'
+import { migrate } from '#shared/db/migrate.ts'
+
+const root = new URL('..', import.meta.url).pathname
+export const ADMIN_KEY = 'sk-bench-0123456789012345678901234567890123456789'
+
+export type Child = { pid: number; port: number; rssMb(): number; stop(): Promise<void> }
+
+/** Everything that a bench needs, on this machine: real Postgres (durable), real Redis, the fake upstream, our processes. */
+export type Servers = {
+  databaseUrl: string
+  upstreamUrl: string
+  /** Starts a process of ours and waits until it serves. */
+  start(script: string, env?: Record<string, string>): Promise<Child>
+  stop(): Promise<void>
+}
+
+export async function startServers(): Promise<Servers> {
+  const dir = mkdtempSync(join(tmpdir(), 'sluice-bench-'))
+  chmodSync(dir, 0o711)
+  const children = new Set<ChildProcess>()
+  const [postgres, redis] = await Promise.all([
+    startPostgres({ dir: join(dir, 'postgres') }),
+    startRedis({ dir: join(dir, 'redis'), role: 'queue' }),
+  ])
+  await migrate(postgres.url)
+
+  async function start(script: string, env: Record<string, string> = {}): Promise<Child> {
+    const child = fork(join(root, script), [], {
+      env: {
+        PATH: process.env.PATH,
+        DATABASE_URL: postgres.url,
+        REDIS_URL: redis.url,
+        ADMIN_KEY,
+        PORT: '0',
+        WORKER_PORT: '0',
+        LOG_LEVEL: 'warn',
+        ...(process.env.BENCH_NODE_OPTIONS && { NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS }),
+        ...env,
+      },
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    })
+    children.add(child)
+    const [message] = (await Promise.race([
+      once(child, 'message'),
+      once(child, 'exit').then(([code]) => Promise.reject(new Error(`${script} exited with ${code}`))),
+    ])) as [{ port: number }]
+    return {
+      pid: child.pid!,
+      port: message.port,
+      rssMb: () => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]) / 1024,
+      async stop() {
+        children.delete(child)
+        if (child.exitCode !== null || child.signalCode !== null) return
+        child.kill('SIGTERM')
+        await once(child, 'exit')
+      },
+    }
+  }
+
+  const upstream = await start('bench/upstream.ts')
+  return {
+    databaseUrl: postgres.url,
+    upstreamUrl: `http://127.0.0.1:${upstream.port}`,
+    start,
+    async stop() {
+      for (const child of children) child.kill('SIGKILL')
+      await Promise.all([postgres.stop(), redis.stop()])
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
