@@ -88,7 +88,10 @@ async function start(config: Config, logger: Logger, lifecycle: Lifecycle): Prom
     'http',
     async () => {
       draining.abort()
-      await app.close()
+      // A connection that was busy when the closing began stays open when its answer is out, for as long as its client
+      // likes: every event stream and long-poll is one.
+      const sweep = setInterval(() => app.server.closeIdleConnections(), 100)
+      await app.close().finally(() => clearInterval(sweep))
     },
     config.DRAIN_SECONDS * 1000,
   )
