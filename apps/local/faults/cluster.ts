@@ -17,7 +17,7 @@ import { type Client, createClient } from './client.ts'
 
 /** Real API and worker processes for the tests of faults, over a database and a Redis prefix of their own. */
 
-const ROOT = resolve(import.meta.dirname, '../../..')
+export const ROOT = resolve(import.meta.dirname, '../../..')
 export const ADMIN_KEY = 'sk-sluice-tests-of-faults-admin'
 
 /** For `vi.setConfig`: upper bounds that only a test that hangs reaches. */
@@ -164,6 +164,8 @@ async function start(options: ClusterOptions, closers: (() => unknown)[]) {
     startWorker,
     postgres,
     redis,
+    /** What all processes get. */
+    env,
     databaseUrl,
     redisUrl,
     prefix,

@@ -1,0 +1,152 @@
+import pg from 'pg'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { startChild } from '../child.ts'
+import { commandOf, signalIfAlive } from '../process.ts'
+import { stopAfterTest } from '../testing/temporary.ts'
+import { countedOtherThan, markers, PATIENT, ROOT, startCluster, until, within } from './cluster.ts'
+
+vi.setConfig(PATIENT)
+
+const GRACEFUL = { code: 0, signal: null }
+
+test('a worker that is told to stop finishes its calls and gives back, untouched, what it had not begun', async () => {
+  await using cluster = await startCluster({ env: { WORKER_CONCURRENCY: '10' } })
+  const { api, upstream, workers } = cluster
+  const leaver = workers[0]!
+  const running = markers('running', 4)
+  const held = upstream.hold({ when: /running/ })
+  const runningIds = await api.submitAll(running)
+  await within('four calls are in flight', held.waiting(4))
+
+  // Jobs that it has fetched and cannot look at yet: they are queued while it sleeps, and locked when it wakes.
+  signalIfAlive(leaver.pid, 'SIGSTOP')
+  const fetched = markers('fetched', 20)
+  const fetchedIds = await api.submitAll(fetched)
+  await until('they are in the queue', async () => (await cluster.count('tasks WHERE dispatched_at IS NULL')) === 0)
+  const blocker = new pg.Client({ connectionString: cluster.databaseUrl })
+  await blocker.connect()
+  await blocker.query('BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE')
+  signalIfAlive(leaver.pid, 'SIGCONT')
+  await until('it asks for the first', () =>
+    cluster.count(
+      `pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%dead_ends%' AND datname = current_database()`,
+    ),
+  )
+  signalIfAlive(leaver.pid, 'SIGTERM')
+  const health = async () => (await fetch(`http://127.0.0.1:${leaver.port}/health/ready`)).json()
+  await until('it drains', async () => ((await health()) as { parts: { state: string } }).parts.state === 'draining')
+  await blocker.query('ROLLBACK')
+  await blocker.end()
+
+  const heir = await cluster.startWorker()
+  await cluster.ended(fetchedIds)
+  expect(await cluster.count(`tasks WHERE status = 'running'`)).toBe(4)
+  held.release()
+  await cluster.ended(runningIds)
+  expect(await leaver.exited).toEqual(GRACEFUL)
+  expect(commandOf(leaver.pid)).toBeNull()
+
+  for (const id of fetchedIds) {
+    expect(await cluster.attempts(id)).toEqual([expect.objectContaining({ worker_id: heir.id, outcome: 'succeeded' })])
+  }
+  for (const id of runningIds) {
+    expect(await cluster.attempts(id)).toEqual([
+      expect.objectContaining({ worker_id: leaver.id, outcome: 'succeeded' }),
+    ])
+  }
+  expect(countedOtherThan(upstream, [...running, ...fetched], 1)).toEqual({})
+  const { body } = await api.call('GET', '/api/v1/workers')
+  expect(body.data.map((worker: { pid: number }) => worker.pid)).toEqual([heir.pid])
+  expect(await cluster.count('workers')).toBe(1)
+})
+
+test('calls that outlast DRAIN_SECONDS are handed back without costing the task a try', async () => {
+  await using cluster = await startCluster({ workers: 0, env: { DRAIN_SECONDS: '1', MAX_ATTEMPTS: '1' } })
+  const { api, upstream } = cluster
+  const leaver = await cluster.startWorker()
+  const names = markers('long', 10)
+  const held = upstream.hold()
+  const ids = await api.submitAll(names, { options: { fallback: 'none' } })
+  await within('all are in flight', held.waiting(10))
+  signalIfAlive(leaver.pid, 'SIGTERM')
+  expect(await leaver.exited).toEqual(GRACEFUL)
+  await within('all are aborted', upstream.aborted(10))
+  expect(await cluster.count('workers')).toBe(0)
+  held.release()
+  const heir = await cluster.startWorker()
+  await cluster.ended(ids)
+  for (const id of ids) {
+    expect(await cluster.attempts(id)).toMatchObject([
+      { worker_id: leaver.id, outcome: 'aborted' },
+      { worker_id: heir.id, outcome: 'succeeded' },
+    ])
+    expect(await api.task(id)).toMatchObject({ status: 'succeeded', source: 'ai' })
+  }
+  expect(countedOtherThan(upstream, names, 2)).toEqual({})
+})
+
+test('an API that is told to stop lets nobody wait, and loses nothing', async () => {
+  // It must not come to that.
+  await using cluster = await startCluster({ apis: 2, env: { DRAIN_SECONDS: '3600' } })
+  const { apis, upstream } = cluster
+  const [leaver, other] = [apis[0]!, apis[1]!]
+  const held = upstream.hold({ midway: true })
+  const read = await leaver.submit('[[read]]', { options: { stream: true } })
+  const stream = await leaver.events(read)
+  await stream.until(event => event.event === 'delta')
+  const polled = await leaver.submit('[[polled]]')
+  const polling = leaver.call('GET', `/api/v1/tasks/${polled}?wait=60`)
+  const preferring = leaver.post('[[preferred]]', { headers: { prefer: 'wait=60' } })
+  await within('all are in flight', held.waiting(3))
+  // A round trip later the requests before it have been read as well.
+  await leaver.task(polled)
+
+  signalIfAlive(leaver.pid, 'SIGTERM')
+  expect(await polling).toMatchObject({ status: 200, body: { task_id: polled, status: 'running' } })
+  const accepted = await preferring
+  expect(accepted).toMatchObject({ status: 202 })
+  const seen = await stream.rest()
+  expect(seen.some(event => event.event === 'done')).toBe(false)
+  expect(await within('it is gone', leaver.exited)).toEqual(GRACEFUL)
+  await expect(leaver.task(polled)).rejects.toThrow('fetch failed')
+
+  // The reader goes on elsewhere, where it was.
+  const resumed = await other.events(read, seen.at(-1)!.id)
+  held.release()
+  const ids = [read, polled, accepted.body.task_id]
+  await cluster.ended(ids)
+  const [whole] = await other.tasks(ids)
+  const deltas = [...seen, ...(await resumed.rest())].filter(event => event.event === 'delta')
+  expect(deltas.map(event => event.data.text).join('')).toBe(whole.result.text)
+  expect(upstream.markers()).toEqual({ read: 1, polled: 1, preferred: 1 })
+})
+
+/** A parent that starts one of our processes and tells its pid, as the port that it does not have. */
+const PARENT = `
+  const { startChild } = await import('./apps/local/child.ts')
+  const child = await startChild({ args: [process.argv[1]], cwd: '.', env: process.env, drainMs: 1000 })
+  process.send({ type: 'ready', port: child.pid })`
+
+test('processes whose parent was killed drain and end by themselves', async () => {
+  await using cluster = await startCluster({ workers: 0 })
+  const { upstream } = cluster
+  const startOrphan = async (entry: string) => {
+    const args = ['--input-type=module', '-e', PARENT, entry]
+    const parent = stopAfterTest(await startChild({ args, cwd: ROOT, env: cluster.env, drainMs: 1000 }))
+    const pid = parent.port
+    onTestFinished(() => signalIfAlive(pid, 'SIGKILL'))
+    return { parent, pid }
+  }
+  const [api, worker] = await Promise.all([startOrphan('apps/api/main.ts'), startOrphan('workers/main.ts')])
+  const held = upstream.hold()
+  const id = await cluster.api.submit('[[orphan]]')
+  await within('the call comes', held.waiting(1))
+  for (const { parent } of [api, worker]) parent.kill()
+  await until('the API is gone', () => commandOf(api.pid) === null)
+  expect(commandOf(worker.pid)).toContain('workers/main.ts')
+  held.release()
+  await until('the worker is gone', () => commandOf(worker.pid) === null)
+  expect(await cluster.attempts(id)).toMatchObject([{ outcome: 'succeeded' }])
+  expect(await cluster.api.task(id)).toMatchObject({ status: 'succeeded' })
+  expect(await cluster.count('workers')).toBe(0)
+})
