@@ -5,10 +5,11 @@ import type { ErrorCode, TaskError } from '#shared/errors.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
 import type { Logger } from '#shared/logger.ts'
+import { jobId } from '#shared/queue/names.ts'
 import { type Available, type Candidate, route } from '#shared/routing.ts'
 import type { Held, StopReason } from '#workers/held.ts'
 import { persist } from '#workers/persist.ts'
-import type { CallAnswer, CallFailure } from '#workers/providers/define.ts'
+import type { CallAnswer, CallFailure, Usage } from '#workers/providers/define.ts'
 import type { Admit } from './admit.ts'
 import { backoff } from './backoff.ts'
 import type { CallInput, CallResult } from './call.ts'
@@ -39,33 +40,48 @@ export type RunOutcome = 'done' | 'give_back'
 /** A worker that does not know a kind is older than the API: a newer one may take the task. */
 const UNKNOWN_KIND_WAIT_MS = 5000
 
-/** The last call that failed: not settled yet, since it is settled together with what comes next. */
-type Failed = { settlement: Settlement; code: ErrorCode; message: string }
+/** Why the last call failed. */
+type Failed = { code: ErrorCode; message: string }
 
 /**
  * Runs one dispatched task through the stages: route, admit, claim, call, check, settle. This file alone owns the loop
  * over candidates; no stage calls another.
  */
 export function createRunner(deps: RunDeps): (job: { id: string; epoch: number }) => Promise<RunOutcome> {
+  // After a flush the queue may deliver a job twice to one process, and the second claim would pass for a repetition of
+  // the first.
+  const underWay = new Set<string>()
   return async job => {
-    const task = await persist(() => deps.load(job))
-    if (!task) return 'done'
-    if (deps.draining()) return 'give_back'
-    const kind = deps.jobs.get(task.kind)
-    if (!kind) {
-      await deps.settle.requeue(task, { delayMs: UNKNOWN_KIND_WAIT_MS, tries: task.tries, settlement: null })
-      return 'done'
-    }
-    const run = createRun(deps, task, kind)
+    // With its epoch: the next dispatch of a task may well arrive while this one is still being put away.
+    const dispatch = jobId(job)
+    if (underWay.has(dispatch)) return 'done'
+    underWay.add(dispatch)
     try {
-      return await run.loop()
-    } catch (error) {
-      deps.logger.error({ err: error, task_id: task.id, kind: task.kind }, 'a stage failed unexpectedly')
-      await run.fail('internal', 'Something went wrong in the worker.')
-      return 'done'
+      return await runTask(deps, job)
     } finally {
-      run.close()
+      underWay.delete(dispatch)
     }
+  }
+}
+
+async function runTask(deps: RunDeps, job: { id: string; epoch: number }): Promise<RunOutcome> {
+  const task = await persist(() => deps.load(job))
+  if (!task) return 'done'
+  if (deps.draining()) return 'give_back'
+  const kind = deps.jobs.get(task.kind)
+  if (!kind) {
+    await deps.settle.requeue(task, { delayMs: UNKNOWN_KIND_WAIT_MS, tries: task.tries, settlement: null })
+    return 'done'
+  }
+  const run = createRun(deps, task, kind)
+  try {
+    return await run.loop()
+  } catch (error) {
+    deps.logger.error({ err: error, task_id: task.id, kind: task.kind }, 'a stage failed unexpectedly')
+    await run.fail('internal', 'Something went wrong in the worker.')
+    return 'done'
+  } finally {
+    run.close()
   }
 }
 
@@ -82,51 +98,62 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
   let tries = task.tries
   let claimed = false
   let failed: Failed | null = null
+  /** The newest attempt while nobody knows yet what comes of it. */
+  let calling: Candidate | null = null
+  /** What came of it; written together with what comes next. */
+  let settlement: Settlement | null = null
 
-  const begin = async ({ provider, model }: Candidate): Promise<boolean> => {
-    const request = { id: task.id, epoch: task.epoch, n: n + 1, provider, model }
-    const got = failed
-      ? await claims.next({ ...request, tries, settlement: failed.settlement })
+  const begin = async (candidate: Candidate): Promise<boolean> => {
+    const request = { id: task.id, epoch: task.epoch, n: n + 1, ...candidate }
+    const got = settlement
+      ? await claims.next({ ...request, tries, settlement })
       : await claims.claim(request, controller)
     if (!got) return false
     n++
     claimed = true
+    calling = candidate
+    settlement = null
     return true
   }
 
-  const end = (how: { status: 'succeeded' | 'failed' | 'expired'; settlement: Settlement | null } & Partial<Outcome>) =>
+  const settled = (candidate: Candidate, outcome: string, usage: Usage | null, error?: Settlement['error']) => {
+    calling = null
+    settlement = settle.attempt(n, candidate, outcome, usage, error)
+  }
+
+  const end = (how: { status: 'succeeded' | 'failed' | 'expired' } & Partial<Outcome>) =>
     settle.end({
       id: task.id,
       epoch: task.epoch,
       from: claimed ? 'running' : 'queued',
       workerId: claimed ? deps.workerId : null,
+      settlement,
       ...how,
     })
 
-  const fail = (code: ErrorCode, message: string) =>
-    end({ status: 'failed', settlement: failed?.settlement ?? null, error: { code, message } })
+  const fail = (code: ErrorCode, message: string) => {
+    if (calling) settled(calling, 'unknown', null, { code, message })
+    return end({ status: 'failed', error: { code, message } })
+  }
 
-  const succeed = (candidate: Candidate, answer: CallAnswer, result: unknown) =>
-    end({
+  const succeed = (candidate: Candidate, answer: CallAnswer, result: unknown) => {
+    settled(candidate, 'succeeded', answer.usage)
+    return end({
       status: 'succeeded',
-      settlement: settle.attempt(n, candidate, 'succeeded', answer.usage),
       result,
       source: 'ai',
       quality: 'high',
       provider: candidate.provider,
       model: answer.model,
     })
+  }
 
   /** The call was stopped from outside: its attempt is settled, the task goes where the reason says. */
   async function stopped(candidate: Candidate, reason: StopReason, failure: CallFailure): Promise<void> {
-    const settlement = settle.attempt(n, candidate, 'aborted', failure.usage, {
-      code: 'aborted',
-      message: WHY_STOPPED[reason],
-    })
+    settled(candidate, 'aborted', failure.usage, { code: 'aborted', message: WHY_STOPPED[reason] })
     if (reason === 'deadline') {
       await end({
         status: 'expired',
-        settlement,
         error: { code: 'deadline_exceeded', message: 'The deadline passed during a provider call.' },
       })
     } else {
@@ -139,14 +166,13 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
   async function unanswered(candidates: Candidate[], waits: number[]): Promise<void> {
     const delayMs = Math.min(...waits)
     if (tries < deps.maxAttempts && delayMs < leftMs()) {
-      await settle.requeue(task, { delayMs, tries, settlement: failed?.settlement ?? null })
+      await settle.requeue(task, { delayMs, tries, settlement })
       return
     }
     const result = (options.fallback ?? kind.fallback) === 'rules' ? kind.rules(task.input) : null
     if (result !== null) {
       await end({
         status: 'succeeded',
-        settlement: failed?.settlement ?? null,
         result,
         source: 'rules',
         quality: 'low',
@@ -183,12 +209,8 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
           return 'done'
         }
         tries++
-        const error = { code: 'rejected', message: verdict.reason }
-        failed = {
-          settlement: settle.attempt(n, candidate, 'rejected', called.answer.usage, error),
-          code: 'invalid_output',
-          message: verdict.reason,
-        }
+        settled(candidate, 'rejected', called.answer.usage, { code: 'rejected', message: verdict.reason })
+        failed = { code: 'invalid_output', message: verdict.reason }
         waits.push(0)
         continue
       }
@@ -203,11 +225,8 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
         { task_id: task.id, ...candidate, outcome: failure.kind, status: failure.status },
         'provider call failed',
       )
-      const settlement = settle.attempt(n, candidate, failure.kind, failure.usage, {
-        code: failure.kind,
-        message: failure.message,
-      })
-      failed = { settlement, code: 'provider_failed', message: `${candidate.provider}: ${failure.message}` }
+      settled(candidate, failure.kind, failure.usage, { code: failure.kind, message: failure.message })
+      failed = { code: 'provider_failed', message: `${candidate.provider}: ${failure.message}` }
       if (failure.scope === 'task') {
         await fail('provider_rejected', failed.message)
         return 'done'
