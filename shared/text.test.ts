@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { clean, cleanDeep, findUnstorable } from './text.ts'
+import { clean, cleanDeep, findUnstorable, isTooDeep } from './text.ts'
 
 /** What Postgres can store, said the slow way: no U+0000, and every surrogate within a pair. */
 function storable(text: string): boolean {
@@ -79,5 +79,24 @@ describe('clean', () => {
         if (Array.isArray(value)) expect(cleaned).toHaveLength(value.length)
       }),
     )
+  })
+})
+
+describe('isTooDeep', () => {
+  const nested = (depth: number) => JSON.parse(`${'[{"a":'.repeat(depth / 2)}1${'}]'.repeat(depth / 2)}`) as unknown
+
+  it('is true beyond 200 levels, however many there are', () => {
+    expect([2, 198, 200, 202, 200_000].map(depth => isTooDeep(nested(depth)))).toEqual([
+      false,
+      false,
+      false,
+      true,
+      true,
+    ])
+  })
+
+  it('looks at every branch', () => {
+    expect(isTooDeep({ flat: [1, 'a', null], deep: nested(300) })).toBe(true)
+    expect(isTooDeep('text')).toBe(false)
   })
 })

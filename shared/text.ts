@@ -33,3 +33,12 @@ export function cleanDeep<T>(value: T): T {
   if (Array.isArray(value)) return value.map(cleanDeep) as T
   return Object.fromEntries(Object.entries(value as object).map(([key, child]) => [clean(key), cleanDeep(child)])) as T
 }
+
+/** More than any honest document; far less than JSON.stringify, Ajv and Postgres can take without a stack overflow. */
+export const MAX_DEPTH = 200
+
+/** Whether objects and lists are nested deeper than MAX_DEPTH. To be asked first of a value that came from outside. */
+export function isTooDeep(value: unknown, levels: number = MAX_DEPTH): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some(child => isTooDeep(child, levels - 1))
+}

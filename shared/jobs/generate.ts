@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { compileSchema, violation } from '#shared/json-schema.ts'
-import { cleanDeep } from '#shared/text.ts'
+import { cleanDeep, isTooDeep } from '#shared/text.ts'
 import { defineJob } from './define.ts'
 
 /** Characters in one text. */
@@ -80,10 +80,12 @@ export const generate = defineJob({
       return text.trim() === '' ? { ok: false, reason: 'the answer is empty' } : { ok: true, result: { text } }
     let value: unknown
     try {
-      value = cleanDeep(JSON.parse(text))
+      value = JSON.parse(text)
     } catch {
       return { ok: false, reason: 'the answer is not JSON' }
     }
+    if (isTooDeep(value)) return { ok: false, reason: 'the answer is nested too deeply' }
+    value = cleanDeep(value)
     const wrong = violation(compileSchema(schema), value)
     return wrong ? { ok: false, reason: `the answer does not match the schema: ${wrong}` } : { ok: true, result: value }
   },

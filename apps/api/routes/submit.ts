@@ -8,7 +8,7 @@ import { SluiceError } from '#shared/errors.ts'
 import { newId } from '#shared/ids.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import { type TaskOptions, taskOptions } from '#shared/jobs/options.ts'
-import { findUnstorable } from '#shared/text.ts'
+import { findUnstorable, isTooDeep, MAX_DEPTH } from '#shared/text.ts'
 import type { ApiDeps } from '../deps.ts'
 import { accepted, acceptedSchema, taskJson, taskSchema, taskUrl } from '../task-json.ts'
 import { MAX_WAIT_SECONDS, waitForEnd } from '../wait.ts'
@@ -147,6 +147,12 @@ function send202(reply: FastifyReply, task: Parameters<typeof accepted>[0]) {
 
 /** What the route's schema cannot say. */
 function checkBody(job: JobKind, body: Body): void {
+  for (const field of ['input', 'metadata'] as const) {
+    if (!isTooDeep(body[field])) continue
+    throw new SluiceError('invalid_request', `/${field} is nested deeper than ${MAX_DEPTH} levels`, {
+      context: { field: `/${field}` },
+    })
+  }
   const unstorable = findUnstorable(body)
   if (unstorable !== null) throw new SluiceError('invalid_text', undefined, { context: { field: unstorable } })
   if (body.metadata && Buffer.byteLength(JSON.stringify(body.metadata)) > MAX_METADATA_BYTES) {
