@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest'
+import type { Checked } from './define.ts'
+import { generate } from './generate.ts'
+import { jobs } from './index.ts'
+
+const SCHEMA = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] }
+const reasonOf = (checked: Checked) => (checked.ok ? null : checked.reason)
+
+describe('generate', () => {
+  it('is registered under its name', () => expect(jobs.get('generate')).toBe(generate))
+
+  it('asks with the prompt, or with the conversation as it is', () => {
+    expect(generate.prompt({ prompt: 'Hi' })).toEqual({ messages: [{ role: 'user', content: 'Hi' }] })
+    const messages = [
+      { role: 'user', content: 'Hi' },
+      { role: 'assistant', content: 'Hello' },
+      { role: 'user', content: 'Bye' },
+    ]
+    expect(generate.prompt({ messages, system: 'Be brief', schema: SCHEMA })).toEqual({
+      messages,
+      system: 'Be brief',
+      schema: SCHEMA,
+    })
+  })
+
+  it.each([
+    ['neither prompt nor messages', {}, '/input/prompt'],
+    ['both', { prompt: 'a', messages: [{ role: 'user', content: 'a' }] }, '/input/prompt'],
+    [
+      'a conversation that the assistant ends',
+      {
+        messages: [
+          { role: 'user', content: 'a' },
+          { role: 'assistant', content: 'b' },
+        ],
+      },
+      '/input/messages/1/role',
+    ],
+    ['a schema that is none', { prompt: 'a', schema: { type: 'text' } }, '/input/schema'],
+    ['a schema that is too large', { prompt: 'a', schema: { title: 'x'.repeat(70_000) } }, '/input/schema'],
+    ['a schema with $async', { prompt: 'a', schema: { $async: true } }, '/input/schema'],
+  ])('refuses %s and names the field', (_, input, field) => {
+    expect(generate.validate(input)).toEqual({ field, message: expect.stringMatching(/^[^\n]{5,}$/) })
+  })
+
+  it('accepts a prompt with a schema', () => {
+    expect(generate.validate({ prompt: 'a', schema: SCHEMA })).toBeNull()
+    expect(generate.validate(generate.example.input)).toBeNull()
+  })
+
+  it('takes any text for a result, but not an empty one', () => {
+    expect(generate.check('Hello', { prompt: 'a' })).toEqual({ ok: true, result: { text: 'Hello' } })
+    expect(reasonOf(generate.check(' \n', { prompt: 'a' }))).toBe('the answer is empty')
+  })
+
+  it('takes only JSON that matches the schema for a result', () => {
+    const input = { prompt: 'a', schema: SCHEMA }
+    expect(generate.check('{"n":1}', input)).toEqual({ ok: true, result: { n: 1 } })
+    expect(reasonOf(generate.check('Sure! {"n":1}', input))).toBe('the answer is not JSON')
+    expect(reasonOf(generate.check('{"n":"1"}', input))).toBe(
+      'the answer does not match the schema: /n must be integer',
+    )
+  })
+
+  it('replaces what Postgres cannot store in a JSON answer', () => {
+    const checked = generate.check('{"a\\u0000":"\\ud800"}', { prompt: 'a', schema: {} })
+    expect(checked).toEqual({ ok: true, result: { 'a\uFFFD': '\uFFFD' } })
+  })
+
+  it('turns down an answer that is nested deeper than anything can read', () => {
+    const input = {
+      prompt: 'a',
+      schema: { $ref: '#/$defs/list', $defs: { list: { items: { $ref: '#/$defs/list' } } } },
+    }
+    for (const depth of [1000, 5000, 100_000]) {
+      expect(generate.check('['.repeat(depth) + ']'.repeat(depth), input).ok).toBe(false)
+    }
+  })
+
+  it('has rules for text that say that no model answered, and none that could honour a schema', () => {
+    expect(generate.rules({ prompt: 'a' })).toEqual({ text: expect.stringMatching(/^No model answered/) })
+    expect(generate.rules({ prompt: 'a', schema: SCHEMA })).toBeNull()
+  })
+
+  it('streams the text, or the object as JSON', () => {
+    expect(generate.text({ text: 'Hello' })).toBe('Hello')
+    expect(generate.text({ n: 1 })).toBe('{"n":1}')
+    expect(generate.text([1])).toBe('[1]')
+  })
+})

@@ -1,0 +1,89 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { Db } from '#shared/db/pool.ts'
+import type { WorkerBeat } from '#shared/db/workers.ts'
+import { createLogger } from '#shared/logger.ts'
+import { startHeartbeat } from './heartbeat.ts'
+import { createHeld } from './held.ts'
+
+const logger = createLogger({ level: 'silent', name: 'test' })
+const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
+beforeEach(() => void vi.useFakeTimers())
+afterEach(() => void vi.useRealTimers())
+
+/** A Postgres that answers beats as the test says. */
+async function harness() {
+  const beats: unknown[][] = []
+  let answer: () => Promise<{ id: string }[]> = async () => []
+  const db = {
+    query: (_: unknown, values: unknown[]) => {
+      beats.push(values)
+      return answer()
+    },
+  } as unknown as Db
+  const held = createHeld()
+  const claims = ['a', 'b'].map(id => ({ id, epoch: 1, controller: new AbortController() }))
+  claims.forEach(held.add)
+  const heartbeat = await startHeartbeat({ db, held, logger, describe: () => ({ id: 'worker' }) as WorkerBeat })
+  return {
+    beats,
+    heartbeat,
+    held,
+    stopped: () => claims.map(claim => claim.controller.signal.reason as unknown),
+    answers: (next: typeof answer) => {
+      answer = next
+    },
+  }
+}
+
+describe('a heartbeat', () => {
+  it('comes at once and every two seconds, with the claims', async () => {
+    const { beats, heartbeat } = await harness()
+    const before = beats.length
+    await pass(4000)
+    expect(beats.length).toBeGreaterThanOrEqual(before + 2)
+    expect(beats.at(-1)!.slice(-2)).toEqual([
+      ['a', 'b'],
+      [1, 1],
+    ])
+    await heartbeat.stop()
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('stops the calls whose claims are gone, and only those', async () => {
+    const { answers, stopped, heartbeat } = await harness()
+    answers(async () => [{ id: 'b' }])
+    await pass(2000)
+    expect(stopped()).toEqual([undefined, 'lost'])
+    await heartbeat.stop()
+  })
+
+  it('stops all calls when none has come through for 8 seconds, whether Postgres refuses or says nothing', async () => {
+    for (const answer of [() => Promise.reject(new Error('away')), () => new Promise<never>(() => {})]) {
+      const { answers, stopped } = await harness()
+      await pass(2000)
+      answers(answer)
+      await pass(7500)
+      expect(stopped()).toEqual([undefined, undefined])
+      await pass(3000)
+      expect(stopped()).toEqual(['no_beat', 'no_beat'])
+    }
+  })
+
+  it('lets the calls go on through a shorter outage', async () => {
+    const { answers, stopped, heartbeat } = await harness()
+    answers(() => Promise.reject(new Error('away')))
+    await pass(5000)
+    answers(async () => [])
+    await pass(20_000)
+    expect(stopped()).toEqual([undefined, undefined])
+    expect(heartbeat.lastBeatMs()).toBeLessThanOrEqual(2000)
+    await heartbeat.stop()
+  })
+
+  it('must come through once before the worker may begin', async () => {
+    const db = { query: () => Promise.reject(new Error('away')) } as unknown as Db
+    const starting = startHeartbeat({ db, held: createHeld(), logger, describe: () => ({}) as WorkerBeat })
+    await expect(starting).rejects.toThrow('away')
+    expect(vi.getTimerCount()).toBe(0)
+  })
+})

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest'
+import { createHeld, type HeldClaim } from './held.ts'
+
+const claim = (id: string, epoch = 0): HeldClaim => ({ id, epoch, controller: new AbortController() })
+
+describe('the claims that a process holds', () => {
+  it('are stopped one by one, with the reason', () => {
+    const held = createHeld()
+    const [a, b] = [claim('a'), claim('b')]
+    held.add(a)
+    held.add(b)
+    held.stop('lost', 'a')
+    expect(a.controller.signal.reason).toBe('lost')
+    expect(b.controller.signal.aborted).toBe(false)
+  })
+
+  it('are stopped together', () => {
+    const held = createHeld()
+    const claims = [claim('a'), claim('b')]
+    claims.forEach(held.add)
+    held.stop('drain')
+    expect(claims.map(one => one.controller.signal.reason)).toEqual(['drain', 'drain'])
+  })
+
+  it('keep the first reason', () => {
+    const held = createHeld()
+    const a = claim('a')
+    held.add(a)
+    held.stop('deadline', 'a')
+    held.stop('drain')
+    expect(a.controller.signal.reason).toBe('deadline')
+  })
+
+  it('are listed until they are given up', () => {
+    const held = createHeld()
+    held.add(claim('a', 3))
+    held.add(claim('b'))
+    held.remove('b')
+    held.remove('never there')
+    expect(held.list().map(({ id, epoch }) => [id, epoch])).toEqual([['a', 3]])
+    expect(held.size).toBe(1)
+    held.stop('lost', 'b')
+  })
+})

@@ -1,0 +1,518 @@
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { Settlement } from '#shared/db/attempts.ts'
+import type { ClaimRequest, NextRequest, Requeue } from '#shared/db/claims.ts'
+import type { Ending, RunnableTask } from '#shared/db/tasks.ts'
+import { generate } from '#shared/jobs/generate.ts'
+import { createLogger } from '#shared/logger.ts'
+import { createHeld } from '#workers/held.ts'
+import { CALL_FAILURES, CallFailure, type CallFailureKind } from '#workers/providers/define.ts'
+import { createAdmission } from './admit.ts'
+import type { CallInput, CallResult } from './call.ts'
+import { createRunner, type RunDeps } from './run.ts'
+
+const NAMES = ['anthropic', 'openai', 'ollama']
+const logger = createLogger({ level: 'silent', name: 'test' })
+
+const answer = (text: string): CallResult => ({
+  kind: 'answer',
+  answer: { text, stop: 'end', usage: null, model: 'the-model' },
+})
+const failure = (kind: CallFailureKind, retryAfterMs: number | null = null): CallResult => ({
+  kind: 'failure',
+  failure: new CallFailure(kind, `it was ${kind}`, { retryAfterMs }),
+})
+type Behaviour = CallResult | ((input: CallInput) => CallResult | Promise<CallResult>)
+
+/** One task, one worker, and providers that do what the test says, call by call. */
+function harness(
+  behaviours: Behaviour[] = [],
+  options: { task?: Partial<RunnableTask>; deps?: Partial<RunDeps> } = {},
+) {
+  const task: RunnableTask = {
+    id: 'task',
+    kind: 'generate',
+    queue: 'default',
+    priority: 'normal',
+    input: { prompt: 'Hi' },
+    options: {},
+    epoch: 3,
+    attempts: 0,
+    tries: 0,
+    left_ms: 60_000,
+    dead_ends: [],
+    ...options.task,
+  }
+  const calls: string[] = []
+  const log: unknown[] = []
+  const claims: ClaimRequest[] = []
+  const nexts: NextRequest[] = []
+  const requeues: Omit<Requeue, 'id' | 'epoch'>[] = []
+  const endings: Ending[] = []
+  /** Every attempt that was begun, with what came of it. */
+  const attempts = new Map<number, string | null>()
+  const settle = (settlement: Settlement | null) => settlement && attempts.set(settlement.n, settlement.outcome)
+  const held = createHeld()
+  const deps: RunDeps = {
+    workerId: 'worker',
+    jobs: new Map([['generate', generate]]),
+    load: async () => task,
+    available: async () => NAMES.map(name => ({ name, defaultModel: 'a-model' })),
+    admission: createAdmission(),
+    claims: {
+      async claim(request, controller) {
+        claims.push(request)
+        attempts.set(request.n, null)
+        held.add({ id: request.id, epoch: request.epoch, controller })
+        return true
+      },
+      async next(request) {
+        nexts.push(request)
+        settle(request.settlement)
+        attempts.set(request.n, null)
+        return true
+      },
+    },
+    async call(input) {
+      calls.push(input.candidate.provider)
+      const behaviour = behaviours[calls.length - 1] ?? failure('server_error')
+      return typeof behaviour === 'function' ? behaviour(input) : behaviour
+    },
+    settle: {
+      attempt: (n, _, outcome, usage, error) => ({
+        n,
+        outcome,
+        usage,
+        costUsd: null,
+        priceVersion: null,
+        ...(error && { error }),
+      }),
+      async end(ending) {
+        endings.push(ending)
+        settle(ending.settlement)
+        return { ended: true }
+      },
+      async requeue(_, request) {
+        requeues.push(request)
+        settle(request.settlement)
+      },
+    },
+    held,
+    draining: () => false,
+    maxAttempts: 5,
+    backoff: { baseMs: 500, maxMs: 30_000 },
+    logger,
+    ...options.deps,
+  }
+  const run = createRunner(deps)
+  return {
+    run: () => run({ id: task.id, epoch: task.epoch }),
+    task,
+    calls,
+    log,
+    claims,
+    nexts,
+    requeues,
+    endings,
+    attempts,
+    held,
+    deps,
+  }
+}
+
+beforeEach(() => void vi.useFakeTimers())
+afterEach(() => {
+  // Whatever the outcome, a run leaves nothing that could stop a later one.
+  expect(vi.getTimerCount()).toBe(0)
+  vi.useRealTimers()
+})
+
+describe('a run', () => {
+  it('ends the task with the first answer', async () => {
+    const { run, calls, endings, claims, held } = harness([answer('Hello')])
+    expect(await run()).toBe('done')
+    expect(calls).toEqual(['anthropic'])
+    expect(claims).toEqual([{ id: 'task', epoch: 3, n: 1, provider: 'anthropic', model: 'a-model' }])
+    expect(endings).toEqual([
+      expect.objectContaining({
+        id: 'task',
+        epoch: 3,
+        from: 'running',
+        workerId: 'worker',
+        status: 'succeeded',
+        result: { text: 'Hello' },
+        source: 'ai',
+        quality: 'high',
+        provider: 'anthropic',
+        model: 'the-model',
+        settlement: expect.objectContaining({ n: 1, outcome: 'succeeded' }),
+      }),
+    ])
+    expect(held.size).toBe(0)
+  })
+
+  it('does nothing when the dispatch has been overtaken', async () => {
+    const { run, calls, claims } = harness([], { deps: { load: async () => null } })
+    expect(await run()).toBe('done')
+    expect([calls, claims]).toEqual([[], []])
+  })
+
+  it('fails over in the operator’s order, under one claim, each failure settled with the next start', async () => {
+    const { run, calls, claims, nexts, endings, attempts } = harness([
+      failure('server_error'),
+      failure('timeout'),
+      answer('Hello'),
+    ])
+    await run()
+    expect(calls).toEqual(NAMES)
+    expect(claims).toHaveLength(1)
+    expect(nexts.map(({ n, tries, settlement }) => [n, tries, settlement.n, settlement.outcome])).toEqual([
+      [2, 1, 1, 'server_error'],
+      [3, 2, 2, 'timeout'],
+    ])
+    expect(endings[0]).toMatchObject({ status: 'succeeded', provider: 'ollama', settlement: { n: 3 } })
+    expect([...attempts.values()]).toEqual(['server_error', 'timeout', 'succeeded'])
+  })
+
+  it('goes on to the next provider when one cannot serve the task at all', async () => {
+    const { run, calls, endings } = harness([failure('auth'), failure('unknown_model'), answer('Hello')])
+    await run()
+    expect(calls).toEqual(NAMES)
+    expect(endings[0]!.status).toBe('succeeded')
+  })
+
+  it('does not ask again a provider that said that it can never serve this task', async () => {
+    const { run, calls } = harness([answer('Hello')], {
+      task: { dead_ends: ['anthropic/a-model', 'openai/another-model'] },
+    })
+    await run()
+    expect(calls).toEqual(['openai'])
+  })
+
+  it('ends the task when the task itself is at fault: nobody else is asked, no template answers', async () => {
+    const { run, calls, endings, requeues } = harness([failure('invalid_request')], {
+      task: { options: { fallback: 'rules' } },
+    })
+    await run()
+    expect(calls).toEqual(['anthropic'])
+    expect(endings).toEqual([
+      expect.objectContaining({
+        status: 'failed',
+        error: { code: 'provider_rejected', message: 'anthropic: it was invalid_request' },
+        settlement: expect.objectContaining({ outcome: 'invalid_request' }),
+      }),
+    ])
+    expect(requeues).toEqual([])
+  })
+
+  it('waits for whoever may answer soonest when nobody did', async () => {
+    const { run, requeues, endings } = harness([
+      failure('rate_limited', 9000),
+      failure('overloaded', 2000),
+      failure('rate_limited', 5000),
+    ])
+    await run()
+    expect(endings).toEqual([])
+    expect(requeues).toEqual([
+      { delayMs: 2000, tries: 3, settlement: expect.objectContaining({ n: 3, outcome: 'rate_limited' }) },
+    ])
+  })
+
+  it('waits a random while after a failure without Retry-After, at most as long as the back-off allows', async () => {
+    const { run, requeues } = harness([failure('auth'), failure('connection'), failure('auth')])
+    await run()
+    expect(requeues[0]!.delayMs).toBeGreaterThanOrEqual(0)
+    expect(requeues[0]!.delayMs).toBeLessThanOrEqual(1000)
+  })
+
+  it('asks nobody who has asked to be left alone, and claims nothing for that', async () => {
+    const admission = createAdmission()
+    for (const provider of NAMES) admission.pause({ provider, model: 'a-model' }, 7000)
+    const { run, calls, claims, requeues } = harness([], { deps: { admission } })
+    await run()
+    expect([calls, claims]).toEqual([[], []])
+    expect(requeues).toEqual([{ delayMs: 7000, tries: 0, settlement: null }])
+  })
+
+  it('leaves a provider alone for all tasks once it has said how long', async () => {
+    const admission = createAdmission()
+    const first = harness([failure('rate_limited', 4000), answer('Hello')], { deps: { admission } })
+    await first.run()
+    const second = harness([answer('Hello')], { deps: { admission } })
+    await second.run()
+    expect(second.calls).toEqual(['openai'])
+  })
+
+  it('counts calls for the whole task, not per provider or run', async () => {
+    const { run, calls, endings, requeues } = harness([], {
+      task: { tries: 3, attempts: 7, options: { fallback: 'none' } },
+    })
+    await run()
+    expect(calls).toEqual(['anthropic', 'openai'])
+    expect(requeues).toEqual([])
+    expect(endings[0]).toMatchObject({
+      status: 'failed',
+      error: { code: 'provider_failed' },
+      settlement: { n: 9, outcome: 'server_error' },
+    })
+  })
+
+  it('makes do with the rules when no model answered in all attempts, and says so', async () => {
+    const { run, endings } = harness([], { task: { tries: 4 } })
+    await run()
+    expect(endings[0]).toMatchObject({ status: 'succeeded', source: 'rules', quality: 'low' })
+    expect(endings[0]!.provider).toBeUndefined()
+  })
+
+  it.each(['none', 'cache'])('fails when the client wants fallback “%s” and no model answered', async fallback => {
+    const { run, endings } = harness([], { task: { tries: 4, options: { fallback } } })
+    await run()
+    expect(endings[0]).toMatchObject({ status: 'failed', error: { code: 'provider_failed' } })
+  })
+
+  it('fails when no rule can honour the schema', async () => {
+    const { run, endings } = harness([], { task: { tries: 4, input: { prompt: 'Hi', schema: {} } } })
+    await run()
+    expect(endings[0]!.status).toBe('failed')
+  })
+
+  it('answers by the rules at once when no provider is configured, without a claim', async () => {
+    const { run, endings, claims } = harness([], { deps: { available: async () => [] } })
+    await run()
+    expect(claims).toEqual([])
+    expect(endings[0]).toMatchObject({ status: 'succeeded', source: 'rules', from: 'queued', workerId: null })
+  })
+
+  it('says that none is configured when a template will not do', async () => {
+    const { run, endings } = harness([], {
+      deps: { available: async () => [] },
+      task: { options: { fallback: 'none' } },
+    })
+    await run()
+    expect(endings[0]).toMatchObject({ status: 'failed', error: { code: 'no_provider' } })
+  })
+
+  it('repairs: an answer that fails the check is one attempt, and the next provider is asked', async () => {
+    const { run, endings, nexts } = harness([answer('not JSON'), answer('{"n":1}')], {
+      task: { input: { prompt: 'Hi', schema: { required: ['n'] } } },
+    })
+    await run()
+    expect(nexts[0]!.settlement).toMatchObject({ outcome: 'rejected', error: { message: 'the answer is not JSON' } })
+    expect(endings[0]).toMatchObject({ status: 'succeeded', result: { n: 1 } })
+  })
+
+  it('fails with the check’s reason when no answer passes it', async () => {
+    const { run, endings } = harness([answer('no')], {
+      task: { tries: 4, input: { prompt: 'Hi', schema: { required: ['n'] } } },
+    })
+    await run()
+    expect(endings[0]).toMatchObject({
+      status: 'failed',
+      error: { code: 'invalid_output', message: 'the answer is not JSON' },
+    })
+  })
+
+  it('does not wait past the deadline', async () => {
+    const { run, requeues, endings } = harness(Array(3).fill(failure('rate_limited', 60_000)), {
+      task: { left_ms: 60_000 },
+    })
+    await run()
+    expect(requeues).toEqual([])
+    expect(endings[0]!.source).toBe('rules')
+  })
+
+  /** A call that lasts until it is stopped. */
+  const untilStopped = ({ signal }: CallInput) =>
+    new Promise<CallResult>(resolve => signal.addEventListener('abort', () => resolve(failure('aborted'))))
+
+  it('expires the task when its deadline passes in a call', async () => {
+    const { run, endings } = harness([untilStopped], { task: { left_ms: 20 } })
+    const running = run()
+    expect(await running).toBe('done')
+    expect(endings).toEqual([
+      expect.objectContaining({
+        status: 'expired',
+        error: expect.objectContaining({ code: 'deadline_exceeded' }),
+        settlement: expect.objectContaining({ outcome: 'aborted' }),
+      }),
+    ])
+  })
+
+  it('tells a call how much time is left', async () => {
+    let leftMs: number | undefined
+    const { run } = harness([
+      input => {
+        leftMs = input.leftMs
+        return answer('Hello')
+      },
+    ])
+    await run()
+    expect(leftMs).toBe(60_000)
+  })
+
+  it.each(['lost', 'drain', 'no_beat'] as const)(
+    'settles a call that was stopped (%s) and gives the task back without spending an attempt',
+    async reason => {
+      const { run, held, requeues, endings, calls } = harness([untilStopped], { task: { tries: 2 } })
+      const running = run()
+      await vi.advanceTimersByTimeAsync(0)
+      held.stop(reason, 'task')
+      await running
+      expect(calls).toHaveLength(1)
+      expect(endings).toEqual([])
+      expect(requeues).toEqual([
+        { delayMs: 0, tries: 2, settlement: expect.objectContaining({ n: 1, outcome: 'aborted' }) },
+      ])
+    },
+  )
+
+  it('keeps an answer that arrived although its call was to be stopped', async () => {
+    const { run, held, endings } = harness([
+      () => {
+        held.stop('drain')
+        return answer('Hello')
+      },
+    ])
+    await run()
+    expect(endings[0]!.status).toBe('succeeded')
+  })
+
+  it('gives a job that has not begun back when the process is stopping', async () => {
+    const { run, claims } = harness([], { deps: { draining: () => true } })
+    expect(await run()).toBe('give_back')
+    expect(claims).toEqual([])
+  })
+
+  it('gives it back too when the stop comes while it looks for providers, but finishes what it has begun', async () => {
+    let draining = false
+    const stopping = { draining: () => draining }
+    const early = harness([], {
+      deps: {
+        ...stopping,
+        available: async () => {
+          draining = true
+          return NAMES.map(name => ({ name, defaultModel: 'a-model' }))
+        },
+      },
+    })
+    expect(await early.run()).toBe('give_back')
+
+    draining = false
+    const late = harness(
+      [
+        () => {
+          draining = true
+          return failure('server_error')
+        },
+        answer('Hello'),
+      ],
+      { deps: stopping },
+    )
+    expect(await late.run()).toBe('done')
+    expect(late.endings[0]!.status).toBe('succeeded')
+  })
+
+  it('calls nobody when the claim is not to be had, or is lost before the next attempt', async () => {
+    const never = harness([], { deps: { claims: { claim: async () => false, next: async () => false } } })
+    expect(await never.run()).toBe('done')
+    expect([never.calls, never.endings, never.requeues]).toEqual([[], [], []])
+
+    const { deps, ...late } = harness([failure('server_error')])
+    deps.claims.next = async () => false
+    expect(await late.run()).toBe('done')
+    expect([late.calls, late.endings, late.requeues]).toEqual([['anthropic'], [], []])
+  })
+
+  it('gives back a task of a kind that it does not know: a newer worker may', async () => {
+    const { run, requeues, endings } = harness([], { task: { kind: 'newer', tries: 2 } })
+    await run()
+    expect(endings).toEqual([])
+    expect(requeues).toEqual([{ delayMs: expect.any(Number), tries: 2, settlement: null }])
+  })
+
+  it('fails the task, and leaves no attempt open, when a stage breaks in a way that nobody foresaw', async () => {
+    const { run, endings, attempts } = harness([
+      failure('server_error'),
+      () => {
+        throw new TypeError('a bug')
+      },
+    ])
+    expect(await run()).toBe('done')
+    expect(endings).toEqual([
+      expect.objectContaining({
+        status: 'failed',
+        error: { code: 'internal', message: 'Something went wrong in the worker.' },
+      }),
+    ])
+    expect([...attempts.values()]).toEqual(['server_error', 'unknown'])
+  })
+
+  it('keeps what a call cost when its result cannot be stored', async () => {
+    const { run, endings, attempts, deps } = harness([answer('Hello')])
+    const { end } = deps.settle
+    deps.settle.end = ending =>
+      ending.status === 'succeeded' ? Promise.reject(new Error('cannot be stored')) : end(ending)
+    await run()
+    expect(endings).toEqual([expect.objectContaining({ status: 'failed' })])
+    expect([...attempts.values()]).toEqual(['succeeded'])
+  })
+
+  it('makes one call when the queue delivers the same dispatch twice at once', async () => {
+    const { run, calls } = harness([answer('Hello')])
+    expect(await Promise.all([run(), run()])).toEqual(['done', 'done'])
+    expect(calls).toEqual(['anthropic'])
+  })
+
+  it('does take the next dispatch of a task while the one before is still on its way out', async () => {
+    const { deps, calls, task } = harness([failure('server_error'), answer('Hello')])
+    const run = createRunner({ ...deps, available: async () => [{ name: 'anthropic', defaultModel: 'm' }] })
+    const requeue = deps.settle.requeue
+    deps.settle.requeue = async (...args) => {
+      await requeue(...args)
+      Object.assign(task, { epoch: 4, attempts: 1, tries: 1 })
+      await run({ id: 'task', epoch: 4 })
+    }
+    await run({ id: 'task', epoch: 3 })
+    expect(calls).toHaveLength(2)
+  })
+})
+
+it('whatever the providers do, a run comes to one outcome, within the cap, with every attempt settled', async () => {
+  const called = fc.oneof(
+    fc.constantFrom('Hello', '', '{"n":1}').map(answer),
+    fc
+      .tuple(
+        fc.constantFrom(...CALL_FAILURES.filter(kind => kind !== 'aborted')),
+        fc.option(fc.constantFrom(0, 1000, 90_000)),
+      )
+      .map(([kind, retryAfterMs]) => failure(kind, retryAfterMs)),
+    fc.constant<Behaviour>(() => {
+      throw new Error('a bug')
+    }),
+  )
+  const task = fc.record({
+    tries: fc.nat({ max: 5 }),
+    attempts: fc.nat({ max: 9 }),
+    input: fc.constantFrom({ prompt: 'Hi' }, { prompt: 'Hi', schema: { required: ['n'] } }),
+    options: fc.constantFrom({}, { fallback: 'none' }, { provider: 'openai' }, { model: 'anthropic/x' }),
+    dead_ends: fc.subarray(NAMES.map(name => `${name}/a-model`)),
+  })
+  await fc.assert(
+    fc.asyncProperty(fc.array(called, { maxLength: 4 }), task, async (behaviours, task) => {
+      const { run, calls, requeues, endings, attempts, held } = harness(behaviours, { task })
+      expect(await run()).toBe('done')
+      expect(endings.length + requeues.length).toBe(1)
+      expect(calls.length).toBeLessThanOrEqual(Math.max(0, 5 - task.tries))
+      expect(new Set(calls).size).toBe(calls.length)
+      expect([...attempts.keys()]).toEqual(calls.map((_, index) => task.attempts + index + 1))
+      expect([...attempts.values()]).not.toContain(null)
+      expect(held.size).toBe(0)
+      for (const { delayMs, tries } of requeues) {
+        expect(delayMs).toBeLessThan(60_000)
+        expect(tries).toBe(task.tries + calls.length)
+        expect(tries).toBeLessThan(5)
+      }
+    }),
+    { numRuns: 500 },
+  )
+})
