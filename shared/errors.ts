@@ -26,12 +26,6 @@ export const ERRORS = {
     advice: 'Use a key with the scope named in context.',
   },
   not_found: { status: 404, retryable: false, title: 'No such route', advice: 'See /docs for the routes.' },
-  method_not_allowed: {
-    status: 405,
-    retryable: false,
-    title: 'This method is not supported here',
-    advice: 'See /docs for the routes.',
-  },
   unknown_kind: {
     status: 404,
     retryable: false,
@@ -109,12 +103,6 @@ export const ERRORS = {
     retryable: true,
     title: 'The database cannot be reached',
     advice: 'Wait as long as Retry-After says.',
-  },
-  draining: {
-    status: 503,
-    retryable: true,
-    title: 'This server is shutting down',
-    advice: 'Send the request again; another server will take it.',
   },
   // Below: why a task did not succeed. They appear in a task's `error`, not as a response.
   deadline_exceeded: {

@@ -68,11 +68,5 @@ export function createMetrics(part: 'api' | 'worker') {
       labelNames: ['what'] as const,
       registers,
     }),
-    degraded: new Gauge({
-      name: 'sluice_dependency_up',
-      help: '1 while the dependency answers',
-      labelNames: ['dependency'] as const,
-      registers,
-    }),
   }
 }

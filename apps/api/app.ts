@@ -30,6 +30,13 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     routerOptions: { maxParamLength: 200 },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  // Many clients name a content type even where there is no body, as for `cancel`.
+  const parseJson = app.getDefaultJsonParser('error', 'error')
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text: string, done) =>
+    text === '' ? done(null, undefined) : parseJson(request, text, done),
+  )
+
   // Bodies are taken literally; what comes in a URL or a header is text and is converted.
   const body = new Ajv({ useDefaults: true, coerceTypes: false, removeAdditional: false, strict: false })
   const text = new Ajv({ useDefaults: true, coerceTypes: true, removeAdditional: false, strict: false })

@@ -1,6 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { coalesce } from '#shared/coalesce.ts'
-import { type ApiKey, findKeys, insertKey, type Scope } from '#shared/db/keys.ts'
+import { type ApiKey, findKeys, putKey, type Scope } from '#shared/db/keys.ts'
 import { type Db, itemsToBlame } from '#shared/db/pool.ts'
 import { newId } from '#shared/ids.ts'
 
@@ -24,6 +24,9 @@ export type KeyRing = {
   forget(secretHash: Buffer): void
 }
 
+/** The operator's own key has a fixed id, so that replacing ADMIN_KEY ends the old one and keeps the tasks. */
+const ADMIN_ID = '00000000-0000-7000-8000-000000000000'
+
 const hashOf = (secret: string): Buffer => createHash('sha256').update(secret).digest()
 
 export function createKeyRing(db: Db, now: () => number = () => performance.now()): KeyRing {
@@ -38,9 +41,9 @@ export function createKeyRing(db: Db, now: () => number = () => performance.now(
     },
   })
 
-  const insert = (name: string, secret: string, scopes: Scope[], requestsPerMinute: number | null) =>
-    insertKey(db, {
-      id: newId(),
+  const put = (id: string, name: string, secret: string, scopes: Scope[], requestsPerMinute: number | null) =>
+    putKey(db, {
+      id,
       name,
       secret_hash: hashOf(secret),
       hint: secret.slice(-4),
@@ -63,10 +66,10 @@ export function createKeyRing(db: Db, now: () => number = () => performance.now(
     },
     async create({ name, scopes, requestsPerMinute }) {
       const secret = `sk-sluice-${randomBytes(32).toString('base64url')}`
-      return { key: await insert(name, secret, scopes, requestsPerMinute), secret }
+      return { key: await put(newId(), name, secret, scopes, requestsPerMinute), secret }
     },
     async installAdmin(secret) {
-      await insert('admin', secret, ['submit', 'read', 'admin'], null)
+      await put(ADMIN_ID, 'admin', secret, ['submit', 'read', 'admin'], null)
     },
     forget: secretHash => void remembered.delete(secretHash.toString('base64')),
   }

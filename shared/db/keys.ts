@@ -25,13 +25,14 @@ export const findKeys = (db: Db, hashes: Buffer[]): Promise<ApiKey[]> =>
     [hashes],
   )
 
-/** Makes a key known; one with the same secret stays as it is, but is live again. */
-export const insertKey = async (db: Db, key: Omit<ApiKey, 'created_at'>): Promise<ApiKey> => {
+/** Makes a key known. The same id again replaces its secret. */
+export const putKey = async (db: Db, key: Omit<ApiKey, 'created_at'>): Promise<ApiKey> => {
   const rows = await db.query<ApiKey>(
     {
-      name: 'keys_insert',
+      name: 'keys_put',
       text: `INSERT INTO api_keys (id, name, secret_hash, hint, scopes, requests_per_minute) VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (secret_hash) DO UPDATE SET revoked_at = NULL RETURNING ${COLUMNS}`,
+        ON CONFLICT (id) DO UPDATE SET secret_hash = excluded.secret_hash, hint = excluded.hint, revoked_at = NULL
+        RETURNING ${COLUMNS}`,
     },
     [key.id, key.name, key.secret_hash, key.hint, key.scopes, key.requests_per_minute],
   )

@@ -9,8 +9,8 @@ import type { Hints } from './hints.ts'
  */
 export type StreamEntry = { attempt: number; n: number; type: 'b' | 'd' | 'w' | 'e'; text: string }
 
-/** A stream outlives its last entry by this much; after that the text comes from Postgres. */
-const KEEP_SECONDS = 3600
+/** Longer than any call may take (CALL_TIMEOUT_SECONDS); after that the text comes from Postgres. */
+const KEEP_SECONDS = 7200
 const END_WAIT_MS = 1000
 
 const streamKey = (prefix: string, id: string) => `${prefix}:text:${id}`

@@ -26,15 +26,13 @@ export const auth = fp(
       const key = secret === null ? null : await keys.find(secret)
       if (!key) throw new SluiceError('unauthenticated')
       if (!key.scopes.includes(scope) && !key.scopes.includes('admin')) {
-        throw new SluiceError('forbidden', `This needs the scope "${scope}".`, {
-          context: { scope, scopes: key.scopes },
-        })
+        throw needsScope(scope, key)
       }
       request.apiKey = key
       if (key.requests_per_minute === null) return
       const taken = await take(key.id, key.requests_per_minute)
       if (!taken.ok) {
-        throw new SluiceError('rate_limited', `The key may make ${key.requests_per_minute} requests a minute.`, {
+        throw new SluiceError('rate_limited', `The key’s limit is ${key.requests_per_minute} per minute.`, {
           context: { requests_per_minute: key.requests_per_minute },
           retryAfter: Math.ceil(taken.ms / 1000),
         })
@@ -43,6 +41,9 @@ export const auth = fp(
   },
   { name: 'auth', dependencies: ['errors'] },
 )
+
+export const needsScope = (scope: Scope, key: ApiKey) =>
+  new SluiceError('forbidden', `This needs the scope "${scope}".`, { context: { scope, scopes: key.scopes } })
 
 export function secretOf(request: FastifyRequest): string | null {
   const { authorization, 'x-api-key': header } = request.headers

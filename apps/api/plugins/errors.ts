@@ -48,12 +48,11 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, error:
 
 const BY_FASTIFY_CODE: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_JSON_BODY: 'invalid_json',
-  FST_ERR_CTP_EMPTY_JSON_BODY: 'invalid_json',
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'invalid_header',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
 }
 
-function toSluiceError(error: FastifyError): SluiceError {
+export function toSluiceError(error: FastifyError): SluiceError {
   if (error instanceof SluiceError) return error
   if (isUnavailable(error)) return new SluiceError('unavailable', undefined, { retryAfter: RETRY_AFTER_SECONDS })
   if (error.validation) return fromValidation(error)
@@ -76,6 +75,7 @@ function fromValidation(error: FastifyError): SluiceError {
   const where = error.validationContext === 'body' ? {} : { in: error.validationContext }
   const context = { field, ...where, ...(params.allowedValues ? { allowed: params.allowedValues } : {}) }
   if (keyword === 'maxLength') return new SluiceError('field_too_large', `${field} ${message}`, { context })
+  if (keyword === 'required') return new SluiceError('invalid_request', `${field} is missing`, { context })
   if (keyword === 'additionalProperties')
     return new SluiceError('invalid_request', `${field} is not known`, { context })
   return new SluiceError('invalid_request', `${field} ${message}`, { context })

@@ -2,11 +2,11 @@ import { createBullBoard } from '@bull-board/api'
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter'
 import { FastifyAdapter } from '@bull-board/fastify'
 import type { Queue } from 'bullmq'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { SluiceError } from '#shared/errors.ts'
 import type { ApiDeps } from '../deps.ts'
-import { secretOf } from './auth.ts'
-import { sendProblem } from './errors.ts'
+import { needsScope, secretOf } from './auth.ts'
+import { sendProblem, toSluiceError } from './errors.ts'
 
 const BASE = '/queues'
 
@@ -19,11 +19,16 @@ export async function queuesDashboard(app: FastifyInstance, { producer, keys, co
     options: { uiConfig: { boardTitle: 'Sluice' } },
   })
   app.addHook('onRequest', async (request, reply) => {
-    const secret = secretOf(request) ?? basicPassword(request)
-    const key = secret === null ? null : await keys.find(secret)
-    if (!key) return refuse(request, reply)
-    if (!key.scopes.includes('admin'))
-      throw new SluiceError('forbidden', 'This needs the scope "admin".', { context: { scope: 'admin' } })
+    // Answered here and not thrown: bull-board has an error handler of its own.
+    try {
+      const secret = secretOf(request) ?? basicPassword(request)
+      const key = secret === null ? null : await keys.find(secret)
+      if (!key) return refuse(request, reply)
+      if (key.scopes.includes('admin')) return
+      return sendProblem(request, reply, needsScope('admin', key))
+    } catch (error) {
+      return sendProblem(request, reply, toSluiceError(error as FastifyError))
+    }
   })
   await app.register(server.registerPlugin(), { prefix: BASE })
 }
