@@ -76,6 +76,7 @@ CREATE TABLE "workers" (
 	"concurrency" integer NOT NULL,
 	"active" integer DEFAULT 0 NOT NULL,
 	"metrics_port" integer,
+	"providers" json DEFAULT '{}'::json NOT NULL,
 	"started_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"beat_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"last_fetch_at" timestamp with time zone

@@ -18,7 +18,7 @@ export type Heartbeat = { lastBeatMs(): number; stop(): Promise<void> }
 export async function startHeartbeat(options: {
   db: Db
   held: Held
-  describe: () => WorkerBeat
+  describe: () => WorkerBeat | Promise<WorkerBeat>
   logger: Logger
 }): Promise<Heartbeat> {
   const { db, held, describe, logger } = options
@@ -26,7 +26,7 @@ export async function startHeartbeat(options: {
 
   async function once(): Promise<void> {
     const sent = performance.now()
-    const lost = await beat(db, describe(), held.list())
+    const lost = await beat(db, await describe(), held.list())
     last = sent
     for (const id of lost) held.stop('lost', id)
   }

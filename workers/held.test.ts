@@ -35,8 +35,10 @@ describe('the claims that a process holds', () => {
     const held = createHeld()
     held.add(claim('a', 3))
     held.add(claim('b'))
-    held.remove('b')
-    held.remove('never there')
+    held.remove({ id: 'b', epoch: 0 })
+    held.remove({ id: 'never there', epoch: 0 })
+    // Put away by an earlier run while the next one holds it already.
+    held.remove({ id: 'a', epoch: 2 })
     expect(held.list().map(({ id, epoch }) => [id, epoch])).toEqual([['a', 3]])
     expect(held.size).toBe(1)
     held.stop('lost', 'b')

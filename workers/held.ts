@@ -6,7 +6,8 @@ export type HeldClaim = { id: string; epoch: number; controller: AbortController
 /** The claims that this process holds, so that a cancel, a lost claim or a drain finds its call. */
 export type Held = {
   add(claim: HeldClaim): void
-  remove(id: string): void
+  /** With its epoch: by then the task may be held again, under the next one. */
+  remove(claim: { id: string; epoch: number }): void
   /** Stops one call, or all. */
   stop(reason: StopReason, id?: string): void
   list(): HeldClaim[]
@@ -17,7 +18,9 @@ export function createHeld(): Held {
   const claims = new Map<string, HeldClaim>()
   return {
     add: claim => void claims.set(claim.id, claim),
-    remove: id => void claims.delete(id),
+    remove({ id, epoch }) {
+      if (claims.get(id)?.epoch === epoch) claims.delete(id)
+    },
     stop(reason, id) {
       const stopped = id === undefined ? [...claims.values()] : [claims.get(id)]
       for (const claim of stopped) claim?.controller.abort(reason)

@@ -21,6 +21,7 @@ import { call } from './pipeline/call.ts'
 import { createClaims } from './pipeline/claim.ts'
 import { createRunner } from './pipeline/run.ts'
 import { createSettle } from './pipeline/settle.ts'
+import { createProviderHealth } from './provider-health.ts'
 import { DEAD_END_KINDS } from './providers/define.ts'
 import { createProviders } from './providers/index.ts'
 import { startStatusServer } from './status-server.ts'
@@ -75,11 +76,15 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
 
   const providers = createProviders(config.providers)
+  const available = createAvailability(providers)
+  const configured = config.providers.filter(one => one.explicit).map(one => one.name)
+  const health = createProviderHealth({ configured, available })
   const run = createRunner({
     workerId,
     jobs,
     load: createLoader(db, DEAD_END_KINDS),
-    available: createAvailability(providers),
+    available,
+    health,
     admission: createAdmission(),
     claims: createClaims(db, workerId, held),
     call: input =>
@@ -115,7 +120,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     db,
     held,
     logger,
-    describe: () => {
+    describe: async () => {
       const fetchedAgoMs = consumer?.fetchedAgoMs() ?? null
       metrics.active.set(held.size)
       if (fetchedAgoMs !== null) metrics.lastFetch.set((Date.now() - fetchedAgoMs) / 1000)
@@ -127,6 +132,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
         concurrency: config.WORKER_CONCURRENCY,
         active: held.size,
         metricsPort: status.port,
+        providers: await health.states(),
         fetchedAgoMs,
       }
     },

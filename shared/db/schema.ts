@@ -123,6 +123,8 @@ export const workers = pgTable('workers', {
   concurrency: integer('concurrency').notNull(),
   active: integer('active').notNull().default(0),
   metricsPort: integer('metrics_port'),
+  /** {<provider>: ok | failing | unreachable}, as its own calls show. */
+  providers: json('providers').notNull().default({}),
   startedAt: moment('started_at').notNull().defaultNow(),
   beatAt: moment('beat_at').notNull().defaultNow(),
   lastFetchAt: moment('last_fetch_at'),

@@ -1,6 +1,9 @@
 import { DEAD_AFTER_SECONDS } from './claims.ts'
 import type { Db } from './pool.ts'
 
+/** What a worker’s own calls say of a provider. */
+export type ProviderState = 'ok' | 'failing' | 'unreachable'
+
 export type WorkerBeat = {
   id: string
   pid: number
@@ -9,6 +12,7 @@ export type WorkerBeat = {
   concurrency: number
   active: number
   metricsPort: number | null
+  providers: Record<string, ProviderState>
   /** Milliseconds since the worker last fetched a job; null: never. */
   fetchedAgoMs: number | null
 }
@@ -16,12 +20,12 @@ export type WorkerBeat = {
 const beatStatement = {
   name: 'workers_beat',
   text: `WITH beat AS (
-      INSERT INTO workers AS w (id, pid, host, queues, concurrency, active, metrics_port, last_fetch_at)
-      VALUES ($1, $2, $3, $4, $5, $6, $7, now() - $8::float8 * interval '1 millisecond')
+      INSERT INTO workers AS w (id, pid, host, queues, concurrency, active, metrics_port, last_fetch_at, providers)
+      VALUES ($1, $2, $3, $4, $5, $6, $7, now() - $8::float8 * interval '1 millisecond', $9::json)
       ON CONFLICT (id) DO UPDATE SET beat_at = now(), active = excluded.active, concurrency = excluded.concurrency,
-        metrics_port = excluded.metrics_port, last_fetch_at = coalesce(excluded.last_fetch_at, w.last_fetch_at)
+        metrics_port = excluded.metrics_port, providers = excluded.providers, last_fetch_at = coalesce(excluded.last_fetch_at, w.last_fetch_at)
     )
-    SELECT h.id FROM unnest($9::uuid[], $10::int[]) AS h(id, epoch) LEFT JOIN tasks t ON t.id = h.id
+    SELECT h.id FROM unnest($10::uuid[], $11::int[]) AS h(id, epoch) LEFT JOIN tasks t ON t.id = h.id
     WHERE t.id IS NULL OR t.status <> 'running' OR t.epoch <> h.epoch OR t.worker_id <> $1`,
 }
 
@@ -38,6 +42,7 @@ export async function beat(db: Db, worker: WorkerBeat, held: { id: string; epoch
     worker.active,
     worker.metricsPort,
     worker.fetchedAgoMs,
+    JSON.stringify(worker.providers),
     held.map(claim => claim.id),
     held.map(claim => claim.epoch),
   ])
@@ -56,6 +61,7 @@ export type LiveWorker = {
   concurrency: number
   active: number
   metrics_port: number | null
+  providers: Record<string, ProviderState>
   started_at: Date
   beat_at: Date
   last_fetch_at: Date | null

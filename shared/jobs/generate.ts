@@ -94,7 +94,7 @@ export const generate = defineJob({
   rules: ({ schema }) =>
     schema === undefined
       ? {
-          text: 'No model answered this request: no provider is configured, or none could be reached. This text is a placeholder.',
+          text: 'No model answered this request; this text is a placeholder. The attempts of the task say what was tried.',
         }
       : null,
 

@@ -26,7 +26,7 @@ export type CallInput = {
   candidate: Candidate
   attempt: number
   signal: AbortSignal
-  /** Until the task's deadline, milliseconds. */
+  /** What the deadline leaves for this call, milliseconds. */
   leftMs: number
 }
 
@@ -51,7 +51,7 @@ export async function call(
       },
       {
         signal,
-        timeoutMs: Math.max(1, Math.min(deps.timeoutMs, leftMs)),
+        timeoutMs: Math.max(1, Math.round(Math.min(deps.timeoutMs, leftMs))),
         ...(writer && { onDelta: (text: string) => writer.write(text) }),
       },
     )

@@ -57,6 +57,7 @@ function harness(
     workerId: 'worker',
     jobs: new Map([['generate', generate]]),
     load: async () => task,
+    health: { note: () => undefined },
     available: async () => NAMES.map(name => ({ name, defaultModel: 'a-model' })),
     admission: createAdmission(),
     claims: {
@@ -347,7 +348,7 @@ describe('a run', () => {
       },
     ])
     await run()
-    expect(leftMs).toBe(60_000)
+    expect(leftMs).toBe(59_000)
   })
 
   it.each(['lost', 'drain', 'no_beat'] as const)(

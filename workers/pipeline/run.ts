@@ -9,6 +9,7 @@ import { jobId } from '#shared/queue/names.ts'
 import { type Available, type Candidate, route } from '#shared/routing.ts'
 import type { Held, StopReason } from '#workers/held.ts'
 import { persist } from '#workers/persist.ts'
+import type { ProviderHealth } from '#workers/provider-health.ts'
 import type { CallAnswer, CallFailure, Usage } from '#workers/providers/define.ts'
 import type { Admit } from './admit.ts'
 import { backoff } from './backoff.ts'
@@ -25,6 +26,7 @@ export type RunDeps = {
   admission: Admit
   claims: Claims
   call(input: CallInput): Promise<CallResult>
+  health: Pick<ProviderHealth, 'note'>
   settle: Settle
   held: Held
   /** True once the process is stopping: nothing new is claimed. */
@@ -39,6 +41,9 @@ export type RunOutcome = 'done' | 'give_back'
 
 /** A worker that does not know a kind is older than the API: a newer one may take the task. */
 const UNKNOWN_KIND_WAIT_MS = 5000
+
+/** What is kept of the time to the deadline to end the task in, with a reason: a tenth, at most a second. */
+const marginMs = (task: RunnableTask) => Math.min(1000, task.left_ms / 10)
 
 /** Why the last call failed. */
 type Failed = { code: ErrorCode; message: string }
@@ -91,7 +96,8 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
   const options = task.options as TaskOptions
   const controller = new AbortController()
   const deadline = performance.now() + task.left_ms
-  const leftMs = () => deadline - performance.now()
+  /** For calls and waits: what is left to the deadline but for the time to end in. */
+  const leftMs = () => deadline - marginMs(task) - performance.now()
   const timer = startTimer(() => controller.abort('deadline' satisfies StopReason), Math.max(0, task.left_ms))
   /** Number of the newest attempt. */
   let n = task.attempts
@@ -148,14 +154,20 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
     })
   }
 
+  const expire = () =>
+    end({
+      status: 'expired',
+      error: {
+        code: 'deadline_exceeded',
+        message: `There was no answer within the deadline.${failed ? ` ${failed.message}` : ''}`,
+      },
+    })
+
   /** The call was stopped from outside: its attempt is settled, the task goes where the reason says. */
   async function stopped(candidate: Candidate, reason: StopReason, failure: CallFailure): Promise<void> {
     settled(candidate, 'aborted', failure.usage, { code: 'aborted', message: WHY_STOPPED[reason] })
     if (reason === 'deadline') {
-      await end({
-        status: 'expired',
-        error: { code: 'deadline_exceeded', message: 'The deadline passed during a provider call.' },
-      })
+      await expire()
     } else {
       // If the claim is gone this settles the attempt and nothing else.
       await settle.requeue(task, { delayMs: 0, tries, settlement })
@@ -177,6 +189,8 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
         source: 'rules',
         quality: 'low',
       })
+    } else if (leftMs() <= 0) {
+      await expire()
     } else if (failed) {
       await fail(failed.code, failed.message)
     } else if (candidates.length === 0 && task.dead_ends.length === 0) {
@@ -192,7 +206,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
     )
     const waits: number[] = []
     for (const candidate of candidates) {
-      if (tries >= deps.maxAttempts) break
+      if (tries >= deps.maxAttempts || leftMs() <= 0) break
       const admitted = admission.admit(candidate)
       if (admitted.kind === 'closed') {
         waits.push(admitted.ms)
@@ -202,6 +216,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
       if (!(await begin(candidate))) return 'done'
 
       const called = await deps.call({ task, kind, candidate, attempt: n, signal: controller.signal, leftMs: leftMs() })
+      deps.health.note(candidate.provider, called)
       if (called.kind === 'answer') {
         const verdict = check(kind, task.input, called.answer)
         if (verdict.ok) {
@@ -244,7 +259,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
     fail,
     close() {
       clearTimeout(timer)
-      held.remove(task.id)
+      held.remove(task)
     },
   }
 }

@@ -34,6 +34,9 @@ export const operations: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) 
                 queues: Type.Array(Type.String()),
                 concurrency: Type.Integer(),
                 active: Type.Integer(),
+                providers: Type.Record(Type.String(), Type.Enum(['ok', 'failing', 'unreachable']), {
+                  description: 'As this worker’s own calls show.',
+                }),
                 metrics_port: Type.Union([Type.Integer(), Type.Null()]),
                 started_at: Type.String({ format: 'date-time' }),
                 last_beat_at: Type.String({ format: 'date-time' }),
@@ -54,6 +57,7 @@ export const operations: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) 
         queues: worker.queues,
         concurrency: worker.concurrency,
         active: worker.active,
+        providers: worker.providers,
         metrics_port: worker.metrics_port,
         started_at: worker.started_at.toISOString(),
         last_beat_at: worker.beat_at.toISOString(),
@@ -101,9 +105,15 @@ export const operations: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) 
       const [postgres, queue, workers] = await Promise.all([
         asked(async () => ((await schemaIsCurrent(db)) ? 'ok' : 'schema is older than this version')),
         asked(async () => ((await redis.ping()) === 'PONG' ? 'ok' : 'unavailable')),
-        asked(async () => ((await listWorkers(db)).length > 0 ? 'ok' : 'none')),
+        withDeadline(listWorkers(db), CHECK_MS).catch(() => null),
       ])
-      const parts = { api: draining.aborted ? 'draining' : 'ok', postgres, redis: queue, workers }
+      const parts = {
+        api: draining.aborted ? 'draining' : 'ok',
+        postgres,
+        redis: queue,
+        workers: workers === null ? 'unavailable' : workers.length > 0 ? 'ok' : 'none',
+        providers: providersPart(workers ?? []),
+      }
       const accepts = parts.api === 'ok' && parts.postgres === 'ok'
       const whole = Object.values(parts).every(part => part === 'ok')
       const status = whole ? 'ok' : accepts ? 'degraded' : 'unavailable'
@@ -138,4 +148,11 @@ export const operations: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) 
       }),
     )
   }
+}
+
+/** A provider is down if no worker can get an answer from it. */
+function providersPart(workers: { providers: Record<string, string> }[]): string {
+  const names = [...new Set(workers.flatMap(worker => Object.keys(worker.providers)))]
+  const down = names.filter(name => !workers.some(worker => worker.providers[name] === 'ok'))
+  return down.length === 0 ? 'ok' : `down: ${down.join(', ')}`
 }
