@@ -1,6 +1,6 @@
 import { type Config, ConfigError } from '#shared/config.ts'
-import { schemaIsCurrent } from '#shared/db/migrate.ts'
 import { openDb } from '#shared/db/pool.ts'
+import { schemaIsCurrent } from '#shared/db/schema-version.ts'
 import { createEnder, createLoader } from '#shared/db/tasks.ts'
 import { leave } from '#shared/db/workers.ts'
 import { createHints } from '#shared/events/hints.ts'

@@ -1,8 +1,6 @@
-import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator'
 import pg from 'pg'
-import type { Db } from './pool.ts'
 
 const migrationsFolder = new URL('../../drizzle', import.meta.url).pathname
 /** Any constant: whoever holds it migrates, the others wait. */
@@ -20,25 +18,5 @@ export async function migrate(databaseUrl: string): Promise<void> {
     await applyMigrations(drizzle(client), { migrationsFolder })
   } finally {
     await client.end()
-  }
-}
-
-let newestMigration: number | null = null
-
-/** undefined_table, invalid_schema_name: nothing was ever migrated here. */
-const NOTHING_THERE = ['42P01', '3F000']
-
-/** Whether the database has every migration that this code needs. */
-export async function schemaIsCurrent(db: Db): Promise<boolean> {
-  newestMigration ??= Math.max(...readMigrationFiles({ migrationsFolder }).map(file => file.folderMillis))
-  try {
-    const rows = await db.query<{ newest: string | null }>({
-      name: 'schema_version',
-      text: 'SELECT max(created_at)::text AS newest FROM drizzle.__drizzle_migrations',
-    })
-    return Number(rows[0]?.newest ?? 0) >= newestMigration
-  } catch (error) {
-    if (NOTHING_THERE.includes((error as { code?: string }).code ?? '')) return false
-    throw error
   }
 }

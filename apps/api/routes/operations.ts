@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { schemaIsCurrent } from '#shared/db/migrate.ts'
+import { schemaIsCurrent } from '#shared/db/schema-version.ts'
 import { listWorkers } from '#shared/db/workers.ts'
 import { toWire } from '#shared/ids.ts'
 import { withDeadline } from '#shared/lifecycle.ts'

@@ -1,0 +1,162 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { ask, controlClock, newTask, testDb, testDbs } from '#shared/testing/postgres.ts'
+import { createInserter, forgetExpiredKeys, type NewTask } from './insert.ts'
+import type { Db } from './pool.ts'
+
+const count = async (db: Db) => (await ask<{ n: number }>(db, 'SELECT count(*)::int AS n FROM tasks'))[0]!.n
+const HASH = randomBytes(32)
+const OTHER = randomBytes(32)
+const owner = randomUUID()
+/** What Postgres refuses to store. */
+const POISON = { kind: 'a\0b' }
+const keyed = (key: string, requestHash = HASH, more: Partial<NewTask> = {}) =>
+  newTask({ apiKeyId: owner, idempotency: { key, requestHash }, ...more })
+
+describe('a task without an Idempotency-Key', () => {
+  it('is stored as it was given, queued, with its deadline by the clock of Postgres', async () => {
+    const db = await testDb()
+    const task = newTask({ metadata: { a: ['ü', null] }, options: { stream: true }, deadlineSeconds: 30 })
+    const outcome = await createInserter(db)(task)
+    const [row] = await ask(
+      db,
+      `SELECT id, kind, status, queue, priority, api_key_id, input, options, metadata, epoch, attempts, tries, claims,
+        worker_id, dispatched_at, created_at, run_at = created_at AS at_once,
+        extract(epoch FROM deadline_at - created_at)::int AS seconds FROM tasks`,
+    )
+    expect(row).toEqual({
+      id: task.id,
+      kind: 'generate',
+      status: 'queued',
+      queue: 'default',
+      priority: 'normal',
+      api_key_id: task.apiKeyId,
+      input: { prompt: 'Hi' },
+      options: { stream: true },
+      metadata: { a: ['ü', null] },
+      epoch: 0,
+      attempts: 0,
+      tries: 0,
+      claims: 0,
+      worker_id: null,
+      dispatched_at: null,
+      created_at: outcome.kind === 'inserted' && outcome.createdAt,
+      at_once: true,
+      seconds: 30,
+    })
+  })
+
+  it('shares a statement with 200 others, and fails alone when Postgres refuses it', async () => {
+    const db = await testDb()
+    const insert = createInserter(db)
+    const tasks = Array.from({ length: 201 }, (_, n) => newTask(n === 77 ? POISON : {}))
+    const outcomes = await Promise.allSettled(tasks.map(insert))
+    expect(outcomes.flatMap((one, n) => (one.status === 'rejected' ? [n] : []))).toEqual([77])
+    expect(await count(db)).toBe(200)
+  })
+
+  it('is refused, and not stored twice, when its id is taken', async () => {
+    const db = await testDb()
+    const insert = createInserter(db)
+    const task = newTask()
+    await insert(task)
+    const again = insert(task)
+    const stranger = insert(newTask())
+    await expect(again).rejects.toThrow(/duplicate key/)
+    expect((await stranger).kind).toBe('inserted')
+    expect(await count(db)).toBe(2)
+  })
+})
+
+describe('an Idempotency-Key', () => {
+  it('makes one task, and leads to it afterwards, whatever the request was then', async () => {
+    const db = await testDb()
+    const insert = createInserter(db)
+    const first = keyed('a')
+    expect((await insert(first)).kind).toBe('inserted')
+    expect(await insert(keyed('a'))).toEqual({ kind: 'exists', taskId: first.id, requestHash: HASH })
+    expect(await insert(keyed('a', OTHER))).toEqual({ kind: 'exists', taskId: first.id, requestHash: HASH })
+    expect(await count(db)).toBe(1)
+  })
+
+  it('belongs to one API key', async () => {
+    const db = await testDb()
+    const insert = createInserter(db)
+    await insert(keyed('a'))
+    expect((await insert(keyed('a', HASH, { apiKeyId: randomUUID() }))).kind).toBe('inserted')
+  })
+
+  it('is in flight while the first request is being accepted by the same process', async () => {
+    const db = await testDb()
+    const insert = createInserter(db)
+    const outcomes = await Promise.all([insert(keyed('a')), insert(keyed('a')), insert(keyed('b'))])
+    expect(outcomes.map(one => one.kind)).toEqual(['inserted', 'in_flight', 'inserted'])
+    expect((await insert(keyed('a'))).kind).toBe('exists')
+  })
+
+  it('is in flight, and holds up nobody, while another process has not committed it yet', async () => {
+    const [db, other] = await testDbs(2)
+    const insert = createInserter(db)
+    const [row] = await ask<{ lock: string }>(db, 'SELECT hashtextextended($1 || $2, 0)::text AS lock', [owner, 'a'])
+    // Where the other process stands in the middle of its transaction.
+    const outcomes = await other!.withLock(row!.lock as unknown as number, () =>
+      Promise.all([insert(keyed('a')), insert(keyed('b'))]),
+    )
+    expect(outcomes!.map(one => one.kind)).toEqual(['in_flight', 'inserted'])
+    expect((await insert(keyed('a'))).kind).toBe('inserted')
+  })
+
+  it('makes one task when many processes bring it at once', async () => {
+    const dbs = await testDbs(4)
+    const inserters = dbs.map(createInserter)
+    const tasks = Array.from({ length: 10 }, (_, key) => inserters.map(() => keyed(`key ${key}`))).flat()
+    const outcomes = await Promise.all(tasks.map((task, n) => inserters[n % 4]!(task)))
+    expect(outcomes.filter(one => one.kind === 'inserted')).toHaveLength(10)
+    expect(await count(dbs[0])).toBe(10)
+    const [rows] = await ask<{ same: boolean }>(
+      dbs[0],
+      'SELECT bool_and(k.task_id = t.id) AS same FROM idempotency_keys k LEFT JOIN tasks t ON t.id = k.task_id',
+    )
+    expect(rows!.same).toBe(true)
+    for (const [n, outcome] of outcomes.entries()) {
+      if (outcome.kind !== 'exists') continue
+      const winner = tasks.find(
+        (task, m) => task.idempotency!.key === tasks[n]!.idempotency!.key && outcomes[m]!.kind === 'inserted',
+      )
+      expect(outcome.taskId).toBe(winner!.id)
+    }
+  })
+
+  it('may be used anew after 24 hours', async () => {
+    const [setup, db] = await testDbs(2)
+    const clock = await controlClock(setup)
+    const insert = createInserter(db!)
+    await insert(keyed('a'))
+    await clock.advance(24 * 3600 - 1)
+    expect((await insert(keyed('a', OTHER))).kind).toBe('exists')
+    await clock.advance(1)
+    const second = keyed('a', OTHER)
+    expect((await insert(second)).kind).toBe('inserted')
+    expect(await insert(keyed('a'))).toEqual({ kind: 'exists', taskId: second.id, requestHash: OTHER })
+  })
+
+  it('is swept away once it has expired, and not before', async () => {
+    const [setup, db] = await testDbs(2)
+    const clock = await controlClock(setup)
+    const insert = createInserter(db!)
+    await insert(keyed('old'))
+    await clock.advance(3600)
+    await insert(keyed('new'))
+    await clock.advance(23 * 3600)
+    await forgetExpiredKeys(db!)
+    expect(await ask(setup, 'SELECT key FROM idempotency_keys')).toEqual([{ key: 'new' }])
+  })
+
+  it('is not spent on a task that could not be stored', async () => {
+    const db = await testDb()
+    const insert = createInserter(db)
+    const [bad, good] = await Promise.allSettled([insert(keyed('a', HASH, POISON)), insert(keyed('b'))])
+    expect([bad.status, good.status]).toEqual(['rejected', 'fulfilled'])
+    expect((await insert(keyed('a'))).kind).toBe('inserted')
+  })
+})

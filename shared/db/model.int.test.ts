@@ -1,0 +1,323 @@
+import fc from 'fast-check'
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { createTestDatabase } from '#shared/testing/database.ts'
+import { ask, connect, newBeat, newTask, settlement } from '#shared/testing/postgres.ts'
+import {
+  closeOrphanedAttempts,
+  createClaimer,
+  createNextAttempt,
+  createRequeuer,
+  takeOverDeadClaims,
+} from './claims.ts'
+import { forgetDispatches, markDispatched } from './dispatches.ts'
+import { createInserter } from './insert.ts'
+import type { Db } from './pool.ts'
+import { createEnder, createLoader, isTerminal, type TaskStatus, type TerminalStatus } from './tasks.ts'
+import { beat, type WorkerBeat } from './workers.ts'
+
+/**
+ * Tasks in the hands of several processes that claim, settle, give back, die, come back and repeat themselves, of
+ * clients that cancel, and of the sweeper. Whatever the order, the promises hold.
+ */
+
+const WORKERS = 3
+const TASKS = 3
+const MAX_CLAIMS = 5
+
+type Row = {
+  id: string
+  status: TaskStatus
+  epoch: number
+  worker_id: string | null
+  claims: number
+  attempts: number
+  tries: number
+  end: string
+  dispatched: boolean
+}
+type AttemptRow = { task_id: string; n: number; outcome: string; worker_id: string }
+type World = { tasks: Map<string, Row>; attempts: Map<string, AttemptRow> }
+
+async function look(db: Db, ids: string[]): Promise<World> {
+  const [tasks, attempts] = await Promise.all([
+    ask<Row>(
+      db,
+      `SELECT id, status, epoch, worker_id, claims, attempts, tries, dispatched_at IS NOT NULL AS dispatched,
+        json_build_array(result, source, provider, model, error, finished_at)::text AS "end" FROM tasks WHERE id = ANY($1)`,
+      [ids],
+    ),
+    ask<AttemptRow>(db, 'SELECT task_id, n, outcome, worker_id FROM attempts WHERE task_id = ANY($1) ORDER BY n', [
+      ids,
+    ]),
+  ])
+  return {
+    tasks: new Map(tasks.map(row => [row.id, row])),
+    attempts: new Map(attempts.map(row => [`${row.task_id} ${row.n}`, row])),
+  }
+}
+
+/** What may follow what, for every task and attempt. */
+function compare(before: World, after: World) {
+  for (const [id, now] of after.tasks) {
+    const was = before.tasks.get(id)!
+    if (isTerminal(was.status)) expect(now, 'what has ended stays as it is').toEqual(was)
+    expect(now.epoch, 'epochs grow').toBeGreaterThanOrEqual(was.epoch)
+    expect(now.attempts, 'attempts are never forgotten').toBeGreaterThanOrEqual(was.attempts)
+    expect(now.worker_id !== null, 'a claim belongs to a running task').toBe(now.status === 'running')
+    expect(now.claims).toBeLessThanOrEqual(MAX_CLAIMS)
+    const own = [...after.attempts.values()].filter(row => row.task_id === id)
+    expect(
+      own.map(row => row.n),
+      'every attempt is written down',
+    ).toEqual(own.map((_, index) => index + 1))
+    expect(own).toHaveLength(now.attempts)
+    const open = own.filter(row => row.outcome === 'started')
+    if (now.status === 'running') expect(open.filter(row => row.n < now.attempts)).toEqual([])
+  }
+  for (const [key, was] of before.attempts) {
+    const now = after.attempts.get(key)!
+    if (was.outcome !== 'started' && was.outcome !== 'unknown') expect(now, 'an attempt is settled once').toEqual(was)
+    if (was.outcome === 'unknown') expect(now.outcome, 'what is unknown is not open').not.toBe('started')
+    expect(now.worker_id).toBe(was.worker_id)
+  }
+}
+
+/** One process: its own connections and the claims that it believes to hold. */
+function createWorker(db: Db, onEnded: () => void) {
+  const worker: WorkerBeat = newBeat()
+  return {
+    db,
+    worker,
+    load: createLoader(db, ['auth']),
+    claim: createClaimer(db, worker.id),
+    next: createNextAttempt(db, worker.id),
+    requeue: createRequeuer(db, worker.id),
+    end: createEnder(db, onEnded),
+    beat: (held: { id: string; epoch: number }[] = []) => beat(db, worker, held),
+    die: () => ask(db, `UPDATE workers SET beat_at = now() - interval '11 seconds' WHERE id = $1`, [worker.id]),
+    /** Per task: which dispatch it works on, and at which attempt. */
+    known: new Map<string, { epoch: number; n: number; tries: number }>(),
+  }
+}
+type Worker = ReturnType<typeof createWorker>
+
+type Op =
+  | { do: 'load' | 'claim' | 'next' | 'requeue' | 'succeed' | 'fail' | 'work'; worker: number; task: number }
+  | { do: 'die' | 'beat'; worker: number }
+  | { do: 'cancel' | 'expire'; task: number }
+  | { do: 'take over' | 'orphans' | 'mark' | 'forget' }
+  | { do: 'repeat'; which: number }
+
+const index = fc.nat({ max: 20 })
+const op: fc.Arbitrary<Op> = fc.oneof(
+  // Most of what happens is work: otherwise hardly a task would get far.
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('work' as const), worker: index, task: index }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constantFrom('load', 'claim', 'next', 'requeue', 'succeed', 'fail'),
+      worker: index,
+      task: index,
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('die', 'die', 'beat'), worker: index }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('cancel', 'expire'), task: index }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('take over', 'take over', 'orphans', 'mark', 'forget') }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('repeat' as const), which: index }) },
+)
+
+let url: string
+beforeAll(async () => {
+  const database = await createTestDatabase()
+  url = database.url
+  const db = connect(url)
+  // The tests' Postgres has been started only now, and nobody is dead so soon after that.
+  await ask(db, 'CREATE SCHEMA testing')
+  await ask(
+    db,
+    `CREATE FUNCTION testing.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql STABLE
+      AS $$ SELECT now() - interval '1 hour' $$`,
+  )
+  await ask(
+    db,
+    `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = testing, pg_catalog, public', current_database()); END $$`,
+  )
+  await db.close()
+  return () => database.drop()
+})
+
+describe('tasks in many hands', () => {
+  it('end once, keep their end, and have every attempt settled once, in whatever order things happen', async () => {
+    const dbs = Array.from({ length: WORKERS }, () => connect(url))
+    onTestFinished(async () => void (await Promise.all(dbs.map(db => db.close()))))
+    const outsider = dbs[0]!
+    const insert = createInserter(outsider)
+    const reached = new Map<string, number>()
+
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.array(op, { minLength: 1, maxLength: 4 }), { minLength: 5, maxLength: 25 }),
+        async rounds => {
+          const ended = new Map<string, number>()
+          const workers = dbs.map(db => createWorker(db, () => {}))
+          await Promise.all(workers.map(worker => worker.beat()))
+          const ids = await Promise.all(
+            Array.from({ length: TASKS }, async () => {
+              const task = newTask()
+              await insert(task)
+              return task.id
+            }),
+          )
+          /** Statements that were carried out, to be repeated; whether they had an effect. */
+          const done: { again: () => Promise<unknown>; effective: boolean }[] = []
+          const record = async <T>(again: () => Promise<T>, effective: (answer: T) => boolean): Promise<T> => {
+            const answer = await again()
+            done.push({ again, effective: effective(answer) })
+            return answer
+          }
+          const end = async (
+            worker: Worker,
+            id: string,
+            status: TerminalStatus,
+            known: { epoch: number; n: number } | null,
+          ) => {
+            const { ended: really } = await record(
+              () =>
+                worker.end({
+                  id,
+                  status,
+                  from: known ? 'running' : 'live',
+                  epoch: known?.epoch ?? null,
+                  workerId: known ? worker.worker.id : null,
+                  result: status === 'succeeded' ? { by: worker.worker.id } : null,
+                  settlement: known && settlement(known.n, status === 'succeeded' ? 'succeeded' : 'server_error'),
+                }),
+              answer => answer.ended,
+            )
+            if (really) ended.set(id, (ended.get(id) ?? 0) + 1)
+          }
+          const claim = async (worker: Worker, id: string) => {
+            const known = worker.known.get(id)
+            if (!known) return
+            const request = { id, epoch: known.epoch, n: known.n + 1, provider: 'p', model: 'm' }
+            if (await record(() => worker.claim(request), Boolean)) known.n++
+          }
+          const load = async (worker: Worker, id: string) => {
+            const task = await worker.load({ id, epoch: (await look(outsider, [id])).tasks.get(id)!.epoch })
+            if (task) worker.known.set(id, { epoch: task.epoch, n: task.attempts, tries: task.tries })
+          }
+
+          const perform = async (op: Op): Promise<void> => {
+            const worker = 'worker' in op ? workers[op.worker % WORKERS]! : workers[0]!
+            const id = 'task' in op ? ids[op.task % TASKS]! : ids[0]!
+            const known = worker.known.get(id)
+            switch (op.do) {
+              case 'load':
+                return load(worker, id)
+              case 'claim':
+                return claim(worker, id)
+              case 'work':
+                await load(worker, id)
+                return claim(worker, id)
+              case 'next': {
+                if (!known || known.n === 0) return
+                const request = {
+                  ...{ id, epoch: known.epoch, n: known.n + 1, provider: 'p', model: 'm' },
+                  ...{ tries: known.tries + 1, settlement: settlement(known.n, 'timeout') },
+                }
+                if (await record(() => worker.next(request), Boolean))
+                  Object.assign(known, { n: known.n + 1, tries: known.tries + 1 })
+                return
+              }
+              case 'requeue': {
+                if (!known) return
+                const request = {
+                  ...{ id, epoch: known.epoch, delayMs: 0, tries: known.tries },
+                  settlement: known.n > 0 ? settlement(known.n, 'overloaded') : null,
+                }
+                await record(
+                  () => worker.requeue(request),
+                  epoch => epoch !== null,
+                )
+                return
+              }
+              case 'succeed':
+              case 'fail':
+                return known && known.n > 0
+                  ? end(worker, id, op.do === 'succeed' ? 'succeeded' : 'failed', { ...known })
+                  : undefined
+              case 'cancel':
+              case 'expire':
+                return end(workers[1]!, id, op.do === 'cancel' ? 'cancelled' : 'expired', null)
+              case 'die':
+                return void (await worker.die())
+              case 'beat':
+                return void (await worker.beat([...worker.known].map(([id, { epoch }]) => ({ id, epoch }))))
+              case 'take over': {
+                const { hopeless } = await takeOverDeadClaims(outsider, 100, MAX_CLAIMS)
+                await Promise.all(hopeless.filter(id => ids.includes(id)).map(id => end(worker, id, 'failed', null)))
+                return
+              }
+              case 'orphans':
+                return void (await closeOrphanedAttempts(outsider, 100))
+              case 'mark':
+                return markDispatched(
+                  outsider,
+                  ids.map(id => ({
+                    id,
+                    epoch: worker.known.get(id)?.epoch ?? 0,
+                    queue: 'default',
+                    priority: 'normal',
+                  })),
+                )
+              case 'forget':
+                return void (await forgetDispatches(outsider, 0, 100))
+              case 'repeat':
+                return
+            }
+          }
+
+          let world = await look(outsider, ids)
+          const step = async (work: () => Promise<unknown>) => {
+            await work()
+            const now = await look(outsider, ids)
+            compare(world, now)
+            for (const [id, task] of now.tasks)
+              expect(ended.get(id) ?? 0, 'every end is reported once').toBe(isTerminal(task.status) ? 1 : 0)
+            world = now
+            return now
+          }
+          for (const round of rounds) {
+            await step(() => Promise.all(round.map(perform)))
+            for (const one of round) {
+              if (one.do !== 'repeat' || done.length === 0) continue
+              const { again, effective } = done[one.which % done.length]!
+              const before = world
+              if (effective) {
+                await step(again)
+                expect(world, 'repeating what was committed changes nothing').toEqual(before)
+              }
+            }
+          }
+
+          // In the end nobody is left who holds anything: all that is open is closed.
+          await Promise.all(workers.map(worker => worker.die()))
+          await step(() => perform({ do: 'take over' }))
+          await step(() => Promise.all(ids.map(id => end(workers[0]!, id, 'expired', null))))
+          await step(() => perform({ do: 'orphans' }))
+          for (const attempt of world.attempts.values()) expect(attempt.outcome).not.toBe('started')
+          for (const task of world.tasks.values()) {
+            reached.set(task.status, (reached.get(task.status) ?? 0) + 1)
+            expect(isTerminal(task.status)).toBe(true)
+          }
+          for (const attempt of world.attempts.values())
+            reached.set(attempt.outcome, (reached.get(attempt.outcome) ?? 0) + 1)
+        },
+      ),
+      { numRuns: 60 },
+    )
+    // A model in which nothing happens would hold as well.
+    for (const state of ['succeeded', 'failed', 'cancelled', 'expired', 'unknown', 'timeout', 'overloaded'])
+      expect(reached.get(state), state).toBeGreaterThan(0)
+  })
+})
