@@ -47,7 +47,7 @@ async function drainOnce(pool: pg.Pool, port: number, key: string, workerPid: nu
   }).finally(() => process.kill(workerPid, 'SIGCONT'))
   const begun = (await pool.query('SELECT now() AS now')).rows[0].now as Date
   if (filled['2xx'] !== tasks) throw new Error(`drain: ${filled['2xx']} of ${tasks} accepted`)
-  while ((await finished(pool)) - before < tasks) await sleep(200)
+  await sleepUntil(async () => (await finished(pool)) - before >= tasks)
   const { rows } = await pool.query(
     "SELECT extract(epoch FROM max(finished_at) - $1) AS seconds FROM tasks WHERE status = 'succeeded'",
     [begun],
@@ -55,5 +55,9 @@ async function drainOnce(pool: pg.Pool, port: number, key: string, workerPid: nu
   return tasks / Number(rows[0].seconds)
 }
 
-const finished = async (pool: pg.Pool) =>
+export const finished = async (pool: pg.Pool) =>
   Number((await pool.query("SELECT count(*) FROM tasks WHERE status = 'succeeded' AND source = 'ai'")).rows[0].count)
+
+export async function sleepUntil(done: () => Promise<boolean>): Promise<void> {
+  while (!(await done())) await sleep(200)
+}

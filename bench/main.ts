@@ -1,12 +1,13 @@
 import { cpus, release, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
 import { benchAccept } from './accept.ts'
+import { benchCpu } from './cpu.ts'
 import { benchDrain } from './drain.ts'
 import { benchLatency } from './latency.ts'
 import { startServers } from './servers.ts'
 
 /**
- * `npm run bench [-- --only accept,drain,latency] [--quick]`: the figures of the README, with the machine that made them.
+ * `npm run bench [-- --only accept,latency,drain,cpu] [--quick]`: the figures of the README, with the machine that made them.
  * Everything (load generator, Postgres with fsync on, Redis, upstream, our processes) shares this one machine. Ratios
  * within a run are what counts.
  */
@@ -61,6 +62,17 @@ try {
       `${n(workerRss.at(-1)!)} MB`,
       '< 250 MB',
     ])
+  }
+  if (wanted('cpu')) {
+    const tasks = quick ? 10_000 : 40_000
+    const { accept, drain } = await benchCpu(servers, { tasks })
+    const list = (by: Record<string, number>) =>
+      Object.entries(by)
+        .filter(([, us]) => us >= 0.5)
+        .map(([name, us]) => `${name} ${n(us)}`)
+        .join(', ')
+    rows.push(['cpu: to accept a task, by process', `${list(accept)} µs`, ''])
+    rows.push(['cpu: to run it', `${list(drain)} µs`, ''])
   }
 } finally {
   await servers.stop()
