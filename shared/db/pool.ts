@@ -88,8 +88,21 @@ export function openDb(options: { url: string; max: number; application: string;
   }
 }
 
-const LOCK: Statement = { name: 'lock', text: 'SELECT pg_try_advisory_lock($1) AS got' }
-const UNLOCK: Statement = { name: 'unlock', text: 'SELECT pg_advisory_unlock($1) AS got' }
+/**
+ * A holder that freezes, or whose machine loses its power, would hold the lock until TCP gives up, which takes hours:
+ * Postgres ends a connection with a lock that has said nothing for so long. Whoever holds it may be quiet while it works
+ * over other connections, and two at work must do no harm.
+ */
+const LOCK_IDLE_TIMEOUT = '10s'
+const LOCK: Statement = {
+  name: 'lock',
+  text: `WITH lock AS MATERIALIZED (SELECT pg_try_advisory_lock($1) AS got)
+    SELECT got, CASE WHEN got THEN set_config('idle_session_timeout', '${LOCK_IDLE_TIMEOUT}', false) END FROM lock`,
+}
+const UNLOCK: Statement = {
+  name: 'unlock',
+  text: `SELECT pg_advisory_unlock($1) AS got, set_config('idle_session_timeout', '0', false)`,
+}
 
 async function ask(client: pg.PoolClient, statement: Statement, key: number): Promise<boolean> {
   try {
