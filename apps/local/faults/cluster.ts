@@ -20,8 +20,11 @@ import { type Client, createClient } from './client.ts'
 export const ROOT = resolve(import.meta.dirname, '../../..')
 export const ADMIN_KEY = 'sk-sluice-tests-of-faults-admin'
 
+/** Only what never comes takes as long. */
+const PATIENCE_MS = 100_000
+
 /** For `vi.setConfig`: upper bounds that only a test that hangs reaches. */
-export const PATIENT = { testTimeout: 150_000, hookTimeout: 150_000 }
+export const PATIENT = { testTimeout: 240_000, hookTimeout: 240_000 }
 
 export type Env = Record<string, string>
 
@@ -53,7 +56,7 @@ export async function until<T>(
   what: string,
   condition: () => Promise<T | false | null | undefined> | T | false | null | undefined,
 ): Promise<T> {
-  const deadline = Date.now() + 60_000
+  const deadline = Date.now() + PATIENCE_MS
   for (;;) {
     const value = await condition()
     if (value) return value
@@ -65,7 +68,7 @@ export async function until<T>(
 /** Rejects instead of waiting for ever for something that a broken program never does. */
 export async function within<T>(what: string, promise: Promise<T>): Promise<T> {
   const cancel = new AbortController()
-  const late = delay(60_000, undefined, { signal: cancel.signal }).then(() => {
+  const late = delay(PATIENCE_MS, undefined, { signal: cancel.signal }).then(() => {
     throw new Error(`gave up waiting until ${what}`)
   })
   try {
