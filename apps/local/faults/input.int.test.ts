@@ -28,7 +28,7 @@ async function expectNothingStored<T>(work: () => Promise<T>): Promise<T> {
 
 const refused: [string, () => Promise<Answer>, number, string, string][] = [
   ['JSON that ends too early', () => submit('{"input":{"prompt":"a"'), 400, 'invalid_json', '/'],
-  ['no body at all', () => submit(''), 400, 'invalid_json', '/'],
+  ['no body at all', () => submit(''), 422, 'invalid_request', '/'],
   ['an unknown kind', () => cluster.api.call('POST', '/api/v1/tasks/poem', { body: {} }), 404, 'unknown_kind', 'kind'],
   ['no input', () => submit({}), 422, 'invalid_request', '/input'],
   ['neither prompt nor messages', () => submit({ input: {} }), 422, 'invalid_request', '/input/prompt'],
