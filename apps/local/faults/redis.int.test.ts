@@ -114,6 +114,24 @@ test('FLUSHALL in mid-stream: the reader is told to restart and gets the whole t
   expect(textOf(events)).toBe(text)
 })
 
+test('after a FLUSHALL the text goes on while it is being written', async () => {
+  const { apis, api, upstream } = cluster
+  const text = 'This is written, and then it goes on with dots.'
+  upstream.script({ text, chunks: 10, fault: 'dribble' })
+  const held = upstream.hold({ midway: true })
+  const id = await api.submit('[[dribbling-stream]]', STREAM)
+  await within('half of the answer is out', held.waiting(1))
+  const stream = await apis[1]!.events(id)
+  await stream.until(event => event.event === 'delta')
+  await flush()
+  held.release()
+  await stream.until(event => event.event === 'restart')
+  await stream.until(event => event.event === 'delta' && event.data.text.includes('.'))
+  expect(textOf(stream.events)).toMatch(/^This is written[^.]*\.+$/)
+  expect(await api.cancel(id)).toMatchObject({ status: 200 })
+  expect((await stream.rest()).at(-1)).toMatchObject({ event: 'done', data: { status: 'cancelled' } })
+})
+
 test('a subscriber who comes after the stream was lost gets the text from Postgres', async () => {
   const { api, upstream } = cluster
   const text = 'It outlives the stream.'
