@@ -153,10 +153,8 @@ test('a call that never ends is ended in time for its task to say why', async ()
   await cluster.settled(id, 1)
   held.release()
   const task = await api.task(id)
-  // On a machine that is too slow for that the deadline itself ends it.
-  expect([
-    ['failed', 'provider_failed', 'timeout'],
-    ['expired', 'deadline_exceeded', 'aborted'],
-  ]).toContainEqual([task.status, task.error.code, task.attempts[0].outcome])
+  expect(['failed provider_failed', 'expired deadline_exceeded']).toContain(`${task.status} ${task.error.code}`)
+  // The call's own limit is just before the deadline; on a slow machine that may be first.
+  expect(['timeout', 'aborted']).toContain(task.attempts[0].outcome)
   expect(upstream.markers()).toEqual({ 'on-time': 1 })
 })
