@@ -1,6 +1,7 @@
 import { coalesce } from '#shared/coalesce.ts'
 import { type Settlement, settlementColumns, settlementValues } from './attempts.ts'
 import { type Db, itemsToBlame } from './pool.ts'
+import { STATUS } from './tasks.ts'
 
 /** A claim is dead this long after its process's last beat. */
 export const DEAD_AFTER_SECONDS = 10
@@ -14,20 +15,19 @@ export type ClaimRequest = { id: string; epoch: number; n: number; provider: str
  */
 const STARTED = `started AS (
     INSERT INTO attempts (task_id, n, worker_id, provider, model, started_at)
-    SELECT i.id, i.n, $6, i.provider, i.model, now() FROM claimed c JOIN input i USING (id)
+    SELECT id, n, $6, provider, model, now() FROM claimed
     ON CONFLICT DO NOTHING
   )`
-const INPUT =
-  'SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[]) AS i(id, epoch, n, provider, model)'
 
 const claimStatement = {
   name: 'tasks_claim',
-  text: `WITH input AS (${INPUT}), claimed AS (
+  text: `WITH claimed AS (
       UPDATE tasks t SET status = 'running', worker_id = $6, claims = t.claims + (t.status = 'queued')::int, attempts = i.n,
         started_at = coalesce(t.started_at, now())
-      FROM input i WHERE t.id = i.id AND t.epoch = i.epoch AND t.deadline_at > now()
-        AND (t.status = 'queued' AND t.attempts = i.n - 1 OR t.status = 'running' AND t.worker_id = $6 AND t.attempts = i.n)
-      RETURNING t.id
+      FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[]) AS i(id, epoch, n, provider, model)
+      WHERE t.id = i.id AND t.epoch = i.epoch AND t.deadline_at > now()
+        AND (${STATUS} = 'queued' AND t.attempts = i.n - 1 OR ${STATUS} = 'running' AND t.worker_id = $6 AND t.attempts = i.n)
+      RETURNING t.id, i.n, i.provider, i.model
     ), ${STARTED}
     SELECT id FROM claimed`,
 }
@@ -55,13 +55,12 @@ const claimValues = (items: ClaimRequest[]) => [
 
 const nextStatement = {
   name: 'tasks_next_attempt',
-  text: `WITH input AS (
-      SELECT * FROM (${INPUT}) AS i JOIN unnest($1::uuid[], $7::int[]) AS t(id, tries) USING (id)
-    ), ${settlementColumns(8)}, claimed AS (
+  text: `WITH ${settlementColumns(8)}, claimed AS (
       UPDATE tasks t SET attempts = i.n, tries = i.tries, claims = 1
-      FROM input i WHERE t.id = i.id AND t.epoch = i.epoch AND t.status = 'running' AND t.worker_id = $6
+      FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $7::int[]) AS i(id, epoch, n, provider, model, tries)
+      WHERE t.id = i.id AND t.epoch = i.epoch AND ${STATUS} = 'running' AND t.worker_id = $6
         AND t.attempts IN (i.n - 1, i.n)
-      RETURNING t.id
+      RETURNING t.id, i.n, i.provider, i.model
     ), ${STARTED}
     SELECT id FROM claimed`,
 }
@@ -104,7 +103,7 @@ const requeueStatement = {
     UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, worker_id = NULL, claims = 0, tries = i.tries,
       dispatched_at = NULL, run_at = now() + i.delay_ms * interval '1 millisecond'
     FROM input i WHERE t.id = i.id AND t.epoch = i.epoch
-      AND CASE WHEN i.claimed THEN t.status = 'running' AND t.worker_id = $6 ELSE t.status = 'queued' END
+      AND CASE WHEN i.claimed THEN ${STATUS} = 'running' AND t.worker_id = $6 ELSE ${STATUS} = 'queued' END
     RETURNING t.id, t.epoch`,
 }
 

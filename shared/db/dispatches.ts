@@ -1,5 +1,5 @@
 import type { Db } from './pool.ts'
-import type { Dispatchable } from './tasks.ts'
+import { type Dispatchable, STATUS } from './tasks.ts'
 
 /** The task row is the outbox: `dispatched_at` says whether the queue took the present epoch. */
 
@@ -18,7 +18,7 @@ const markStatement = {
   text: `UPDATE tasks t SET dispatched_at = now()
     FROM (
       SELECT t.id FROM unnest($1::uuid[], $2::int[]) AS i(id, epoch) JOIN tasks t ON t.id = i.id AND t.epoch = i.epoch
-      WHERE t.status = 'queued' AND t.dispatched_at IS NULL FOR UPDATE OF t SKIP LOCKED
+      WHERE ${STATUS} = 'queued' AND t.dispatched_at IS NULL FOR UPDATE OF t SKIP LOCKED
     ) d WHERE t.id = d.id`,
 }
 

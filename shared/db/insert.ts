@@ -25,15 +25,16 @@ export type InsertOutcome =
 /** How long an Idempotency-Key is remembered. */
 const IDEMPOTENCY_HOURS = 24
 
-const INPUT_COLUMNS = `unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[])
-  AS i(id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds)`
+const COLUMNS = 'id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds'
+const PARAMETERS =
+  '$1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[]'
 const INSERT_TASKS = `INSERT INTO tasks
   (id, kind, queue, priority, api_key_id, input, options, metadata, run_at, deadline_at, created_at)
   SELECT id, kind, queue, priority, api_key_id, input, options, metadata, now(), now() + make_interval(secs => deadline_seconds), now()`
 
 const insertPlain = {
   name: 'tasks_insert',
-  text: `WITH inserted AS (${INSERT_TASKS} FROM ${INPUT_COLUMNS}) SELECT now() AS created_at`,
+  text: `WITH inserted AS (${INSERT_TASKS} FROM unnest(${PARAMETERS}) AS i(${COLUMNS})) SELECT now() AS created_at`,
 }
 
 /**
@@ -42,13 +43,12 @@ const insertPlain = {
  */
 const insertIdempotent = {
   name: 'tasks_insert_idempotent',
-  text: `WITH input AS (
-      SELECT * FROM ${INPUT_COLUMNS} JOIN unnest($1::uuid[], $10::text[], $11::bytea[]) AS k(id, key, request_hash) USING (id)
-    ), held AS MATERIALIZED (
-      SELECT id, pg_try_advisory_xact_lock(hashtextextended(api_key_id::text || key, 0)) AS got FROM input
+  text: `WITH input AS MATERIALIZED (
+      SELECT *, pg_try_advisory_xact_lock(hashtextextended(api_key_id::text || key, 0)) AS got
+      FROM unnest(${PARAMETERS}, $10::text[], $11::bytea[]) AS i(${COLUMNS}, key, request_hash)
     ), remembered AS (
       INSERT INTO idempotency_keys AS r (api_key_id, key, task_id, request_hash, expires_at)
-      SELECT api_key_id, key, id, request_hash, now() + interval '${IDEMPOTENCY_HOURS} hours' FROM input JOIN held USING (id) WHERE got
+      SELECT api_key_id, key, id, request_hash, now() + interval '${IDEMPOTENCY_HOURS} hours' FROM input WHERE got
       ON CONFLICT (api_key_id, key) DO UPDATE
         SET task_id = excluded.task_id, request_hash = excluded.request_hash, expires_at = excluded.expires_at
         WHERE r.expires_at <= now()
@@ -56,8 +56,8 @@ const insertIdempotent = {
     ), inserted AS (
       ${INSERT_TASKS} FROM input WHERE id IN (SELECT task_id FROM remembered)
     )
-    SELECT input.id, held.got, remembered.task_id IS NOT NULL AS inserted, now() AS created_at
-    FROM input JOIN held USING (id) LEFT JOIN remembered ON remembered.task_id = input.id`,
+    SELECT input.id, got, remembered.task_id IS NOT NULL AS inserted, now() AS created_at
+    FROM input LEFT JOIN remembered ON remembered.task_id = input.id`,
 }
 
 const findIdempotent = {
@@ -95,7 +95,12 @@ export function createInserter(db: Db): (task: NewTask) => Promise<InsertOutcome
     },
   })
 
-  const idempotent = coalesce<Serialized, InsertOutcome>({ ...limits, flush: items => insertWithKeys(db, items) })
+  // Its joins are by comparison, row with row: smaller batches.
+  const idempotent = coalesce<Serialized, InsertOutcome>({
+    ...limits,
+    max: 100,
+    flush: items => insertWithKeys(db, items),
+  })
 
   // Two requests of one key in this process: the second would otherwise share the first one's statement.
   const underWay = new Set<string>()

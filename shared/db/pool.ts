@@ -36,6 +36,13 @@ export const itemsToBlame = (error: unknown): boolean => !(error instanceof Data
 
 export const isUnavailable = (error: unknown): error is DatabaseUnavailable => error instanceof DatabaseUnavailable
 
+/**
+ * Every statement in this folder is written for an index and touches few rows. Statistics that are a minute old, as they
+ * are in a burst, make the planner prefer to read whole tables, and a plan made then is kept: so it is not asked.
+ */
+const PLANNER = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
+  SET enable_hashjoin = off; SET enable_mergejoin = off`
+
 export function openDb(options: { url: string; max: number; application: string; logger: Logger }): Db {
   const pool = new pg.Pool({
     connectionString: options.url,
@@ -44,6 +51,8 @@ export function openDb(options: { url: string; max: number; application: string;
     connectionTimeoutMillis: 3000,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
+    // The pool waits for it before it hands out a new connection.
+    onConnect: async client => void (await client.query(PLANNER)),
     // A server that accepts and never answers must not hold a request for ever.
     query_timeout: 30_000,
     statement_timeout: 25_000,
