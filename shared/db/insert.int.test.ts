@@ -1,8 +1,14 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { describe, expect, it } from 'vitest'
-import { ask, controlClock, newTask, testDb, testDbs } from '#shared/testing/postgres.ts'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { ask, fileDatabase, newTask } from '#shared/testing/postgres.ts'
 import { createInserter, forgetExpiredKeys, type NewTask } from './insert.ts'
 import type { Db } from './pool.ts'
+
+const database = fileDatabase(4)
+let db: Db
+beforeEach(() => {
+  db = database.dbs[0]
+})
 
 const count = async (db: Db) => (await ask<{ n: number }>(db, 'SELECT count(*)::int AS n FROM tasks'))[0]!.n
 const HASH = randomBytes(32)
@@ -15,7 +21,6 @@ const keyed = (key: string, requestHash = HASH, more: Partial<NewTask> = {}) =>
 
 describe('a task without an Idempotency-Key', () => {
   it('is stored as it was given, queued, with its deadline by the clock of Postgres', async () => {
-    const db = await testDb()
     const task = newTask({ metadata: { a: ['ü', null] }, options: { stream: true }, deadlineSeconds: 30 })
     const outcome = await createInserter(db)(task)
     const [row] = await ask(
@@ -47,7 +52,6 @@ describe('a task without an Idempotency-Key', () => {
   })
 
   it('shares a statement with 200 others, and fails alone when Postgres refuses it', async () => {
-    const db = await testDb()
     const insert = createInserter(db)
     const tasks = Array.from({ length: 201 }, (_, n) => newTask(n === 77 ? POISON : {}))
     const outcomes = await Promise.allSettled(tasks.map(insert))
@@ -56,7 +60,6 @@ describe('a task without an Idempotency-Key', () => {
   })
 
   it('is refused, and not stored twice, when its id is taken', async () => {
-    const db = await testDb()
     const insert = createInserter(db)
     const task = newTask()
     await insert(task)
@@ -70,7 +73,6 @@ describe('a task without an Idempotency-Key', () => {
 
 describe('an Idempotency-Key', () => {
   it('makes one task, and leads to it afterwards, whatever the request was then', async () => {
-    const db = await testDb()
     const insert = createInserter(db)
     const first = keyed('a')
     expect((await insert(first)).kind).toBe('inserted')
@@ -80,14 +82,12 @@ describe('an Idempotency-Key', () => {
   })
 
   it('belongs to one API key', async () => {
-    const db = await testDb()
     const insert = createInserter(db)
     await insert(keyed('a'))
     expect((await insert(keyed('a', HASH, { apiKeyId: randomUUID() }))).kind).toBe('inserted')
   })
 
   it('is in flight while the first request is being accepted by the same process', async () => {
-    const db = await testDb()
     const insert = createInserter(db)
     const outcomes = await Promise.all([insert(keyed('a')), insert(keyed('a')), insert(keyed('b'))])
     expect(outcomes.map(one => one.kind)).toEqual(['inserted', 'in_flight', 'inserted'])
@@ -95,7 +95,7 @@ describe('an Idempotency-Key', () => {
   })
 
   it('is in flight, and holds up nobody, while another process has not committed it yet', async () => {
-    const [db, other] = await testDbs(2)
+    const other = database.dbs[1]
     const insert = createInserter(db)
     const [row] = await ask<{ lock: string }>(db, 'SELECT hashtextextended($1 || $2, 0)::text AS lock', [owner, 'a'])
     // Where the other process stands in the middle of its transaction.
@@ -107,14 +107,13 @@ describe('an Idempotency-Key', () => {
   })
 
   it('makes one task when many processes bring it at once', async () => {
-    const dbs = await testDbs(4)
-    const inserters = dbs.map(createInserter)
+    const inserters = database.dbs.map(createInserter)
     const tasks = Array.from({ length: 10 }, (_, key) => inserters.map(() => keyed(`key ${key}`))).flat()
     const outcomes = await Promise.all(tasks.map((task, n) => inserters[n % 4]!(task)))
     expect(outcomes.filter(one => one.kind === 'inserted')).toHaveLength(10)
-    expect(await count(dbs[0])).toBe(10)
+    expect(await count(db)).toBe(10)
     const [rows] = await ask<{ same: boolean }>(
-      dbs[0],
+      db,
       'SELECT bool_and(k.task_id = t.id) AS same FROM idempotency_keys k LEFT JOIN tasks t ON t.id = k.task_id',
     )
     expect(rows!.same).toBe(true)
@@ -128,9 +127,8 @@ describe('an Idempotency-Key', () => {
   })
 
   it('may be used anew after 24 hours', async () => {
-    const [setup, db] = await testDbs(2)
-    const clock = await controlClock(setup)
-    const insert = createInserter(db!)
+    const { clock } = database
+    const insert = createInserter(db)
     await insert(keyed('a'))
     await clock.advance(24 * 3600 - 1)
     expect((await insert(keyed('a', OTHER))).kind).toBe('exists')
@@ -141,19 +139,17 @@ describe('an Idempotency-Key', () => {
   })
 
   it('is swept away once it has expired, and not before', async () => {
-    const [setup, db] = await testDbs(2)
-    const clock = await controlClock(setup)
-    const insert = createInserter(db!)
+    const { clock } = database
+    const insert = createInserter(db)
     await insert(keyed('old'))
     await clock.advance(3600)
     await insert(keyed('new'))
     await clock.advance(23 * 3600)
-    await forgetExpiredKeys(db!)
-    expect(await ask(setup, 'SELECT key FROM idempotency_keys')).toEqual([{ key: 'new' }])
+    await forgetExpiredKeys(db)
+    expect(await ask(db, 'SELECT key FROM idempotency_keys')).toEqual([{ key: 'new' }])
   })
 
   it('is not spent on a task that could not be stored', async () => {
-    const db = await testDb()
     const insert = createInserter(db)
     const [bad, good] = await Promise.allSettled([insert(keyed('a', HASH, POISON)), insert(keyed('b'))])
     expect([bad.status, good.status]).toEqual(['rejected', 'fulfilled'])

@@ -1,7 +1,6 @@
 import fc from 'fast-check'
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { createTestDatabase } from '#shared/testing/database.ts'
-import { ask, connect, newBeat, newTask, settlement } from '#shared/testing/postgres.ts'
+import { describe, expect, it } from 'vitest'
+import { ask, fileDatabase, newBeat, newTask, settlement } from '#shared/testing/postgres.ts'
 import {
   closeOrphanedAttempts,
   createClaimer,
@@ -82,6 +81,21 @@ function compare(before: World, after: World) {
   }
 }
 
+/** The claims of dead workers are taken away, and nothing else is touched. */
+function checkTakeOver(before: World, after: World, dead: Set<string>) {
+  for (const [id, was] of before.tasks) {
+    const now = after.tasks.get(id)!
+    const attempt = (world: World) => world.attempts.get(`${id} ${was.attempts}`)
+    if (was.status !== 'running' || !dead.has(was.worker_id!)) {
+      expect([now, attempt(after)]).toEqual([was, attempt(before)])
+    } else {
+      expect(attempt(after)!.outcome).toBe('unknown')
+      if (was.claims >= MAX_CLAIMS) expect(now.status).toBe('failed')
+      else expect(now).toMatchObject({ status: 'queued', epoch: was.epoch + 1, dispatched: false })
+    }
+  }
+}
+
 /** One process: its own connections and the claims that it believes to hold. */
 function createWorker(db: Db, onEnded: () => void) {
   const worker: WorkerBeat = newBeat()
@@ -126,40 +140,31 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant('repeat' as const), which: index }) },
 )
 
-let url: string
-beforeAll(async () => {
-  const database = await createTestDatabase()
-  url = database.url
-  const db = connect(url)
-  // The tests' Postgres has been started only now, and nobody is dead so soon after that.
-  await ask(db, 'CREATE SCHEMA testing')
-  await ask(
-    db,
-    `CREATE FUNCTION testing.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql STABLE
-      AS $$ SELECT now() - interval '1 hour' $$`,
-  )
-  await ask(
-    db,
-    `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = testing, pg_catalog, public', current_database()); END $$`,
-  )
-  await db.close()
-  return () => database.drop()
-})
+const database = fileDatabase(WORKERS)
 
 describe('tasks in many hands', () => {
   it('end once, keep their end, and have every attempt settled once, in whatever order things happen', async () => {
-    const dbs = Array.from({ length: WORKERS }, () => connect(url))
-    onTestFinished(async () => void (await Promise.all(dbs.map(db => db.close()))))
-    const outsider = dbs[0]!
+    const { dbs } = database
+    const outsider = dbs[0]
     const insert = createInserter(outsider)
     const reached = new Map<string, number>()
 
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.array(op, { minLength: 1, maxLength: 4 }), { minLength: 5, maxLength: 25 }),
+        fc.array(
+          fc.oneof(
+            op.map(one => [one]),
+            fc.array(op, { minLength: 2, maxLength: 5 }),
+          ),
+          {
+            minLength: 5,
+            maxLength: 30,
+          },
+        ),
         async rounds => {
           const ended = new Map<string, number>()
           const workers = dbs.map(db => createWorker(db, () => {}))
+          const dead = new Set<string>()
           await Promise.all(workers.map(worker => worker.beat()))
           const ids = await Promise.all(
             Array.from({ length: TASKS }, async () => {
@@ -170,11 +175,21 @@ describe('tasks in many hands', () => {
           )
           /** Statements that were carried out, to be repeated; whether they had an effect. */
           const done: { again: () => Promise<unknown>; effective: boolean }[] = []
-          const record = async <T>(again: () => Promise<T>, effective: (answer: T) => boolean): Promise<T> => {
+          /** Alone in its round, a statement has an effect exactly when the state before it says so. */
+          let alone = false
+          const record = async <T>(
+            again: () => Promise<T>,
+            id: string,
+            effective: (answer: T) => boolean,
+            due: (was: Row) => boolean,
+          ): Promise<T> => {
             const answer = await again()
+            if (alone) expect(effective(answer), 'compare and set').toBe(due(world.tasks.get(id)!))
             done.push({ again, effective: effective(answer) })
             return answer
           }
+          const holds = (worker: Worker, was: Row, epoch: number) =>
+            was.status === 'running' && was.worker_id === worker.worker.id && was.epoch === epoch
           const end = async (
             worker: Worker,
             id: string,
@@ -192,7 +207,9 @@ describe('tasks in many hands', () => {
                   result: status === 'succeeded' ? { by: worker.worker.id } : null,
                   settlement: known && settlement(known.n, status === 'succeeded' ? 'succeeded' : 'server_error'),
                 }),
+              id,
               answer => answer.ended,
+              was => (known ? holds(worker, was, known.epoch) : !isTerminal(was.status)),
             )
             if (really) ended.set(id, (ended.get(id) ?? 0) + 1)
           }
@@ -200,7 +217,10 @@ describe('tasks in many hands', () => {
             const known = worker.known.get(id)
             if (!known) return
             const request = { id, epoch: known.epoch, n: known.n + 1, provider: 'p', model: 'm' }
-            if (await record(() => worker.claim(request), Boolean)) known.n++
+            const due = (was: Row) =>
+              (was.status === 'queued' && was.epoch === request.epoch && was.attempts === request.n - 1) ||
+              (holds(worker, was, request.epoch) && was.attempts === request.n)
+            if (await record(() => worker.claim(request), id, Boolean, due)) known.n++
           }
           const load = async (worker: Worker, id: string) => {
             const task = await worker.load({ id, epoch: (await look(outsider, [id])).tasks.get(id)!.epoch })
@@ -225,7 +245,9 @@ describe('tasks in many hands', () => {
                   ...{ id, epoch: known.epoch, n: known.n + 1, provider: 'p', model: 'm' },
                   ...{ tries: known.tries + 1, settlement: settlement(known.n, 'timeout') },
                 }
-                if (await record(() => worker.next(request), Boolean))
+                const due = (was: Row) =>
+                  holds(worker, was, request.epoch) && [request.n - 1, request.n].includes(was.attempts)
+                if (await record(() => worker.next(request), id, Boolean, due))
                   Object.assign(known, { n: known.n + 1, tries: known.tries + 1 })
                 return
               }
@@ -235,9 +257,15 @@ describe('tasks in many hands', () => {
                   ...{ id, epoch: known.epoch, delayMs: 0, tries: known.tries },
                   settlement: known.n > 0 ? settlement(known.n, 'overloaded') : null,
                 }
+                const due = (was: Row) =>
+                  request.settlement
+                    ? holds(worker, was, request.epoch)
+                    : was.status === 'queued' && was.epoch === request.epoch
                 await record(
                   () => worker.requeue(request),
+                  id,
                   epoch => epoch !== null,
+                  due,
                 )
                 return
               }
@@ -250,8 +278,10 @@ describe('tasks in many hands', () => {
               case 'expire':
                 return end(workers[1]!, id, op.do === 'cancel' ? 'cancelled' : 'expired', null)
               case 'die':
+                dead.add(worker.worker.id)
                 return void (await worker.die())
               case 'beat':
+                dead.delete(worker.worker.id)
                 return void (await worker.beat([...worker.known].map(([id, { epoch }]) => ({ id, epoch }))))
               case 'take over': {
                 const { hopeless } = await takeOverDeadClaims(outsider, 100, MAX_CLAIMS)
@@ -277,6 +307,18 @@ describe('tasks in many hands', () => {
             }
           }
 
+          /** At once, but for what one worker does with one task, or to itself: that comes one after the other. */
+          const together = (ops: Op[]) => {
+            const chains = Map.groupBy(ops, op =>
+              'worker' in op ? `${op.worker % WORKERS} ${'task' in op ? op.task % TASKS : ''}` : op,
+            )
+            return Promise.all(
+              [...chains.values()].map(async chain => {
+                for (const op of chain) await perform(op)
+              }),
+            )
+          }
+
           let world = await look(outsider, ids)
           const step = async (work: () => Promise<unknown>) => {
             await work()
@@ -288,7 +330,11 @@ describe('tasks in many hands', () => {
             return now
           }
           for (const round of rounds) {
-            await step(() => Promise.all(round.map(perform)))
+            alone = round.length === 1
+            const before = world
+            const after = await step(() => together(round))
+            if (alone && round[0]!.do === 'take over') checkTakeOver(before, after, dead)
+            alone = false
             for (const one of round) {
               if (one.do !== 'repeat' || done.length === 0) continue
               const { again, effective } = done[one.which % done.length]!
