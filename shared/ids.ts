@@ -1,7 +1,37 @@
+import { randomFillSync } from 'node:crypto'
 import { v7 } from 'uuid'
 
-/** A new UUIDv7: time-ordered, so that indexes stay local and lists are in time order. */
-export const newId = (): string => v7()
+// Random bytes by the 4 KB: asking for 16 at a time is nine tenths of the cost of an id.
+const pool = new Uint8Array(4096)
+let used = pool.length
+function rng(): Uint8Array {
+  if (used === pool.length) {
+    randomFillSync(pool)
+    used = 0
+  }
+  used += 16
+  return pool.subarray(used - 16, used)
+}
+
+let msecs = 0
+let seq = 0
+
+/**
+ * A new UUIDv7: time-ordered, so that indexes stay local and lists are in time order. Ids of one process come in the
+ * order in which they were made, also within a millisecond and when the clock steps back (RFC 9562, 6.2, method 1).
+ */
+export function newId(): string {
+  const now = Date.now()
+  if (now > msecs) {
+    msecs = now
+    // Half the range is left to count in.
+    seq = new DataView(rng().slice().buffer).getUint32(0) >>> 1
+  } else if (++seq > 0xffffffff) {
+    msecs++
+    seq = 0
+  }
+  return v7({ rng, msecs, seq })
+}
 
 /** `0190…-…` -> `task_0190…` (32 hex digits). */
 export const toWire = (prefix: string, id: string): string => `${prefix}_${id.replaceAll('-', '')}`

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { coalesce } from '#shared/coalesce.ts'
 import { type ApiKey, findKeys, putKey, type Scope } from '#shared/db/keys.ts'
 import { type Db, itemsToBlame } from '#shared/db/pool.ts'
@@ -27,7 +27,7 @@ export type KeyRing = {
 /** The operator's own key has a fixed id, so that replacing ADMIN_KEY ends the old one and keeps the tasks. */
 const ADMIN_ID = '00000000-0000-7000-8000-000000000000'
 
-const hashOf = (secret: string): Buffer => createHash('sha256').update(secret).digest()
+const hashOf = (secret: string): Buffer => hash('sha256', secret, 'buffer')
 
 export function createKeyRing(db: Db, now: () => number = () => performance.now()): KeyRing {
   const remembered = new Map<string, { key: ApiKey | null; until: number }>()
@@ -53,11 +53,10 @@ export function createKeyRing(db: Db, now: () => number = () => performance.now(
 
   return {
     async find(secret) {
-      const hash = hashOf(secret)
-      const id = hash.toString('base64')
+      const id = hash('sha256', secret, 'base64')
       const known = remembered.get(id)
       if (known && known.until > now()) return known.key
-      const key = await lookUp(hash)
+      const key = await lookUp(hashOf(secret))
       // Oldest out, so that guesses cannot fill the memory.
       if (remembered.size >= REMEMBERED) remembered.delete(remembered.keys().next().value!)
       remembered.delete(id)
