@@ -4,7 +4,8 @@ import { type Cluster, PATIENT, startCluster, within } from './cluster.ts'
 
 vi.setConfig(PATIENT)
 
-const MAX_ATTEMPTS = 4
+/** Odd, so that with two providers it is reached in the middle of a round. */
+const MAX_ATTEMPTS = 3
 
 let cluster: Cluster
 beforeAll(async () => {
@@ -94,7 +95,7 @@ test('calls are capped for the whole task, over all providers, and the task says
   expect(await api.task(failed)).toMatchObject({
     status: 'failed',
     result: null,
-    error: { code: 'provider_failed', message: expect.stringContaining('gpt is ill') },
+    error: { code: 'provider_failed', message: expect.stringContaining('claude is ill') },
     attempts,
     cost_usd: 0,
   })
@@ -105,9 +106,8 @@ test('calls are capped for the whole task, over all providers, and the task says
     provider: null,
     attempts,
   })
-  for (const provider of [upstream, openai]) {
-    expect(provider.markers()).toEqual({ none: MAX_ATTEMPTS / 2, rules: MAX_ATTEMPTS / 2 })
-  }
+  expect(upstream.markers()).toEqual({ none: 2, rules: 2 })
+  expect(openai.markers()).toEqual({ none: 1, rules: 1 })
 })
 
 test('a bad request is not tried again, here or elsewhere', async () => {
@@ -154,15 +154,15 @@ test.each([
 test('a provider that refused for good is not asked again when the others make the task wait', async () => {
   const { api, upstream, openai } = cluster
   upstream.default({ status: 401 })
-  openai.script({ status: 500 }, { status: 500 })
+  openai.script({ status: 500 })
   const id = await api.submit('[[dead-end]]')
   await cluster.ended([id])
   expect(await api.task(id)).toMatchObject({
     status: 'succeeded',
     provider: 'openai',
-    attempts: [{ outcome: 'auth' }, { outcome: 'server_error' }, { outcome: 'server_error' }, { outcome: 'succeeded' }],
+    attempts: [{ outcome: 'auth' }, { outcome: 'server_error' }, { outcome: 'succeeded' }],
   })
-  expect([upstream.count(), openai.count()]).toEqual([1, 3])
+  expect([upstream.count(), openai.count()]).toEqual([1, 2])
 })
 
 test('Retry-After is obeyed, by the other tasks too', async () => {

@@ -105,7 +105,7 @@ test('an API that is told to stop lets nobody wait, and loses nothing', async ()
   expect(await polling).toMatchObject({ status: 200, body: { task_id: polled, status: 'running' } })
   const accepted = await preferring
   expect(accepted).toMatchObject({ status: 202 })
-  const seen = await stream.rest()
+  const seen = await within('the stream ends', stream.rest())
   expect(seen.some(event => event.event === 'done')).toBe(false)
   expect(await within('it is gone', leaver.exited)).toEqual(GRACEFUL)
   await expect(leaver.task(polled)).rejects.toThrow('fetch failed')
