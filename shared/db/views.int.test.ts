@@ -1,0 +1,152 @@
+import { randomUUID } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { newId } from '#shared/ids.ts'
+import { ask, fileDatabase, newBeat, newTask, settlement } from '#shared/testing/postgres.ts'
+import type { Settlement } from './attempts.ts'
+import { createClaimer, createNextAttempt } from './claims.ts'
+import { createInserter, type NewTask } from './insert.ts'
+import { createEnder } from './tasks.ts'
+import { createViewer, listTasks, readStates } from './views.ts'
+
+const database = fileDatabase()
+const call = { provider: 'anthropic', model: 'claude' }
+const ALL = { apiKeyId: null, status: null, kind: null, after: null, limit: 100 }
+
+async function accept(more: Partial<NewTask> = {}): Promise<string> {
+  const task = newTask(more)
+  await createInserter(database.dbs[0])(task)
+  return task.id
+}
+
+/** A task that has made these calls; the last of them may still be open (null). */
+async function withAttempts(settlements: (Partial<Settlement> | null)[]): Promise<string> {
+  const [db] = database.dbs
+  const id = await accept()
+  const worker = newBeat().id
+  await createClaimer(db, worker)({ id, epoch: 0, n: 1, ...call })
+  for (const [index, one] of settlements.entries()) {
+    if (one === null) continue
+    const n = index + 1
+    const settled = settlement(n, 'timeout', one)
+    if (n < settlements.length) {
+      await createNextAttempt(db, worker)({ id, epoch: 0, n: n + 1, ...call, tries: n, settlement: settled })
+    } else {
+      await createEnder(db, () => {})({
+        ...{ id, status: 'succeeded', from: 'running', epoch: 0, workerId: worker, result: { text: 'Hi' } },
+        settlement: settled,
+      })
+    }
+  }
+  return id
+}
+const view = (id: string) => createViewer(database.dbs[0])(id)
+const tokens = (inputTokens: number, outputTokens: number) => ({
+  inputTokens,
+  outputTokens,
+  cacheReadTokens: 0,
+  cacheWriteTokens: 0,
+})
+
+describe('the view of a task', () => {
+  it('adds up its attempts to the last decimal', async () => {
+    const id = await withAttempts([
+      { costUsd: '0.000000000001', usage: tokens(10, 1) },
+      { costUsd: '0', usage: null, outcome: 'rate_limited', error: { code: 'rate_limited', message: 'slow down' } },
+      { costUsd: '123456789.000000000002', usage: tokens(20, 2), outcome: 'succeeded' },
+    ])
+    const task = await view(id)
+    expect(task).toMatchObject({
+      id,
+      status: 'succeeded',
+      result: { text: 'Hi' },
+      input_tokens: 30,
+      output_tokens: 3,
+      cost_usd: '123456789.000000000003',
+      stream: false,
+    })
+    expect(task!.attempt_list).toEqual([
+      expect.objectContaining({ n: 1, ...call, outcome: 'timeout', error: null, finished_at: expect.any(String) }),
+      expect.objectContaining({ n: 2, outcome: 'rate_limited', error: { code: 'rate_limited', message: 'slow down' } }),
+      expect.objectContaining({ n: 3, outcome: 'succeeded' }),
+    ])
+  })
+
+  it.each([
+    ['a call is still open', [{ costUsd: '1' }, null]],
+    ['a price is not known', [{ costUsd: '1' }, { costUsd: null }]],
+  ])('has no cost while %s', async (_, attempts) => {
+    expect((await view(await withAttempts(attempts)))!.cost_usd).toBeNull()
+  })
+
+  it('costs nothing when nobody was called', async () => {
+    const task = await view(await accept({ options: { stream: true }, metadata: { a: 1 } }))
+    expect(task).toMatchObject({ cost_usd: '0', input_tokens: 0, attempt_list: [], stream: true, metadata: { a: 1 } })
+    expect(task!.result).toBeNull()
+  })
+
+  it('is null for a task that is not there, and the same for all who ask at once', async () => {
+    const id = await accept()
+    const read = createViewer(database.dbs[0])
+    const views = await Promise.all([read(id), read(newId()), read(id)])
+    expect(views.map(one => one?.id ?? null)).toEqual([id, null, id])
+  })
+})
+
+describe('a list of tasks', () => {
+  it('has the newest first and no payloads', async () => {
+    const ids = [await accept(), await accept(), await withAttempts([{ costUsd: '2', usage: tokens(1, 1) }])]
+    const list = await listTasks(database.dbs[0], ALL)
+    expect(list.map(task => task.id)).toEqual(ids.toReversed())
+    expect(list[0]).toMatchObject({ cost_usd: '2.000000000000', input_tokens: 1 })
+    for (const task of list) {
+      expect(task).not.toHaveProperty('input')
+      expect(task).not.toHaveProperty('result')
+    }
+  })
+
+  it('can be read page by page: every task once, also while new ones come in', async () => {
+    const ids: string[] = []
+    for (let n = 0; n < 7; n++) ids.push(await accept())
+    const seen: string[] = []
+    for (let after: string | null = null; ; ) {
+      const page = await listTasks(database.dbs[0], { ...ALL, after, limit: 3 })
+      if (page.length === 0) break
+      seen.push(...page.map(task => task.id))
+      after = seen.at(-1)!
+      await accept()
+    }
+    expect(seen).toEqual(ids.toReversed())
+  })
+
+  it('is filtered by any combination of key, status and kind', async () => {
+    const [mine, yours] = [randomUUID(), randomUUID()]
+    for (const apiKeyId of [mine, yours]) for (const kind of ['generate', 'moderate']) await accept({ apiKeyId, kind })
+    await ask(database.dbs[0], `UPDATE tasks SET status = 'failed' WHERE kind = 'moderate'`)
+    for (const apiKeyId of [null, mine]) {
+      for (const status of [null, 'queued', 'failed', 'running']) {
+        for (const kind of [null, 'generate', 'moderate']) {
+          const list = await listTasks(database.dbs[0], { ...ALL, apiKeyId, status, kind })
+          const keys = apiKeyId ? 1 : 2
+          const kinds = [kind ?? ['generate', 'moderate']].flat()
+          const statuses = kinds.map(one => (one === 'generate' ? 'queued' : 'failed'))
+          expect(list).toHaveLength(keys * statuses.filter(one => status === null || one === status).length)
+          for (const task of list) {
+            if (apiKeyId) expect(task.api_key_id).toBe(apiKeyId)
+            if (status) expect(task.status).toBe(status)
+            if (kind) expect(task.kind).toBe(kind)
+          }
+        }
+      }
+    }
+  })
+})
+
+it('the states of many tasks are read in one query; those that are not there are left out', async () => {
+  const queued = await accept()
+  const running = await withAttempts([null])
+  const states = await readStates(database.dbs[0], [queued, running, newId()])
+  expect(states.toSorted((a, b) => a.attempts - b.attempts)).toEqual([
+    { id: queued, status: 'queued', attempts: 0 },
+    { id: running, status: 'running', attempts: 1 },
+  ])
+})
