@@ -1,11 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Ajv } from 'ajv'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify'
 import packageJson from '../../package.json' with { type: 'json' }
 import type { ApiDeps } from './deps.ts'
 import { auth } from './plugins/auth.ts'
-import { BODY_LIMIT, errors } from './plugins/errors.ts'
+import { BODY_LIMIT, errors, sendNotFound } from './plugins/errors.ts'
 import { observe } from './plugins/observe.ts'
 import { openapi } from './plugins/openapi.ts'
 import { queuesDashboard } from './plugins/queues.ts'
@@ -28,6 +34,11 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 200 },
+    // A URL that cannot be decoded: Fastify answers by itself, without hooks.
+    frameworkErrors: (_, request, reply) => {
+      reply.header('x-request-id', request.id)
+      return sendNotFound(request as FastifyRequest, reply as FastifyReply)
+    },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   // Many clients name a content type even where there is no body, as for `cancel`.

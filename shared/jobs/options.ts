@@ -31,7 +31,8 @@ export const taskOptions = Type.Object(
       Type.Enum(FALLBACKS, { description: 'What may answer when no model does; the kind has its own default.' }),
     ),
   },
-  { additionalProperties: false, default: {} },
+  // What has a default need not be said.
+  { additionalProperties: false, default: {}, required: [] },
 )
 
 export type TaskOptions = Static<typeof taskOptions>

@@ -14,16 +14,13 @@ export const errors = fp(
       if (ERRORS[known.code].status === 500) request.log.error({ err: error }, 'request failed')
       return sendProblem(request, reply, known)
     })
-    app.setNotFoundHandler((request, reply) =>
-      sendProblem(
-        request,
-        reply,
-        new SluiceError('not_found', `No route ${request.method} ${request.url.split('?')[0]}.`),
-      ),
-    )
+    app.setNotFoundHandler(sendNotFound)
   },
   { name: 'errors' },
 )
+
+export const sendNotFound = (request: FastifyRequest, reply: FastifyReply) =>
+  sendProblem(request, reply, new SluiceError('not_found', `No route ${request.method} ${request.url.split('?')[0]}.`))
 
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: SluiceError) {
   const { status, title, retryable, advice } = ERRORS[error.code]

@@ -5,20 +5,26 @@ import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { ERRORS } from '#shared/errors.ts'
 
-const problem = Type.Object(
-  {
-    type: Type.String(),
-    title: Type.String(),
-    status: Type.Integer(),
-    code: Type.Enum(Object.keys(ERRORS)),
-    detail: Type.String(),
-    retryable: Type.Boolean(),
-    advice: Type.String(),
-    request_id: Type.String(),
-    context: Type.Record(Type.String(), Type.Unknown()),
-  },
-  { description: 'RFC 9457 problem document' },
-)
+const problem = Type.Object({
+  type: Type.String(),
+  title: Type.String(),
+  status: Type.Integer(),
+  code: Type.Enum(Object.keys(ERRORS)),
+  detail: Type.String(),
+  retryable: Type.Boolean(),
+  advice: Type.String(),
+  request_id: Type.String(),
+  context: Type.Record(Type.String(), Type.Unknown()),
+})
+const failure = {
+  description: 'RFC 9457 problem document',
+  content: { 'application/problem+json': { schema: problem } },
+}
+
+/** A successful answer that is not JSON, as the document shows it. */
+export const textResponse = (type: string, description: string) => ({
+  200: { description, content: { [type]: { schema: Type.String() } } },
+})
 
 /** OpenAPI 3.1 from the routes' own schemas: `/openapi.json`, and `/docs` for people. */
 export const openapi = fp(
@@ -38,7 +44,7 @@ export const openapi = fp(
     // Every route: the error answer, and for those that name a scope, the key.
     app.addHook('onRoute', route => {
       if (!route.schema || route.schema.hide) return
-      route.schema.response = { ...(route.schema.response as object | undefined), '4xx': problem, '5xx': problem }
+      route.schema.response = { ...(route.schema.response as object | undefined), '4xx': failure, '5xx': failure }
       if (route.config?.scope) route.schema.security = [{ bearer: [] }, { header: [] }]
     })
     await app.register(swaggerUi, {

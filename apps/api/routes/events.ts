@@ -6,6 +6,7 @@ import { SluiceError } from '#shared/errors.ts'
 import { type FeedEvent, feed } from '#shared/events/feed.ts'
 import { readStream } from '#shared/events/stream.ts'
 import type { ApiDeps } from '../deps.ts'
+import { textResponse } from '../plugins/openapi.ts'
 import { taskJson } from '../task-json.ts'
 import { ownTask, taskParams } from './tasks.ts'
 
@@ -27,7 +28,7 @@ export const events: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
           'text so far: a new attempt began, or part of it was lost); `done` carries the whole task and is the last. `Last-Event-ID` resumes.',
         params: taskParams,
         headers: Type.Object({ 'last-event-id': Type.Optional(Type.String()) }),
-        produces: ['text/event-stream'],
+        response: textResponse('text/event-stream', 'The events, until `done`'),
       },
     },
     async (request, reply) => {

@@ -5,6 +5,7 @@ import { listWorkers } from '#shared/db/workers.ts'
 import { toWire } from '#shared/ids.ts'
 import { withDeadline } from '#shared/lifecycle.ts'
 import type { ApiDeps } from '../deps.ts'
+import { textResponse } from '../plugins/openapi.ts'
 
 const CHECK_MS = 2000
 
@@ -90,7 +91,10 @@ export const operations: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) 
         summary: 'Whether tasks are accepted, by part',
         description:
           '503 only if tasks cannot be accepted. `degraded` (200): they are accepted but will wait. `?strict=1`: 503 for that too.',
-        querystring: Type.Object({ strict: Type.Enum(['0', '1'], { default: '0' }) }, { additionalProperties: false }),
+        querystring: Type.Object(
+          { strict: Type.Enum(['0', '1'], { default: '0' }) },
+          { additionalProperties: false, required: [] },
+        ),
         response: { 200: readySchema, 503: readySchema },
       },
     },
@@ -128,7 +132,7 @@ export const operations: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) 
       schema: {
         tags: ['operations'],
         summary: 'Metrics of this API process, for Prometheus',
-        produces: ['text/plain'],
+        response: textResponse('text/plain', 'Prometheus text format'),
       },
     },
     async (_, reply) => {

@@ -41,7 +41,7 @@ export const tasks: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
             after: Type.Optional(Type.String({ description: '`next` of the page before' })),
             limit: Type.Integer({ minimum: 1, maximum: 100, default: 20 }),
           },
-          { additionalProperties: false },
+          { additionalProperties: false, required: [] },
         ),
         response: {
           200: Type.Object({
@@ -94,7 +94,7 @@ export const tasks: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
               description: 'Seconds to wait for the end.',
             }),
           },
-          { additionalProperties: false },
+          { additionalProperties: false, required: [] },
         ),
         response: { 200: taskSchema },
       },
