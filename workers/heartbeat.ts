@@ -5,6 +5,8 @@ import type { Logger } from '#shared/logger.ts'
 import type { Held } from './held.ts'
 
 const BEAT_MS = 2000
+/** How soon after one that failed: when Postgres returns, the next beat should come before the claims are given up. */
+const RETRY_MS = 250
 /** Without a beat for this long the claims will soon be taken over: calls stop before somebody repeats them. */
 const ABORT_AFTER_MS = 8000
 
@@ -31,8 +33,22 @@ export async function startHeartbeat(options: {
     for (const id of lost) held.stop('lost', id)
   }
 
+  let failing = false
+  async function onceOrAgain(): Promise<boolean> {
+    try {
+      await once()
+      failing = false
+    } catch (error) {
+      // One line an outage, not four a second.
+      if (!failing) logger.warn({ err: error }, 'heartbeat failed')
+      failing = true
+      await new Promise(resolve => setTimeout(resolve, RETRY_MS))
+    }
+    return failing
+  }
+
   await once()
-  const stopBeating = every(BEAT_MS, once, error => logger.warn({ err: error }, 'heartbeat failed'))
+  const stopBeating = every(BEAT_MS, onceOrAgain, error => logger.error({ err: error }, 'heartbeat broke'))
   // Apart from the beats: one that hangs must not keep the calls alive.
   const watchdog = setInterval(() => {
     if (performance.now() - last < ABORT_AFTER_MS || held.size === 0) return
