@@ -31,12 +31,17 @@ test('Postgres killed -9 in mid-run: nothing is lost or repeated, and live claim
   await Promise.all(markers('queued', 50).map(submit))
   expect(accepted.size).toBe(60)
 
-  // In the middle of accepting more; what is refused then is not counted.
-  const killed = postgres!.kill()
-  for (const name of markers('meanwhile', 50)) await submit(name)
-  await killed
+  // In the middle of accepting more, before, in and after the outage; what is refused then is not counted.
+  let over = false
+  const submitting = (async () => {
+    for (let n = 0; !over || n < 50; n++) await submit(`meanwhile-${n}`)
+  })()
+  await until('more are accepted', () => accepted.size > 60)
+  await postgres!.kill()
   held[0].release()
   await postgres!.start()
+  over = true
+  await submitting
   held[1].release()
   const ids = [...accepted.values()]
   await cluster.ended(ids)
