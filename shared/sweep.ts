@@ -1,9 +1,9 @@
-import { closeOrphanedAttempts, DEAD_AFTER_SECONDS, takeOverDeadClaims } from './db/claims.ts'
-import { findUndispatched, forgetDispatches } from './db/dispatches.ts'
+import { closeOrphanedAttempts, takeOverDeadClaims } from './db/claims.ts'
+import { forgetDispatches, takeUndispatched, timeAgo } from './db/dispatches.ts'
 import { forgetExpiredKeys } from './db/insert.ts'
 import { type Db, isUnavailable } from './db/pool.ts'
 import { type Ender, type Ending, findOverdue } from './db/tasks.ts'
-import { forgetDeadWorkers } from './db/workers.ts'
+import { DEAD_AFTER_SECONDS, findDead, leave } from './db/workers.ts'
 import { every } from './lifecycle.ts'
 import type { Logger } from './logger.ts'
 import type { Metrics } from './metrics.ts'
@@ -48,6 +48,7 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
       const steps: [string, () => Promise<boolean>][] = [
         ['expire', () => expire(deps)],
         ['take over', () => (settled ? takeOver(deps) : Promise.resolve(false))],
+        ['bury', () => (settled ? bury(deps) : Promise.resolve(false))],
         ['dispatch', () => dispatch(deps)],
       ]
       if (performance.now() - lastHousekeeping > HOUSEKEEPING_MS) {
@@ -109,21 +110,45 @@ async function takeOver({ db, end, metrics, logger }: SweeperDeps): Promise<bool
   return taken + hopeless.length === ROWS || orphaned === ROWS
 }
 
+/**
+ * What a dead process said it dispatched around its last beat may never have reached the queue. Dispatches take
+ * milliseconds and give up after seconds, so that this covers all that were on their way.
+ */
+async function bury({ db, metrics, logger }: SweeperDeps): Promise<boolean> {
+  const dead = await findDead(db, ROWS)
+  for (const { id, beat_at } of dead) {
+    const around = (seconds: number) => new Date(beat_at.getTime() + seconds * 1000)
+    const forgotten = await forgetAll(db, around(-DEAD_AFTER_SECONDS), around(DEAD_AFTER_SECONDS))
+    metrics.swept.inc({ what: 'redispatched' }, forgotten)
+    await leave(db, id, beat_at)
+    logger.warn({ process: id, redispatched: forgotten }, 'a process died')
+  }
+  return dead.length === ROWS
+}
+
+async function forgetAll(db: Db, from: Date, to: Date): Promise<number> {
+  let forgotten = 0
+  for (let count = FORGET_SLICE; count === FORGET_SLICE; forgotten += count)
+    count = await forgetDispatches(db, from, to, FORGET_SLICE)
+  return forgotten
+}
+
+const LONG_AGO = new Date(0)
+const FAR_AHEAD = new Date('9999-01-01')
+
 /** Needs Redis; everything else in the sweep does not. */
 async function dispatch({ db, producer, metrics, logger }: SweeperDeps): Promise<boolean> {
   try {
     if (await producer.wasLost()) {
-      let forgotten = 0
-      // A slice that is not full was the last: new dispatches keep coming in while this runs.
-      for (let count = FORGET_SLICE; count === FORGET_SLICE; forgotten += count)
-        count = await forgetDispatches(db, 0, FORGET_SLICE)
+      const forgotten = await forgetAll(db, LONG_AGO, FAR_AHEAD)
       await producer.remember()
       if (forgotten > 0) logger.warn({ forgotten }, 'redis was restarted or flushed: dispatching again')
     }
-    const due = await findUndispatched(db, ROWS)
-    await Promise.all(due.map(task => producer.dispatch(task)))
-    metrics.swept.inc({ what: 'dispatched' }, due.length)
-    return due.length === ROWS
+    const due = await takeUndispatched(db, ROWS)
+    const outcomes = await Promise.allSettled(due.map(task => producer.dispatch(task)))
+    const dispatched = outcomes.filter(one => one.status === 'fulfilled').length
+    metrics.swept.inc({ what: 'dispatched' }, dispatched)
+    return dispatched === ROWS
   } catch (error) {
     if (!(error instanceof QueueUnavailable)) throw error
     // shared/redis.ts has logged that Redis is away.
@@ -133,8 +158,8 @@ async function dispatch({ db, producer, metrics, logger }: SweeperDeps): Promise
 }
 
 async function housekeeping({ db, metrics }: SweeperDeps): Promise<boolean> {
-  metrics.swept.inc({ what: 'redispatched' }, await forgetDispatches(db, REDISPATCH_SECONDS, ROWS))
+  const old = await timeAgo(db, REDISPATCH_SECONDS)
+  metrics.swept.inc({ what: 'redispatched' }, await forgetDispatches(db, LONG_AGO, old, ROWS))
   await forgetExpiredKeys(db)
-  await forgetDeadWorkers(db)
   return false
 }

@@ -4,6 +4,7 @@ import { schemaIsCurrent } from '#shared/db/schema-version.ts'
 import { createEnder, createLoader } from '#shared/db/tasks.ts'
 import { leave } from '#shared/db/workers.ts'
 import { createHints } from '#shared/events/hints.ts'
+import { startHeartbeat } from '#shared/heartbeat.ts'
 import { newId } from '#shared/ids.ts'
 import { jobs } from '#shared/jobs/index.ts'
 import { createLifecycle, type Lifecycle, withDeadline } from '#shared/lifecycle.ts'
@@ -14,7 +15,6 @@ import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
 import { createAvailability } from './availability.ts'
 import { type Consumer, consume } from './consume.ts'
-import { startHeartbeat } from './heartbeat.ts'
 import { createHeld } from './held.ts'
 import { createAdmission } from './pipeline/admit.ts'
 import { call } from './pipeline/call.ts'
@@ -140,6 +140,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   // Last out: a worker that still holds claims must go on beating, and must leave the table only without any.
   lifecycle.defer('heartbeat', async () => {
     await heartbeat.stop()
+    await producer.idle()
     if (held.size === 0) await leave(db, workerId)
   })
 

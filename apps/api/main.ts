@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import { ConfigError, parseConfig } from '#shared/config.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
@@ -6,7 +7,7 @@ import { startApi } from './server.ts'
 try {
   const config = parseConfig(process.env)
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'api', pretty: process.stdout.isTTY })
-  const { lifecycle, port } = await startApi({ config, logger })
+  const { lifecycle, port } = await startApi({ config, logger, host: hostname(), pid: process.pid })
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
   announceReady(process, port)
 } catch (error) {

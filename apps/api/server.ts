@@ -5,8 +5,11 @@ import { openDb } from '#shared/db/pool.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
 import { createEnder } from '#shared/db/tasks.ts'
 import { createViewer, readStates } from '#shared/db/views.ts'
+import { leave } from '#shared/db/workers.ts'
 import { createHints } from '#shared/events/hints.ts'
 import { createWatcher } from '#shared/events/watch.ts'
+import { NO_CLAIMS, startHeartbeat } from '#shared/heartbeat.ts'
+import { newId } from '#shared/ids.ts'
 import { jobs } from '#shared/jobs/index.ts'
 import { createKeyLimiter } from '#shared/key-limiter.ts'
 import { createLifecycle, type Lifecycle } from '#shared/lifecycle.ts'
@@ -18,24 +21,26 @@ import { startSweeper } from '#shared/sweep.ts'
 import { buildApp } from './app.ts'
 import { createKeyRing } from './key-ring.ts'
 
+export type ApiOptions = { config: Config; logger: Logger; host: string; pid: number }
+
+/** An API process among the workers. */
+const NO_WORK = { queues: [], concurrency: 0, active: 0, metricsPort: null, providers: {}, fetchedAgoMs: null }
+
 /**
  * Starts one API process's parts, in the order in which they need each other.
  * @throws if Postgres cannot be reached, its schema is too old or the port is taken; what had been started is released
  */
-export async function startApi(options: {
-  config: Config
-  logger: Logger
-}): Promise<{ lifecycle: Lifecycle; port: number }> {
+export async function startApi(options: ApiOptions): Promise<{ lifecycle: Lifecycle; port: number }> {
   const lifecycle = createLifecycle(options.logger)
   try {
-    return { lifecycle, port: await start(options.config, options.logger, lifecycle) }
+    return { lifecycle, port: await start(options, lifecycle) }
   } catch (error) {
     await lifecycle.stop()
     throw error
   }
 }
 
-async function start(config: Config, logger: Logger, lifecycle: Lifecycle): Promise<number> {
+async function start({ config, logger, host, pid }: ApiOptions, lifecycle: Lifecycle): Promise<number> {
   if (!config.DATABASE_URL) throw new ConfigError('DATABASE_URL: is needed by the API (`npm start` sets it)')
   if (!config.REDIS_URL) throw new ConfigError('REDIS_URL: is needed by the API (`npm start` sets it)')
   const prefix = config.REDIS_PREFIX
@@ -66,6 +71,15 @@ async function start(config: Config, logger: Logger, lifecycle: Lifecycle): Prom
   })
   lifecycle.defer('watcher', () => watcher.stop())
   lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
+  // So that others notice if this process dies with accepted tasks that it has not dispatched.
+  const id = newId()
+  const describe = () => ({ ...NO_WORK, id, pid, host })
+  const heartbeat = await startHeartbeat({ db, held: NO_CLAIMS, describe, logger })
+  lifecycle.defer('heartbeat', async () => {
+    await heartbeat.stop()
+    await producer.idle()
+    await leave(db, id)
+  })
 
   const app = await buildApp({
     config,

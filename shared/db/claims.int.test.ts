@@ -7,11 +7,11 @@ import {
   createRequeuer,
   takeOverDeadClaims,
 } from './claims.ts'
-import { findUndispatched, forgetDispatches, markDispatched } from './dispatches.ts'
+import { forgetDispatches, takeUndispatched, timeAgo, withdrawDispatches } from './dispatches.ts'
 import { createInserter, type NewTask } from './insert.ts'
 import type { Db } from './pool.ts'
 import { createEnder, createLoader, type Ended, findOverdue } from './tasks.ts'
-import { beat, forgetDeadWorkers, leave, listWorkers } from './workers.ts'
+import { beat, findDead, leave, listWorkers } from './workers.ts'
 
 const database = fileDatabase(4)
 let db: Db
@@ -357,64 +357,79 @@ describe('a beat', () => {
     expect(await listWorkers(db)).toEqual([])
   })
 
-  it('is forgotten long after the last one, unless a claim still refers to it', async () => {
-    const { running } = await fleet(db)
-    await running()
-    const idle = await fleet(db)
-    await clock.advance(3601)
-    await forgetDeadWorkers(db)
-    const ids = (await ask<{ id: string }>(db, 'SELECT id FROM workers')).map(row => row.id)
-    expect(ids).toHaveLength(1)
-    expect(ids).not.toContain(idle.worker.id)
+  it('are those that have not beaten for ten seconds, and are struck off unless they beat again', async () => {
+    const gone = await fleet(db)
+    await clock.advance(11)
+    const alive = await fleet(db)
+    const dead = await findDead(db, 10)
+    expect(dead.map(one => one.id)).toEqual([gone.worker.id])
+    await beat(db, gone.worker, [])
+    await leave(db, dead[0]!.id, dead[0]!.beat_at)
+    expect(await listWorkers(db)).toHaveLength(2)
+    await clock.advance(11)
+    await beat(db, alive.worker, [])
+    for (const { id, beat_at } of await findDead(db, 10)) await leave(db, id, beat_at)
+    expect((await listWorkers(db)).map(one => one.id)).toEqual([alive.worker.id])
+  })
+
+  it('are nobody while Postgres has been back for less than ten seconds', async () => {
+    await fleet(db)
+    await clock.advance(60)
+    await clock.startedAgo(9)
+    expect(await findDead(db, 10)).toEqual([])
   })
 })
 
 describe('a dispatch', () => {
   const dispatchable = (id: string, epoch = 0) => ({ id, epoch, queue: 'default', priority: 'normal' })
 
-  it('is due a second after it should have been made, until the queue took it', async () => {
+  it('is presumed from the start, and due again once it is withdrawn', async () => {
     const { accept } = await fleet(db)
     const [first, second] = [await accept(), await accept()]
-    expect(await findUndispatched(db, 10)).toEqual([])
-    await clock.advance(2)
-    expect(await findUndispatched(db, 1)).toEqual([dispatchable(first)])
-    await markDispatched(db, [dispatchable(first)])
-    expect(await findUndispatched(db, 10)).toEqual([dispatchable(second)])
+    expect(await takeUndispatched(db, 10)).toEqual([])
+    await withdrawDispatches(db, [dispatchable(first), dispatchable(second)])
+    expect(await takeUndispatched(db, 1)).toEqual([dispatchable(first)])
+    expect(await takeUndispatched(db, 10)).toEqual([dispatchable(second)])
+    expect(await takeUndispatched(db, 10)).toEqual([])
   })
 
-  it('of an earlier epoch marks nothing', async () => {
+  it('of an earlier epoch withdraws nothing', async () => {
     const { accept, worker } = await fleet(db)
     const id = await accept()
     await createRequeuer(db, worker.id)({ id, epoch: 0, delayMs: 0, tries: 0, settlement: null })
-    await markDispatched(db, [dispatchable(id, 0)])
-    await clock.advance(2)
-    expect(await findUndispatched(db, 10)).toEqual([dispatchable(id, 1)])
+    await withdrawDispatches(db, [dispatchable(id, 0)])
+    expect(await takeUndispatched(db, 10)).toEqual([])
+    await withdrawDispatches(db, [dispatchable(id, 1)])
+    expect(await takeUndispatched(db, 10)).toEqual([dispatchable(id, 1)])
   })
 
   it('waits until a task that was given back may run again', async () => {
     const { accept, worker } = await fleet(db)
     const id = await accept()
     await createRequeuer(db, worker.id)({ id, epoch: 0, delayMs: 30_000, tries: 0, settlement: null })
-    await clock.advance(30)
-    expect(await findUndispatched(db, 10)).toEqual([])
+    await withdrawDispatches(db, [dispatchable(id, 1)])
+    await clock.advance(29)
+    expect(await takeUndispatched(db, 10)).toEqual([])
     await clock.advance(2)
-    expect(await findUndispatched(db, 10)).toEqual([dispatchable(id, 1)])
+    expect(await takeUndispatched(db, 10)).toEqual([dispatchable(id, 1)])
   })
 
-  it('is forgotten by age, a slice at a time, and then due again', async () => {
+  it('is forgotten by the time when it was made, a slice at a time, and then due again', async () => {
     const { accept } = await fleet(db)
-    const old = [await accept(), await accept(), await accept()]
-    await markDispatched(
-      db,
-      old.map(id => dispatchable(id)),
-    )
-    await clock.advance(1000)
-    const young = await accept()
-    await markDispatched(db, [dispatchable(young)])
-    expect(await forgetDispatches(db, 900, 2)).toBe(2)
-    expect(await forgetDispatches(db, 900, 2)).toBe(1)
-    expect(await forgetDispatches(db, 900, 2)).toBe(0)
-    expect((await findUndispatched(db, 10)).map(task => task.id).toSorted()).toEqual(old.toSorted())
+    const early = await accept()
+    await clock.advance(100)
+    const from = await timeAgo(db, 1)
+    const among = [await accept(), await accept(), await accept()]
+    const to = await timeAgo(db, -1)
+    await clock.advance(100)
+    const late = await accept()
+    expect(await forgetDispatches(db, from, to, 2)).toBe(2)
+    expect(await forgetDispatches(db, from, to, 2)).toBe(1)
+    expect(await forgetDispatches(db, from, to, 2)).toBe(0)
+    const due = (await takeUndispatched(db, 10)).map(task => task.id)
+    expect(due.toSorted()).toEqual(among.toSorted())
+    expect(due).not.toContain(early)
+    expect(due).not.toContain(late)
   })
 })
 

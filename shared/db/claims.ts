@@ -2,9 +2,7 @@ import { coalesce } from '#shared/coalesce.ts'
 import { type Settlement, settlementColumns, settlementValues } from './attempts.ts'
 import { type Db, itemsToBlame } from './pool.ts'
 import { STATUS } from './tasks.ts'
-
-/** A claim is dead this long after its process's last beat. */
-export const DEAD_AFTER_SECONDS = 10
+import { DEAD } from './workers.ts'
 
 /** `n`: the number of the attempt to start, one above the newest. */
 export type ClaimRequest = { id: string; epoch: number; n: number; provider: string; model: string }
@@ -101,14 +99,14 @@ const requeueStatement = {
       SELECT * FROM unnest($1::uuid[], $2::int[], $3::float8[], $4::int[], $5::boolean[]) AS i(id, epoch, delay_ms, tries, claimed)
     ), ${settlementColumns(7)}
     UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, worker_id = NULL, claims = 0, tries = i.tries,
-      dispatched_at = NULL, run_at = now() + i.delay_ms * interval '1 millisecond'
+      dispatched_at = now(), run_at = now() + i.delay_ms * interval '1 millisecond'
     FROM input i WHERE t.id = i.id AND t.epoch = i.epoch
       AND CASE WHEN i.claimed THEN ${STATUS} = 'running' AND t.worker_id = $6 ELSE ${STATUS} = 'queued' END
     RETURNING t.id, t.epoch`,
 }
 
 /**
- * Gives a task back to wait: settles its attempt, drops the claim and opens a new epoch to be dispatched.
+ * Gives a task back to wait: settles its attempt, drops the claim and opens a new epoch, which the caller is to dispatch.
  * @returns the new epoch, or null if the claim was lost
  */
 export function createRequeuer(db: Db, workerId: string): (request: Requeue) => Promise<number | null> {
@@ -131,18 +129,11 @@ export function createRequeuer(db: Db, workerId: string): (request: Requeue) => 
   })
 }
 
-/**
- * Dead: its process has not beaten for 10 s and Postgres has been back for 10 s (the beats of an outage prove nothing).
- * `$1` is a bound on the rows.
- */
-const DEAD = `(w.id IS NULL OR w.beat_at < now() - interval '${DEAD_AFTER_SECONDS} seconds')
-  AND pg_postmaster_start_time() < now() - interval '${DEAD_AFTER_SECONDS} seconds'`
-
 const takeOverStatement = {
   name: 'claims_take_over',
   text: `WITH dead AS (
       SELECT t.id, t.claims, t.attempts FROM tasks t LEFT JOIN workers w ON w.id = t.worker_id
-      WHERE t.status = 'running' AND ${DEAD}
+      WHERE t.status = 'running' AND (w.id IS NULL OR ${DEAD})
       LIMIT $1 FOR UPDATE OF t SKIP LOCKED
     ), unknown AS (
       UPDATE attempts a SET outcome = 'unknown', finished_at = now()
@@ -158,7 +149,7 @@ const orphansStatement = {
   name: 'attempts_orphaned',
   text: `WITH orphaned AS (
       SELECT a.task_id, a.n FROM attempts a LEFT JOIN workers w ON w.id = a.worker_id JOIN tasks t ON t.id = a.task_id
-      WHERE a.outcome = 'started' AND ${DEAD} AND t.status <> 'running'
+      WHERE a.outcome = 'started' AND (w.id IS NULL OR ${DEAD}) AND t.status <> 'running'
       LIMIT $1 FOR UPDATE OF a SKIP LOCKED
     )
     UPDATE attempts a SET outcome = 'unknown', finished_at = now()

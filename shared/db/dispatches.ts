@@ -1,44 +1,61 @@
 import type { Db } from './pool.ts'
 import { type Dispatchable, STATUS } from './tasks.ts'
 
-/** The task row is the outbox: `dispatched_at` says whether the queue took the present epoch. */
+/**
+ * The task row is the outbox. `dispatched_at` says when the present epoch was handed to the queue. It is written before
+ * that is done, by the statement that makes the row or the epoch, since a mark of its own would be one more write for
+ * each task. So it is a presumption, and there are two ways to withdraw it: by the process whose dispatch failed, and,
+ * for a process that died, by the sweeper. Dispatching again what the queue has changes nothing.
+ */
 
-const findStatement = {
-  name: 'dispatches_find',
-  text: `SELECT id, epoch, queue, priority FROM tasks
-    WHERE status = 'queued' AND dispatched_at IS NULL AND run_at <= now() - interval '1 second'
-    ORDER BY run_at LIMIT $1`,
-}
-
-/** Queued tasks that are due and that nobody has dispatched within the second in which their acceptor should have. */
-export const findUndispatched = (db: Db, limit: number): Promise<Dispatchable[]> => db.query(findStatement, [limit])
-
-const markStatement = {
-  name: 'dispatches_mark',
+const takeStatement = {
+  name: 'dispatches_take',
   text: `UPDATE tasks t SET dispatched_at = now()
     FROM (
+      SELECT id FROM tasks WHERE status = 'queued' AND dispatched_at IS NULL AND run_at <= now()
+      ORDER BY run_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    ) d WHERE t.id = d.id
+    RETURNING t.id, t.epoch, t.queue, t.priority`,
+}
+
+/** Tasks that are due and in no queue. The caller is to dispatch them. */
+export const takeUndispatched = (db: Db, limit: number): Promise<Dispatchable[]> => db.query(takeStatement, [limit])
+
+const withdrawStatement = {
+  name: 'dispatches_withdraw',
+  text: `UPDATE tasks t SET dispatched_at = NULL
+    FROM (
       SELECT t.id FROM unnest($1::uuid[], $2::int[]) AS i(id, epoch) JOIN tasks t ON t.id = i.id AND t.epoch = i.epoch
-      WHERE ${STATUS} = 'queued' AND t.dispatched_at IS NULL FOR UPDATE OF t SKIP LOCKED
+      WHERE ${STATUS} = 'queued' FOR UPDATE OF t SKIP LOCKED
     ) d WHERE t.id = d.id`,
 }
 
-/** Marks what the queue took. A row that a worker holds at this moment needs no mark, hence no waiting for locks. */
-export async function markDispatched(db: Db, tasks: Dispatchable[]): Promise<void> {
-  await db.query(markStatement, [tasks.map(task => task.id), tasks.map(task => task.epoch)])
+/** Says that these were not dispatched after all. A row that somebody holds at this moment is being dealt with. */
+export async function withdrawDispatches(db: Db, tasks: { id: string; epoch: number }[]): Promise<void> {
+  await db.query(withdrawStatement, [tasks.map(task => task.id), tasks.map(task => task.epoch)])
 }
 
 const forgetStatement = {
   name: 'dispatches_forget',
   text: `UPDATE tasks t SET dispatched_at = NULL
     FROM (
-      SELECT id FROM tasks WHERE status = 'queued' AND dispatched_at < now() - make_interval(secs => $1)
-      ORDER BY dispatched_at LIMIT $2 FOR UPDATE SKIP LOCKED
+      SELECT id FROM tasks WHERE status = 'queued' AND dispatched_at BETWEEN $1 AND $2
+      ORDER BY dispatched_at LIMIT $3 FOR UPDATE SKIP LOCKED
     ) d WHERE t.id = d.id RETURNING t.id`,
 }
 
 /**
- * Forgets dispatches older than `seconds`, so that they are dispatched again; adding a job that the queue still has
- * changes nothing. @returns how many there were
+ * Withdraws the dispatches made between two times (by Postgres's clock), so that the sweeper makes them again.
+ * @returns how many there were, at most `limit`
  */
-export const forgetDispatches = async (db: Db, seconds: number, limit: number): Promise<number> =>
-  (await db.query(forgetStatement, [seconds, limit])).length
+export const forgetDispatches = async (db: Db, from: Date, to: Date, limit: number): Promise<number> =>
+  (await db.query(forgetStatement, [from, to, limit])).length
+
+/** Postgres's time, `seconds` ago. */
+export const timeAgo = async (db: Db, seconds: number): Promise<Date> => {
+  const rows = await db.query<{ at: Date }>(
+    { name: 'time_ago', text: 'SELECT now() - make_interval(secs => $1) AS at' },
+    [seconds],
+  )
+  return rows[0]!.at
+}

@@ -26,7 +26,7 @@ describe('a task without an Idempotency-Key', () => {
     const [row] = await ask(
       db,
       `SELECT id, kind, status, queue, priority, api_key_id, input, options, metadata, epoch, attempts, tries, claims,
-        worker_id, dispatched_at, created_at, run_at = created_at AS at_once,
+        worker_id, dispatched_at = created_at AS dispatched, created_at, run_at = created_at AS at_once,
         extract(epoch FROM deadline_at - created_at)::int AS seconds FROM tasks`,
     )
     expect(row).toEqual({
@@ -44,7 +44,7 @@ describe('a task without an Idempotency-Key', () => {
       tries: 0,
       claims: 0,
       worker_id: null,
-      dispatched_at: null,
+      dispatched: true,
       created_at: outcome.kind === 'inserted' && outcome.createdAt,
       at_once: true,
       seconds: 30,

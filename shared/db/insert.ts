@@ -29,8 +29,9 @@ const COLUMNS = 'id, kind, queue, priority, api_key_id, input, options, metadata
 const PARAMETERS =
   '$1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[]'
 const INSERT_TASKS = `INSERT INTO tasks
-  (id, kind, queue, priority, api_key_id, input, options, metadata, run_at, deadline_at, created_at)
-  SELECT id, kind, queue, priority, api_key_id, input, options, metadata, now(), now() + make_interval(secs => deadline_seconds), now()`
+  (id, kind, queue, priority, api_key_id, input, options, metadata, run_at, dispatched_at, deadline_at, created_at)
+  SELECT id, kind, queue, priority, api_key_id, input, options, metadata, now(), now(),
+    now() + make_interval(secs => deadline_seconds), now()`
 
 const insertPlain = {
   name: 'tasks_insert',
@@ -81,7 +82,7 @@ const inputValues = (items: Serialized[]) => [
 ]
 
 /**
- * Accepts tasks: resolves once the row is committed. Tasks that arrive together share a statement.
+ * Accepts tasks: resolves once the row is committed. The caller is to dispatch what was inserted. Tasks that arrive together share a statement.
  * @throws what Postgres said of this task, or that it cannot be reached
  */
 export function createInserter(db: Db): (task: NewTask) => Promise<InsertOutcome> {

@@ -8,7 +8,7 @@ import {
   createRequeuer,
   takeOverDeadClaims,
 } from './claims.ts'
-import { forgetDispatches, markDispatched } from './dispatches.ts'
+import { forgetDispatches, withdrawDispatches } from './dispatches.ts'
 import { createInserter } from './insert.ts'
 import type { Db } from './pool.ts'
 import { createEnder, createLoader, isTerminal, type TaskStatus, type TerminalStatus } from './tasks.ts'
@@ -119,7 +119,7 @@ type Op =
   | { do: 'load' | 'claim' | 'next' | 'requeue' | 'succeed' | 'fail' | 'work'; worker: number; task: number }
   | { do: 'die' | 'beat'; worker: number }
   | { do: 'cancel' | 'expire'; task: number }
-  | { do: 'take over' | 'orphans' | 'mark' | 'forget' }
+  | { do: 'take over' | 'orphans' | 'withdraw' | 'forget' }
   | { do: 'repeat'; which: number }
 
 const index = fc.nat({ max: 20 })
@@ -136,7 +136,10 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('die', 'die', 'beat'), worker: index }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('cancel', 'expire'), task: index }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('take over', 'take over', 'orphans', 'mark', 'forget') }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constantFrom('take over', 'take over', 'orphans', 'withdraw', 'forget') }),
+  },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('repeat' as const), which: index }) },
 )
 
@@ -290,8 +293,8 @@ describe('tasks in many hands', () => {
               }
               case 'orphans':
                 return void (await closeOrphanedAttempts(outsider, 100))
-              case 'mark':
-                return markDispatched(
+              case 'withdraw':
+                return withdrawDispatches(
                   outsider,
                   ids.map(id => ({
                     id,
@@ -301,7 +304,7 @@ describe('tasks in many hands', () => {
                   })),
                 )
               case 'forget':
-                return void (await forgetDispatches(outsider, 0, 100))
+                return void (await forgetDispatches(outsider, new Date(0), new Date('9999-01-01'), 100))
               case 'repeat':
                 return
             }

@@ -61,7 +61,7 @@ export const tasks = pgTable(
     /** Settled attempts that count against the cap; one that a draining worker gave back does not. */
     tries: smallint('tries').notNull().default(0),
     runAt: moment('run_at').notNull(),
-    /** When the queue took it, for the present epoch. */
+    /** When its present epoch was handed to the queue; null: it has yet to be. */
     dispatchedAt: moment('dispatched_at'),
     deadlineAt: moment('deadline_at').notNull(),
     result: json('result'),
@@ -114,7 +114,7 @@ export const attempts = pgTable(
   ],
 )
 
-/** One row a live worker process; its heartbeat. */
+/** One row a live process, with its heartbeat: the workers, and the API processes, which have no queues. */
 export const workers = pgTable('workers', {
   id: uuid('id').primaryKey(),
   pid: integer('pid').notNull(),

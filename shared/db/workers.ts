@@ -1,5 +1,7 @@
-import { DEAD_AFTER_SECONDS } from './claims.ts'
 import type { Db } from './pool.ts'
+
+/** A process is dead this long after its last beat. */
+export const DEAD_AFTER_SECONDS = 10
 
 /** What a worker’s own calls say of a provider. */
 export type ProviderState = 'ok' | 'failing' | 'unreachable'
@@ -8,6 +10,7 @@ export type WorkerBeat = {
   id: string
   pid: number
   host: string
+  /** None: an API process. */
   queues: string[]
   concurrency: number
   active: number
@@ -49,9 +52,19 @@ export async function beat(db: Db, worker: WorkerBeat, held: { id: string; epoch
   return rows.map(row => row.id)
 }
 
-/** A worker that leaves having given back every claim. */
-export const leave = (db: Db, id: string) =>
-  db.query({ name: 'workers_leave', text: 'DELETE FROM workers WHERE id = $1' }, [id])
+/**
+ * Strikes a process off: one that leaves without claims and with everything dispatched, or a dead one unless it has
+ * beaten since `lastBeat`.
+ */
+export const leave = (db: Db, id: string, lastBeat: Date | null = null) =>
+  db.query(
+    {
+      name: 'workers_leave',
+      text: `DELETE FROM workers WHERE id = $1
+        AND ($2::timestamptz IS NULL OR date_trunc('milliseconds', beat_at) <= $2)`,
+    },
+    [id, lastBeat],
+  )
 
 export type LiveWorker = {
   id: string
@@ -70,13 +83,15 @@ export type LiveWorker = {
 export const listWorkers = (db: Db): Promise<LiveWorker[]> =>
   db.query<LiveWorker>({
     name: 'workers_list',
-    text: `SELECT * FROM workers WHERE beat_at > now() - interval '${DEAD_AFTER_SECONDS} seconds' ORDER BY started_at`,
+    text: `SELECT * FROM workers WHERE queues <> '{}' AND beat_at > now() - interval '${DEAD_AFTER_SECONDS} seconds' ORDER BY started_at`,
   })
 
-/** Forgets processes that died so long ago that nothing refers to them. */
-export const forgetDeadWorkers = (db: Db) =>
-  db.query({
-    name: 'workers_forget',
-    text: `DELETE FROM workers w WHERE beat_at < now() - interval '1 hour'
-      AND NOT EXISTS (SELECT FROM tasks t WHERE t.worker_id = w.id AND t.status = 'running')`,
-  })
+/**
+ * Processes that have not beaten for 10 s, Postgres having been back for as long (the beats of an outage prove nothing).
+ * For a statement that calls `workers` w.
+ */
+export const DEAD = `w.beat_at < now() - interval '${DEAD_AFTER_SECONDS} seconds'
+  AND pg_postmaster_start_time() < now() - interval '${DEAD_AFTER_SECONDS} seconds'`
+
+export const findDead = (db: Db, limit: number): Promise<{ id: string; beat_at: Date }[]> =>
+  db.query({ name: 'workers_dead', text: `SELECT id, beat_at FROM workers w WHERE ${DEAD} LIMIT $1` }, [limit])

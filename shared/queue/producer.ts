@@ -1,7 +1,8 @@
 import { Queue } from 'bullmq'
 import { coalesce } from '#shared/coalesce.ts'
-import { markDispatched } from '#shared/db/dispatches.ts'
-import { type Db, isUnavailable } from '#shared/db/pool.ts'
+import { withdrawDispatches } from '#shared/db/dispatches.ts'
+import { persist } from '#shared/db/persist.ts'
+import type { Db } from '#shared/db/pool.ts'
 import type { Dispatchable } from '#shared/db/tasks.ts'
 import type { Redis } from '#shared/redis.ts'
 import { BULLMQ_PRIORITY, jobId, type Priority, QUEUES, queuePrefix } from './names.ts'
@@ -17,10 +18,12 @@ export class QueueUnavailable extends Error {
 
 export type Producer = {
   /**
-   * Hands a task to the queue and marks its row. Tasks that come together share the round trips.
-   * @throws QueueUnavailable; the row then stays unmarked and the sweeper dispatches it
+   * Hands a task to the queue, which its row already says. Tasks that come together share the round trips.
+   * @throws QueueUnavailable; the row then no longer says so, and the sweeper dispatches it
    */
   dispatch(task: Dispatch): Promise<void>
+  /** Resolves when nothing is on its way, to the queue or, withdrawn, back to its row. */
+  idle(): Promise<void>
   /** The queues themselves, for the dashboard. */
   queues: Queue[]
   /** True once after Redis restarted or was flushed: what had been dispatched may be gone. */
@@ -60,17 +63,27 @@ export function createProducer(options: { redis: Redis; prefix: string; db: Db }
     await queue.addBulk(tasks.map(toJob))
   }
 
+  const underWay = new Set<Promise<unknown>>()
+  const tracked = <T>(work: Promise<T>): Promise<T> => {
+    underWay.add(work)
+    const done = () => void underWay.delete(work)
+    work.then(done, done)
+    return work
+  }
+
   const dispatch = coalesce<Dispatch, void>({
     max: 500,
     concurrency: 2,
     itemsToBlame: () => false,
     flush: async tasks => {
       const groups = [...Map.groupBy(tasks, task => task.queue)]
-      await asking(() => Promise.all(groups.map(([name, group]) => add(name, group))))
-      // The queue has them: a mark that fails only means that the sweeper adds them again, to no effect.
-      await markDispatched(db, tasks).catch(error => {
-        if (!isUnavailable(error)) throw error
-      })
+      try {
+        await asking(() => Promise.all(groups.map(([name, group]) => add(name, group))))
+      } catch (error) {
+        // Not awaited: Postgres may be away as well, for long.
+        void tracked(persist(() => withdrawDispatches(db, tasks)))
+        throw error
+      }
       return tasks.map(() => undefined)
     },
   })
@@ -80,7 +93,10 @@ export function createProducer(options: { redis: Redis; prefix: string; db: Db }
   const runId = async () => /^run_id:(\S+)/m.exec(await redis.info('server'))?.[1] ?? ''
 
   return {
-    dispatch,
+    dispatch: task => tracked(dispatch(task)),
+    async idle() {
+      while (underWay.size > 0) await Promise.allSettled(underWay)
+    },
     queues: [...queues.values()],
     wasLost: () => asking(async () => (await redis.get(marker)) !== (await runId())),
     remember: () => asking(async () => void (await redis.set(marker, await runId()))),

@@ -1,7 +1,7 @@
 import { type ClaimRequest, createClaimer, createNextAttempt, type NextRequest } from '#shared/db/claims.ts'
+import { persist } from '#shared/db/persist.ts'
 import type { Db } from '#shared/db/pool.ts'
 import type { Held } from '#workers/held.ts'
-import { persist } from '#workers/persist.ts'
 
 export type Claims = {
   /** queued -> running, with the `started` attempt written; false: somebody else has the task, or it has ended. */

@@ -1,12 +1,12 @@
 import type { Settlement } from '#shared/db/attempts.ts'
 import { createRequeuer, type Requeue } from '#shared/db/claims.ts'
+import { persist } from '#shared/db/persist.ts'
 import type { Db } from '#shared/db/pool.ts'
 import type { Ender, Ending, RunnableTask } from '#shared/db/tasks.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import { costOf, PRICE_VERSION } from '#shared/models/prices.ts'
 import type { Producer } from '#shared/queue/producer.ts'
 import type { Candidate } from '#shared/routing.ts'
-import { persist } from '#workers/persist.ts'
 import type { Usage } from '#workers/providers/define.ts'
 
 export type Settle = {

@@ -1,8 +1,7 @@
-import type { Db } from '#shared/db/pool.ts'
-import { beat, type WorkerBeat } from '#shared/db/workers.ts'
-import { every } from '#shared/lifecycle.ts'
-import type { Logger } from '#shared/logger.ts'
-import type { Held } from './held.ts'
+import type { Db } from './db/pool.ts'
+import { beat, type WorkerBeat } from './db/workers.ts'
+import { every } from './lifecycle.ts'
+import type { Logger } from './logger.ts'
 
 const BEAT_MS = 2000
 /** How soon after one that failed: when Postgres returns, the next beat should come before the claims are given up. */
@@ -10,16 +9,25 @@ const RETRY_MS = 250
 /** Without a beat for this long the claims will soon be taken over: calls stop before somebody repeats them. */
 const ABORT_AFTER_MS = 8000
 
+/** The claims of this process, and how to stop their calls. The API has none. */
+export type Claims = {
+  list(): { id: string; epoch: number }[]
+  stop(reason: 'lost' | 'no_beat', id?: string): void
+  readonly size: number
+}
+
+export const NO_CLAIMS: Claims = { list: () => [], stop: () => undefined, size: 0 }
+
 export type Heartbeat = { lastBeatMs(): number; stop(): Promise<void> }
 
 /**
  * Beats every two seconds and stops the calls whose claims Postgres says are gone.
- * @param describe this worker as of now
- * @throws if the first beat fails: a worker that is not in the table must not claim
+ * @param describe this process as of now
+ * @throws if the first beat fails: a process that is not in the table must neither claim nor dispatch
  */
 export async function startHeartbeat(options: {
   db: Db
-  held: Held
+  held: Claims
   describe: () => WorkerBeat | Promise<WorkerBeat>
   logger: Logger
 }): Promise<Heartbeat> {

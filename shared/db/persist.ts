@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isUnavailable } from '#shared/db/pool.ts'
+import { isUnavailable } from './pool.ts'
 
 const FIRST_MS = 100
 const MOST_MS = 2000

@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Db } from '#shared/db/pool.ts'
 import type { WorkerBeat } from '#shared/db/workers.ts'
 import { createLogger } from '#shared/logger.ts'
+import { createHeld } from '#workers/held.ts'
 import { startHeartbeat } from './heartbeat.ts'
-import { createHeld } from './held.ts'
 
 const logger = createLogger({ level: 'silent', name: 'test' })
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
