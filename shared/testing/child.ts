@@ -1,0 +1,25 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+
+export type Child = { process: ChildProcess; port: number; stop(): Promise<void> }
+
+/** Starts one of the mains as a process of its own, with this environment and no other. Resolves when it says that it is ready. */
+export async function startChild(main: string, env: Record<string, string>): Promise<Child> {
+  const child = spawn(process.execPath, [main], { cwd: ROOT, env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const exited = new Promise<number | null>(resolve => child.once('exit', resolve))
+  const ready = new Promise<number>((resolve, reject) => {
+    child.once('error', reject)
+    child.on('message', message => resolve((message as { port: number }).port))
+    void exited.then(code => reject(new Error(`${main} exited with code ${code} before it was ready`)))
+  })
+  return {
+    process: child,
+    port: await ready,
+    async stop() {
+      child.kill('SIGTERM')
+      await exited
+    },
+  }
+}
