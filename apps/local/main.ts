@@ -1,4 +1,4 @@
-import { ConfigError, parseConfig } from '#shared/config.ts'
+import { ConfigError, type ProviderConfig, parseConfig } from '#shared/config.ts'
 import { StartError } from './process.ts'
 import { type Local, startLocal } from './start.ts'
 import type { Supervised } from './supervise.ts'
@@ -52,11 +52,20 @@ try {
     local.adminKeyFile ? `  admin key  in ${local.adminKeyFile}\n` : '  admin key  as set by ADMIN_KEY\n',
   )
   process.stdout.write(`  dashboard  ${local.url}/queues\n`)
-  process.stdout.write(`  providers  ${config.providers.map(provider => provider.name).join(', ') || 'none'}\n`)
+  process.stdout.write(`  providers  ${describeProviders(config.providers)}\n`)
 } catch (error) {
   if (stopping.signal.aborted) process.exit(0)
   const known = error instanceof ConfigError || error instanceof StartError
   const line = known ? error.message : ((error as Error)?.stack ?? String(error))
   if (line) log(line)
   process.exit(1)
+}
+
+/** Those that the operator named, and those that are used if they turn out to be there. */
+function describeProviders(providers: ProviderConfig[]): string {
+  const named = providers.filter(provider => provider.explicit).map(provider => provider.name)
+  const perhaps = providers
+    .filter(provider => !provider.explicit)
+    .map(provider => `${provider.name} if it answers at ${provider.baseUrl}`)
+  return [...(named.length > 0 ? named : ['none configured']), ...perhaps].join(', ')
 }
