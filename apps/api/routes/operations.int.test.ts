@@ -1,0 +1,143 @@
+import { connect as openSocket } from 'node:net'
+import { describe, expect, it } from 'vitest'
+import { jobs } from '#shared/jobs/index.ts'
+import { PROVIDER_NAMES } from '#shared/models/providers.ts'
+import { startMachine } from '#shared/testing/machine.ts'
+
+const machine = startMachine()
+
+describe('operation', () => {
+  it('shows the live workers', async () => {
+    const { body } = await machine.call('GET', '/api/v1/workers')
+    expect(body.data).toEqual([
+      expect.objectContaining({
+        pid: machine.worker.process.pid,
+        queues: ['default'],
+        concurrency: 20,
+        metrics_port: machine.worker.port,
+      }),
+    ])
+  })
+
+  it('says that it lives and is ready, without a key', async () => {
+    expect((await machine.call('GET', '/health/live', { key: null })).body).toEqual({ status: 'ok' })
+    const ready = await machine.call('GET', '/health/ready?strict=1', { key: null })
+    expect(ready).toMatchObject({ status: 200, body: { status: 'ok', parts: { postgres: 'ok', redis: 'ok' } } })
+  })
+
+  it('has documentation that loads, with everything that it refers to', async () => {
+    for (const path of ['/docs', '/docs/']) {
+      const page = await machine.call('GET', path, { key: null })
+      expect(page.status).toBe(200)
+      const assets = [...page.body.matchAll(/(?:href|src)="([^"]+)"/g)].map(
+        match => new URL(match[1]!, `http://x${path}`),
+      )
+      expect(assets.length).toBeGreaterThan(3)
+      for (const { pathname } of assets) {
+        const asset = await machine.call('GET', pathname, { key: null })
+        expect([pathname, asset.status]).toEqual([pathname, 200])
+        expect(asset.body.length).toBeGreaterThan(0)
+      }
+    }
+  })
+})
+
+describe('metrics', () => {
+  /** The text format, strictly: every sample belongs to a family that was declared before it. */
+  function parse(text: string) {
+    const families = new Map<string, string>()
+    const samples: { name: string; labels: Record<string, string>; value: number }[] = []
+    for (const line of text.split('\n').filter(Boolean)) {
+      const declared = /^# (HELP|TYPE) ([a-zA-Z_:][\w:]*) (.+)$/.exec(line)
+      if (declared) {
+        if (declared[1] === 'TYPE') families.set(declared[2]!, declared[3]!)
+        continue
+      }
+      const [, name, labels = '', value] = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
+      expect(name, line).toBeDefined()
+      const family = families.has(name!) ? name! : name!.replace(/_(bucket|sum|count)$/, '')
+      expect(families.has(family), line).toBe(true)
+      expect(value, line).toMatch(/^([+-]?Inf|nan|[-+\d.e]+)$/i)
+      const pairs = [...labels.matchAll(/([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"(?:,|$)/g)]
+      expect(pairs.map(pair => pair[0]).join(''), line).toBe(labels)
+      samples.push({
+        name: name!,
+        labels: Object.fromEntries(pairs.map(pair => [pair[1], pair[2]])),
+        value: Number(value),
+      })
+    }
+    return samples
+  }
+  const scrape = async () => parse((await machine.call('GET', '/metrics', { key: null })).body)
+  const scrapeWorker = async () => parse(await (await fetch(`http://127.0.0.1:${machine.worker.port}/metrics`)).text())
+
+  it('of both processes can be parsed, and their labels come from closed sets', async () => {
+    await machine.finished()
+    const routes = new Set([
+      'unknown',
+      '/openapi.json',
+      '/api/v1/tasks/:kind',
+      ...machine.contract.operations.map(one => one.path.replaceAll(/\{(\w+)\}/g, ':$1')),
+    ])
+    const closed: Record<string, (value: string) => boolean> = {
+      part: value => ['api', 'worker'].includes(value),
+      method: value => /^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$/.test(value),
+      route: value => routes.has(value) || /^\/(docs|queues)\b/.test(value),
+      status: value => /^([1-5]\d\d|queued|running|succeeded|failed|cancelled|expired)$/.test(value),
+      kind: value => jobs.has(value),
+      source: value => ['ai', 'cache', 'precomputed', 'rules', 'none'].includes(value),
+      provider: value => (PROVIDER_NAMES as string[]).includes(value),
+      outcome: value => /^[a-z_]{1,30}$/.test(value),
+      direction: value => ['input', 'output'].includes(value),
+      queue: value => value === 'default',
+      state: value => /^[a-z_-]{1,30}$/.test(value),
+      what: value => /^[a-z_]{1,30}$/.test(value),
+      dependency: value => /^[a-z_]{1,30}$/.test(value),
+      le: value => value === '+Inf' || Number.isFinite(Number(value)),
+    }
+    for (const samples of [await scrape(), await scrapeWorker()]) {
+      const own = samples.filter(sample => sample.name.startsWith('sluice_'))
+      expect(own.length).toBeGreaterThan(20)
+      for (const { name, labels } of own) {
+        for (const [label, value] of Object.entries(labels)) {
+          expect(closed[label]?.(value), `${name} ${label}="${value}"`).toBe(true)
+          expect(value, name).not.toMatch(/[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}/)
+        }
+      }
+    }
+  })
+
+  it('count what was accepted and what it came to', async () => {
+    const sum = (samples: Awaited<ReturnType<typeof scrape>>, name: string) =>
+      samples.filter(sample => sample.name === name).reduce((total, sample) => total + sample.value, 0)
+    const [api, worker] = [await scrape(), await scrapeWorker()]
+    await machine.finished()
+    const [apiAfter, workerAfter] = [await scrape(), await scrapeWorker()]
+    expect(sum(apiAfter, 'sluice_tasks_accepted_total') - sum(api, 'sluice_tasks_accepted_total')).toBe(1)
+    for (const name of ['sluice_tasks_ended_total', 'sluice_attempts_total', 'sluice_provider_call_seconds_count'])
+      expect(sum(workerAfter, name) - sum(worker, name), name).toBe(1)
+  })
+
+  it('do not grow with what strangers ask for', async () => {
+    const series = async () =>
+      (await scrape())
+        .filter(sample => sample.name.startsWith('sluice_'))
+        .map(({ name, labels }) => `${name} ${JSON.stringify(labels)}`)
+        .toSorted()
+    await machine.call('GET', '/nowhere', { key: null })
+    await series()
+    const before = await series()
+    const socket = openSocket(machine.api.port, '127.0.0.1')
+    const strangers = Array.from({ length: 10_000 }, (_, n) => `GET /nowhere/${n}?${n} HTTP/1.1\r\nhost: x\r\n`)
+    socket.end(`${strangers.join('\r\n')}connection: close\r\n\r\n`)
+    let refused = 0
+    let rest = ''
+    for await (const part of socket.setEncoding('latin1')) {
+      const lines = (rest + part).split('HTTP/1.1 ')
+      rest = lines.pop()!
+      refused += lines.filter(line => line.startsWith('404')).length
+    }
+    expect(refused + Number(rest.startsWith('404'))).toBe(10_000)
+    expect(await series()).toEqual(before)
+  })
+})

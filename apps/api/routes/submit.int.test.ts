@@ -1,0 +1,83 @@
+import { describe, expect, it } from 'vitest'
+import { startMachine } from '#shared/testing/machine.ts'
+
+const machine = startMachine()
+
+describe('submitting', () => {
+  it('answers 202 with where to look, before the task has run', async () => {
+    const gate = machine.upstream.hold()
+    const answer = await machine.submit({ metadata: { order: 7 }, options: { stream: false } })
+    expect(answer.status).toBe(202)
+    const { task_id } = answer.body
+    const self = `/api/v1/tasks/${task_id}`
+    expect(answer.body).toMatchObject({
+      kind: 'generate',
+      status: 'queued',
+      urls: { self, events: `${self}/events`, cancel: `${self}/cancel` },
+    })
+    expect(answer.headers.get('location')).toBe(self)
+    expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0)
+    gate.release()
+    const task = (await machine.call('GET', `${self}?wait=30`)).body
+    expect(task).toMatchObject({
+      task_id,
+      status: 'succeeded',
+      result: { text: 'Hello from upstream.' },
+      source: 'ai',
+      quality: 'high',
+      provider: 'anthropic',
+      metadata: { order: 7 },
+      error: null,
+      attempts: [{ provider: 'anthropic', outcome: 'succeeded' }],
+    })
+    expect(task.usage.output_tokens).toBeGreaterThan(0)
+    expect(task.cost_usd).toBeGreaterThan(0)
+    expect(Date.parse(task.finished_at)).toBeGreaterThanOrEqual(Date.parse(task.created_at))
+  })
+
+  it('answers 200 with the whole task when the client prefers to wait', async () => {
+    const task = await machine.finished()
+    expect(task).toMatchObject({ status: 'succeeded', result: { text: 'Hello from upstream.' } })
+    expect((await machine.call('GET', `/api/v1/tasks/${task.task_id}`)).body).toEqual(task)
+  })
+
+  it('answers 202 when the wait is over first, and the task goes on', async () => {
+    const gate = machine.upstream.hold({ when: /patience/ })
+    const answer = await machine.submit(
+      { input: { prompt: 'patience' } },
+      { headers: { prefer: 'respond-async, wait=1' } },
+    )
+    expect(answer.status).toBe(202)
+    gate.release()
+    expect((await machine.call('GET', `${answer.body.urls.self}?wait=30`)).body.status).toBe('succeeded')
+  })
+
+  it('gives a checked object when a schema is asked for', async () => {
+    machine.upstream.script({ when: 'as JSON', text: '{"n":1}' })
+    const schema = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] }
+    expect((await machine.finished({ input: { prompt: 'as JSON', schema } })).result).toEqual({ n: 1 })
+  })
+
+  it('tells what went wrong when a task fails', async () => {
+    machine.upstream.script({ when: 'refuse', status: 400, message: 'prompt is too long' })
+    const task = await machine.finished({ input: { prompt: 'refuse' } })
+    expect(task).toMatchObject({ status: 'failed', result: null, source: null, error: { code: 'provider_rejected' } })
+    expect(task.attempts[0]).toMatchObject({ outcome: 'invalid_request', error: { code: 'invalid_request' } })
+    expect(task.attempts[0].error.message).toContain('prompt is too long')
+  })
+
+  it('makes one task of one Idempotency-Key', async () => {
+    const headers = { 'idempotency-key': 'order-7' }
+    const first = await machine.submit({ metadata: { a: 1, b: 2 } }, { headers })
+    const same = await machine.submit({ metadata: { b: 2, a: 1 } }, { headers })
+    expect([first.status, same.status]).toEqual([202, 202])
+    expect(same.body.task_id).toBe(first.body.task_id)
+    const waited = await machine.submit({ metadata: { a: 1, b: 2 } }, { headers: { ...headers, prefer: 'wait=30' } })
+    expect(waited).toMatchObject({ status: 200, body: { task_id: first.body.task_id, status: 'succeeded' } })
+    const other = await machine.submit({ metadata: { a: 2 } }, { headers })
+    expect(other).toMatchObject({ status: 422, body: { code: 'idempotency_mismatch' } })
+    const { secret } = await machine.makeKey()
+    const stranger = await machine.submit({}, { headers, key: secret })
+    expect(stranger.body.task_id).not.toBe(first.body.task_id)
+  })
+})

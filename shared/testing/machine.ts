@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, expect, inject } from 'vitest'
+import { ERRORS } from '#shared/errors.ts'
+import { type Child, startChild } from './child.ts'
+import { createTestDatabase, type TestDatabase, testPrefix } from './database.ts'
+import { type Contract, createContract, type OpenApi } from './openapi.ts'
+import { ask, connect } from './postgres.ts'
+import { startUpstream, type Upstream } from './upstream.ts'
+
+export const ADMIN = 'the-admin-key-of-this-test'
+
+export type CallOptions = { key?: string | null; headers?: Record<string, string>; body?: unknown }
+// biome-ignore lint/suspicious/noExplicitAny: the documents under test, held against their schemas before anything else.
+export type Answer = { status: number; headers: Headers; body: any }
+
+/**
+ * The real API and a worker, as processes, for the tests of a file. Every answer that `call` gets is held against
+ * /openapi.json.
+ */
+export function startMachine() {
+  let database: TestDatabase
+  let upstream: Upstream
+  let api: Child
+  let worker: Child
+  let document: OpenApi
+  let contract: Contract
+  /** Which operations were called, and which statuses they answered. */
+  const seen = new Map<string, Set<number>>()
+
+  beforeAll(async () => {
+    ;[database, upstream] = await Promise.all([createTestDatabase(), startUpstream()])
+    const env = {
+      DATABASE_URL: database.url,
+      REDIS_URL: inject('redisUrl'),
+      REDIS_PREFIX: testPrefix(),
+      ANTHROPIC_API_KEY: 'key',
+      ANTHROPIC_BASE_URL: upstream.url,
+      PROVIDERS: 'anthropic',
+      PORT: '0',
+      WORKER_PORT: '0',
+      WORKER_CONCURRENCY: '20',
+      ADMIN_KEY: ADMIN,
+      LOG_LEVEL: 'silent',
+      DRAIN_SECONDS: '2',
+    }
+    ;[api, worker] = await Promise.all([startChild('apps/api/main.ts', env), startChild('workers/main.ts', env)])
+    document = (await (await fetch(`http://127.0.0.1:${api.port}/openapi.json`)).json()) as OpenApi
+    contract = createContract(document)
+  })
+  afterAll(async () => {
+    await Promise.all([worker?.stop(), api?.stop()])
+    await upstream?.close()
+    await database?.drop()
+  })
+
+  /** One request as a client would make it; its answer must be what the documentation says. */
+  async function call(method: string, path: string, { key = ADMIN, headers, body }: CallOptions = {}): Promise<Answer> {
+    const response = await fetch(`http://127.0.0.1:${api.port}${path}`, {
+      method,
+      redirect: 'manual',
+      headers: {
+        ...(key !== null && { authorization: `Bearer ${key}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    const type = response.headers.get('content-type')?.split(';')[0] ?? ''
+    const answer: Answer = {
+      status: response.status,
+      headers: response.headers,
+      body: /json/.test(type) ? JSON.parse(text) : text,
+    }
+    const { name, wrong } = contract.check(method, new URL(path, 'http://x').pathname, { ...answer, type })
+    expect(wrong).toBeNull()
+    if (name) seen.set(name, (seen.get(name) ?? new Set()).add(answer.status))
+    expect(answer.headers.get('x-request-id')).toMatch(/^[\w.:-]{1,128}$/)
+    if (answer.status >= 400 && name !== 'GET /health/ready') expectProblem(answer, type)
+    return answer
+  }
+
+  const submit = (body: object = {}, options: CallOptions = {}) =>
+    call('POST', '/api/v1/tasks/generate', { body: { input: { prompt: 'Say hello' }, ...body }, ...options })
+
+  return {
+    call,
+    submit,
+    /** The whole task, when it has ended. */
+    async finished(body: object = {}) {
+      const answer = await submit(body, { headers: { prefer: 'wait=30' } })
+      expect(answer.status).toBe(200)
+      return answer.body
+    },
+    async makeKey(body: object = {}): Promise<{ id: string; secret: string }> {
+      const answer = await call('POST', '/api/v1/keys', { body: { name: 'an application', ...body } })
+      expect(answer.status).toBe(201)
+      return { id: answer.body.id, secret: answer.body.key }
+    },
+    async sql<Row extends Record<string, unknown>>(text: string): Promise<Row[]> {
+      const db = connect(database.url, 1)
+      return ask<Row>(db, text).finally(() => db.close())
+    },
+    seen,
+    get upstream() {
+      return upstream
+    },
+    get api() {
+      return api
+    },
+    get worker() {
+      return worker
+    },
+    get document() {
+      return document
+    },
+    get contract() {
+      return contract
+    },
+  }
+}
+
+function expectProblem({ status, headers, body }: Answer, type: string) {
+  expect(type).toBe('application/problem+json')
+  expect(body).toEqual({
+    type: `urn:sluice:error:${body.code}`,
+    title: expect.stringMatching(/./),
+    status,
+    code: expect.toBeOneOf(Object.keys(ERRORS)),
+    detail: expect.stringMatching(/./),
+    retryable: expect.any(Boolean),
+    advice: expect.stringMatching(/./),
+    request_id: headers.get('x-request-id'),
+    context: expect.any(Object),
+  })
+}
