@@ -2,7 +2,7 @@ import type { Config } from '#shared/config.ts'
 import type { InsertOutcome, NewTask } from '#shared/db/insert.ts'
 import type { Db } from '#shared/db/pool.ts'
 import type { Ender } from '#shared/db/tasks.ts'
-import type { TaskView } from '#shared/db/views.ts'
+import type { TaskState, TaskView } from '#shared/db/views.ts'
 import type { Hints } from '#shared/events/hints.ts'
 import type { Watcher } from '#shared/events/watch.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
@@ -21,6 +21,7 @@ export type ApiDeps = {
   jobs: ReadonlyMap<string, JobKind>
   insert(task: NewTask): Promise<InsertOutcome>
   view(id: string): Promise<TaskView | null>
+  state(id: string): Promise<TaskState | null>
   end: Ender
   producer: Producer
   hints: Hints

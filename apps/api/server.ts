@@ -4,7 +4,7 @@ import { createInserter } from '#shared/db/insert.ts'
 import { openDb } from '#shared/db/pool.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
 import { createEnder } from '#shared/db/tasks.ts'
-import { createViewer, readStates } from '#shared/db/views.ts'
+import { createStateReader, createViewer, readStates } from '#shared/db/views.ts'
 import { leave } from '#shared/db/workers.ts'
 import { createHints } from '#shared/events/hints.ts'
 import { createWatcher } from '#shared/events/watch.ts'
@@ -88,6 +88,7 @@ async function start({ config, logger, host, pid }: ApiOptions, lifecycle: Lifec
     jobs,
     insert: createInserter(db),
     view: createViewer(db),
+    state: createStateReader(db),
     end,
     producer,
     hints,

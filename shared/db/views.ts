@@ -88,6 +88,17 @@ export async function listTasks(
 
 export type TaskState = { id: string; status: TaskStatus; attempts: number }
 
+/** Reads the state of one task; reads that come together share a query. */
+export const createStateReader = (db: Db): ((id: string) => Promise<TaskState | null>) =>
+  coalesce({
+    max: 500,
+    itemsToBlame,
+    flush: async ids => {
+      const byId = new Map((await readStates(db, ids)).map(state => [state.id, state]))
+      return ids.map(id => byId.get(id) ?? null)
+    },
+  })
+
 /** The states of many tasks in one query, for those who wait. */
 export const readStates = (db: Db, ids: string[]): Promise<TaskState[]> =>
   db.query<TaskState>(

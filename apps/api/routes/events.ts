@@ -1,7 +1,8 @@
+import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { readStates } from '#shared/db/views.ts'
+import type { TaskState } from '#shared/db/views.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { type FeedEvent, feed } from '#shared/events/feed.ts'
 import { readStream } from '#shared/events/stream.ts'
@@ -48,7 +49,7 @@ export const events: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
       try {
         const source = feed(
           {
-            readState: async () => (await readStates(deps.db, [id]))[0] ?? null,
+            readState: news.state,
             readView: () => deps.view(id),
             readEntries: after => readStream(deps.redis, deps.config.REDIS_PREFIX, id, after).catch(() => []),
             textOf: view => deps.jobs.get(view.kind)?.text(view.result) ?? '',
@@ -88,14 +89,22 @@ function frame({ event, id, data }: FeedEvent): string {
   return `event: ${event}\n${id === null ? '' : `id: ${id}\n`}data: ${json}\n\n`
 }
 
-const drained = (response: ServerResponse) =>
-  new Promise<void>(resolve => {
-    response.once('drain', resolve)
-    response.once('close', resolve)
-  })
+/** Resolves when a slow client has taken what was written, or has gone. */
+async function drained(response: ServerResponse): Promise<void> {
+  if (response.destroyed) return
+  const over = new AbortController()
+  const { signal } = over
+  await Promise.race([once(response, 'drain', { signal }), once(response, 'close', { signal })])
+  over.abort()
+}
 
-/** Joins the hints of all kinds: more text, the end, the look every second, the client gone, the server stopping. */
-function createNews({ watcher, hints, draining }: ApiDeps, id: string, response: ServerResponse) {
+/**
+ * Joins the hints of all kinds: more text, the end, the look every second, the client gone, the server stopping.
+ * Postgres is asked for this one task only when its end was hinted at; otherwise the common look every second will do.
+ */
+function createNews({ watcher, hints, draining, state }: ApiDeps, id: string, response: ServerResponse) {
+  let known: TaskState | null = null
+  let outdated = true
   let pending = false
   let over = draining.aborted
   let wake: (() => void) | null = null
@@ -107,11 +116,22 @@ function createNews({ watcher, hints, draining }: ApiDeps, id: string, response:
     over = true
     wake?.()
   }
-  const unwatch = watcher.watch(id, notify)
+  const unwatch = watcher.watch(id, seen => {
+    if (seen) known = seen
+    else outdated = true
+    notify()
+  })
   const unlisten = hints.onMore(id, notify)
   response.once('close', stop)
   draining.addEventListener('abort', stop)
   return {
+    async state(): Promise<TaskState | null> {
+      if (outdated) {
+        outdated = false
+        known = await state(id)
+      }
+      return known
+    },
     async next(): Promise<boolean> {
       if (!pending && !over) {
         await new Promise<void>(resolve => {
