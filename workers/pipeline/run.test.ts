@@ -182,6 +182,13 @@ describe('a run', () => {
     expect(endings[0]!.status).toBe('succeeded')
   })
 
+  it('does not wait when none of them will ever serve it', async () => {
+    const { run, requeues, endings } = harness([failure('auth'), failure('no_balance'), failure('unknown_model')])
+    await run()
+    expect(requeues).toEqual([])
+    expect(endings[0]).toMatchObject({ source: 'rules', settlement: { n: 3, outcome: 'unknown_model' } })
+  })
+
   it('does not ask again a provider that said that it can never serve this task', async () => {
     const { run, calls } = harness([answer('Hello')], {
       task: { dead_ends: ['anthropic/a-model', 'openai/another-model'] },
