@@ -1,3 +1,4 @@
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import pg from 'pg'
 import { expect, test, vi } from 'vitest'
 import { signalIfAlive } from '../process.ts'
@@ -73,6 +74,55 @@ test.concurrent('kill -9 of an API loses nothing that it accepted, and a repeate
     expect(outcomes(task)).toEqual(['succeeded'])
   }
 })
+
+test.concurrent('kill -9 of an API between the commit and the queue: others bring its tasks there', async () => {
+  await using cluster = await startCluster()
+  const { upstream } = cluster
+  const redis = await startDeafening(Number(new URL(cluster.redisUrl).port))
+  const url = new URL(cluster.redisUrl)
+  url.port = String(redis.port)
+  const victim = await cluster.startApi({ REDIS_URL: url.href })
+  const names = markers('between', 20)
+  // What has got through before shows that it does get through.
+  const heard = await victim.submit('[[heard]]')
+  await cluster.ended([heard])
+  redis.deafen()
+  const ids = await victim.submitAll(names)
+  victim.kill()
+  await victim.exited
+  redis.close()
+  expect(upstream.markers()).toEqual({ heard: 1 })
+  await cluster.ended(ids)
+  expect(countedOtherThan(upstream, names, 1)).toEqual({})
+  for (const task of await cluster.api.tasks(ids)) {
+    expect(task.status).toBe('succeeded')
+    expect(outcomes(task)).toEqual(['succeeded'])
+  }
+})
+
+/** A way to a server that, once `deafen` is called, takes everything and passes nothing on. */
+async function startDeafening(port: number) {
+  let deaf = false
+  const sockets = new Set<Socket>()
+  const proxy = createServer(client => {
+    const server = connect(port, '127.0.0.1')
+    for (const socket of [client, server]) sockets.add(socket.on('error', () => {}))
+    client.on('data', data => void (deaf || server.write(data)))
+    server.pipe(client)
+    client.on('close', () => server.destroy())
+  })
+  await new Promise<void>(resolve => void proxy.listen(0, '127.0.0.1', resolve))
+  return {
+    port: (proxy.address() as AddressInfo).port,
+    deafen: () => {
+      deaf = true
+    },
+    close: () => {
+      proxy.close()
+      for (const socket of sockets) socket.destroy()
+    },
+  }
+}
 
 test.concurrent('kill -9 of everything at once: new processes finish every accepted task', async () => {
   await using cluster = await startCluster({ env: CONCURRENCY })
@@ -168,7 +218,6 @@ test.concurrent('a process that freezes in the middle of a sweep does not keep t
   await using cluster = await startCluster({ workers: 0 })
   const { api } = cluster
   const id = await api.submit('[[frozen]]')
-  await until('it is in the queue', () => cluster.count('tasks WHERE dispatched_at IS NOT NULL'))
   const blocker = new pg.Client({ connectionString: cluster.databaseUrl })
   await blocker.connect()
   await blocker.query('BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE')
