@@ -70,7 +70,8 @@ test('from every event on, the rest and only the rest comes', async () => {
   release()
   await cluster.ended([id])
   const all = await (await apis[0]!.events(id)).rest()
-  expect(all.length).toBeGreaterThan(3)
+  // Status, text and end; how many pieces the text comes in depends on how fast Redis takes them.
+  expect(all.length).toBeGreaterThanOrEqual(3)
   for (const [index, event] of all.entries()) {
     const rest = await (await apis[index % 2]!.events(id, event.id)).rest()
     expect(rest, `after ${event.id}`).toEqual(all.slice(index + 1))
