@@ -2,8 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Db } from '#shared/db/pool.ts'
 import type { WorkerBeat } from '#shared/db/workers.ts'
 import { createLogger } from '#shared/logger.ts'
-import { createHeld } from '#workers/held.ts'
-import { startHeartbeat } from './heartbeat.ts'
+import { type Claims, NO_CLAIMS, startHeartbeat } from './heartbeat.ts'
 
 const logger = createLogger({ level: 'silent', name: 'test' })
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
@@ -20,15 +19,19 @@ async function harness() {
       return answer()
     },
   } as unknown as Db
-  const held = createHeld()
-  const claims = ['a', 'b'].map(id => ({ id, epoch: 1, controller: new AbortController() }))
-  claims.forEach(held.add)
+  const stopped: Record<string, string | undefined> = { a: undefined, b: undefined }
+  const held: Claims = {
+    list: () => ['a', 'b'].map(id => ({ id, epoch: 1 })),
+    stop: (reason, id) => {
+      for (const one of id === undefined ? ['a', 'b'] : [id]) stopped[one] ??= reason
+    },
+    size: 2,
+  }
   const heartbeat = await startHeartbeat({ db, held, logger, describe: () => ({ id: 'worker' }) as WorkerBeat })
   return {
     beats,
     heartbeat,
-    held,
-    stopped: () => claims.map(claim => claim.controller.signal.reason as unknown),
+    stopped: () => [stopped.a, stopped.b],
     answers: (next: typeof answer) => {
       answer = next
     },
@@ -82,7 +85,7 @@ describe('a heartbeat', () => {
 
   it('must come through once before the worker may begin', async () => {
     const db = { query: () => Promise.reject(new Error('away')) } as unknown as Db
-    const starting = startHeartbeat({ db, held: createHeld(), logger, describe: () => ({}) as WorkerBeat })
+    const starting = startHeartbeat({ db, held: NO_CLAIMS, logger, describe: () => ({}) as WorkerBeat })
     await expect(starting).rejects.toThrow('away')
     expect(vi.getTimerCount()).toBe(0)
   })
