@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, beforeEach, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, beforeEach } from 'vitest'
 import type { Settlement } from '#shared/db/attempts.ts'
 import type { NewTask } from '#shared/db/insert.ts'
 import { type Db, openDb } from '#shared/db/pool.ts'
@@ -20,17 +20,6 @@ export const ask = <Row extends Record<string, unknown>>(
 ): Promise<Row[]> =>
   // Unnamed: statements of tests are not worth preparing.
   db.query<Row>({ name: '', text }, values)
-
-/** A database of the test's own, with so many pools as if each belonged to a process. Gone after the test. */
-export async function testDbs(count = 1): Promise<[Db, ...Db[]]> {
-  const { url, drop } = await createTestDatabase()
-  const dbs = Array.from({ length: count }, () => connect(url))
-  onTestFinished(async () => {
-    await Promise.all(dbs.map(db => db.close()))
-    await drop()
-  })
-  return dbs as [Db, ...Db[]]
-}
 
 export type FileDatabase = {
   readonly url: string
