@@ -44,6 +44,7 @@ export type Restartable = {
   readonly url: string
   /** kill -9; resolves when it is gone. */
   kill(): Promise<void>
+  /** Nothing if it runs. */
   start(): Promise<void>
 }
 
@@ -85,7 +86,7 @@ export async function startCluster(options: ClusterOptions = {}) {
     for (let closer = closers.pop(); closer; closer = closers.pop()) await closer()
   }
   try {
-    return { ...(await start(options, closers)), close, [Symbol.asyncDispose]: close }
+    return { ...(await start(options, closers)), close }
   } catch (error) {
     await close()
     throw error
@@ -234,15 +235,18 @@ function serverDirectory(pidFile: string, closers: (() => unknown)[]): string {
 
 async function restartable(starter: (port: number) => Promise<Server>, closers: (() => unknown)[]) {
   let server = await starter(await freePort())
+  let up = true
   closers.push(() => server.stop())
   return {
     url: server.url,
     async kill() {
+      up = false
       signalIfAlive(server.pid, 'SIGKILL')
       await server.exited
     },
     async start() {
-      server = await starter(server.port)
+      if (!up) server = await starter(server.port)
+      up = true
     },
   } satisfies Restartable
 }

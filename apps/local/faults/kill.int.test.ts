@@ -11,8 +11,11 @@ const outcomes = (task: { attempts: { outcome: string }[] }) => task.attempts.ma
 
 // Side by side: each waits ten seconds for the dead to be declared dead.
 
-test.concurrent('kill -9 of a worker repeats the calls in flight, no others, and every task finishes', async () => {
-  await using cluster = await startCluster({ env: CONCURRENCY })
+test.concurrent('kill -9 of a worker repeats the calls in flight, no others, and every task finishes', async ({
+  onTestFinished,
+}) => {
+  const cluster = await startCluster({ env: CONCURRENCY })
+  onTestFinished(cluster.close)
   const { api, upstream, workers } = cluster
   const names = markers('worker', 60)
   const held = upstream.hold()
@@ -36,8 +39,11 @@ test.concurrent('kill -9 of a worker repeats the calls in flight, no others, and
   }
 })
 
-test.concurrent('kill -9 of an API loses nothing that it accepted, and a repeated request makes nothing twice', async () => {
-  await using cluster = await startCluster({ apis: 2, env: CONCURRENCY })
+test.concurrent('kill -9 of an API loses nothing that it accepted, and a repeated request makes nothing twice', async ({
+  onTestFinished,
+}) => {
+  const cluster = await startCluster({ apis: 2, env: CONCURRENCY })
+  onTestFinished(cluster.close)
   const { apis, upstream } = cluster
   const [victim, other] = [apis[0]!, apis[1]!]
   const accepted = new Map<string, string>()
@@ -75,8 +81,11 @@ test.concurrent('kill -9 of an API loses nothing that it accepted, and a repeate
   }
 })
 
-test.concurrent('kill -9 of an API between the commit and the queue: others bring its tasks there', async () => {
-  await using cluster = await startCluster()
+test.concurrent('kill -9 of an API between the commit and the queue: others bring its tasks there', async ({
+  onTestFinished,
+}) => {
+  const cluster = await startCluster()
+  onTestFinished(cluster.close)
   const { upstream } = cluster
   const redis = await startDeafening(Number(new URL(cluster.redisUrl).port))
   const url = new URL(cluster.redisUrl)
@@ -124,8 +133,11 @@ async function startDeafening(port: number) {
   }
 }
 
-test.concurrent('kill -9 of everything at once: new processes finish every accepted task', async () => {
-  await using cluster = await startCluster({ env: CONCURRENCY })
+test.concurrent('kill -9 of everything at once: new processes finish every accepted task', async ({
+  onTestFinished,
+}) => {
+  const cluster = await startCluster({ env: CONCURRENCY })
+  onTestFinished(cluster.close)
   const { api, upstream, workers } = cluster
   const names = markers('all', 60)
   const held = upstream.hold()
@@ -148,8 +160,9 @@ test.concurrent('kill -9 of everything at once: new processes finish every accep
   }
 })
 
-test.concurrent('a task that takes five workers down with it fails', async () => {
-  await using cluster = await startCluster({ workers: 5 })
+test.concurrent('a task that takes five workers down with it fails', async ({ onTestFinished }) => {
+  const cluster = await startCluster({ workers: 5 })
+  onTestFinished(cluster.close)
   const { api, upstream } = cluster
   const living = new Map(cluster.workers.map(worker => [worker.id, worker]))
   const held = upstream.hold({ when: /\[\[killer]]/ })
@@ -170,8 +183,11 @@ test.concurrent('a task that takes five workers down with it fails', async () =>
   expect(upstream.markers()).toEqual({ killer: 5 })
 })
 
-test.concurrent('of two workers that hold the same task, only the one that has the claim finishes it', async () => {
-  await using cluster = await startCluster({ workers: 2 })
+test.concurrent('of two workers that hold the same task, only the one that has the claim finishes it', async ({
+  onTestFinished,
+}) => {
+  const cluster = await startCluster({ workers: 2 })
+  onTestFinished(cluster.close)
   const { api, upstream, workers } = cluster
   for (const wakes of ['while the other calls', 'when it is over']) {
     upstream.reset()
@@ -214,8 +230,11 @@ test.concurrent('of two workers that hold the same task, only the one that has t
   }
 })
 
-test.concurrent('a process that freezes in the middle of a sweep does not keep the others from sweeping', async () => {
-  await using cluster = await startCluster({ workers: 0 })
+test.concurrent('a process that freezes in the middle of a sweep does not keep the others from sweeping', async ({
+  onTestFinished,
+}) => {
+  const cluster = await startCluster({ workers: 0 })
+  onTestFinished(cluster.close)
   const { api } = cluster
   const id = await api.submit('[[frozen]]')
   const blocker = new pg.Client({ connectionString: cluster.databaseUrl })

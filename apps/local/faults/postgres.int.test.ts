@@ -9,7 +9,11 @@ beforeAll(async () => {
   cluster = await startCluster({ own: ['postgres'], env: { WORKER_CONCURRENCY: '10' } })
 })
 afterAll(() => cluster?.close())
-beforeEach(() => cluster.upstream.reset())
+beforeEach(async () => {
+  cluster.upstream.reset()
+  // A test that failed may have left it dead.
+  await cluster.postgres!.start()
+})
 
 const ready = () => until('it is ready', async () => (await cluster.api.call('GET', '/health/ready')).status === 200)
 

@@ -9,7 +9,11 @@ beforeAll(async () => {
   cluster = await startCluster({ apis: 2, own: ['redis'], env: { WORKER_CONCURRENCY: '20' } })
 })
 afterAll(() => cluster?.close())
-beforeEach(() => cluster.upstream.reset())
+beforeEach(async () => {
+  cluster.upstream.reset()
+  // A test that failed may have left it dead.
+  await cluster.redis!.start()
+})
 
 const flush = async () => {
   const { connectRedis, closeRedis } = await import('#shared/redis.ts')

@@ -10,7 +10,8 @@ vi.setConfig(PATIENT)
 const GRACEFUL = { code: 0, signal: null }
 
 test('a worker that is told to stop finishes its calls and gives back, untouched, what it had not begun', async () => {
-  await using cluster = await startCluster({ env: { WORKER_CONCURRENCY: '10' } })
+  const cluster = await startCluster({ env: { WORKER_CONCURRENCY: '10' } })
+  onTestFinished(cluster.close)
   const { api, upstream, workers } = cluster
   const leaver = workers[0]!
   const running = markers('running', 4)
@@ -60,7 +61,8 @@ test('a worker that is told to stop finishes its calls and gives back, untouched
 })
 
 test('calls that outlast DRAIN_SECONDS are handed back without costing the task a try', async () => {
-  await using cluster = await startCluster({ workers: 0, env: { DRAIN_SECONDS: '1', MAX_ATTEMPTS: '1' } })
+  const cluster = await startCluster({ workers: 0, env: { DRAIN_SECONDS: '1', MAX_ATTEMPTS: '1' } })
+  onTestFinished(cluster.close)
   const { api, upstream } = cluster
   const leaver = await cluster.startWorker()
   const names = markers('long', 10)
@@ -86,7 +88,8 @@ test('calls that outlast DRAIN_SECONDS are handed back without costing the task 
 
 test('an API that is told to stop lets nobody wait, and loses nothing', async () => {
   // It must not come to that.
-  await using cluster = await startCluster({ apis: 2, env: { DRAIN_SECONDS: '3600' } })
+  const cluster = await startCluster({ apis: 2, env: { DRAIN_SECONDS: '3600' } })
+  onTestFinished(cluster.close)
   const { apis, upstream } = cluster
   const [leaver, other] = [apis[0]!, apis[1]!]
   const held = upstream.hold({ midway: true })
@@ -128,7 +131,8 @@ const PARENT = `
   process.send({ type: 'ready', port: child.pid })`
 
 test('processes whose parent was killed drain and end by themselves', async () => {
-  await using cluster = await startCluster({ workers: 0 })
+  const cluster = await startCluster({ workers: 0 })
+  onTestFinished(cluster.close)
   const { upstream } = cluster
   const startOrphan = async (entry: string) => {
     const args = ['--input-type=module', '-e', PARENT, entry]
