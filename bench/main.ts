@@ -32,6 +32,7 @@ try {
     rows.push(['accept: of the bare route', percent(sluice, bare), '>= 45%'])
   }
   if (wanted('latency')) {
+    await servers.clear()
     const { rate, p50, p99, upstreamP50, upstreamP99 } = await benchLatency(servers, {
       perSecond: 200,
       seconds: quick ? 5 : 20,
@@ -44,6 +45,7 @@ try {
     rows.push(['latency: p99', `${n(p99 - upstreamP99, 1)} ms`, '<= 25 ms'])
   }
   if (wanted('drain')) {
+    await servers.clear()
     const { sdk, sluice, apiRss, workerRss } = await benchDrain(
       servers,
       quick ? { rounds: 1, tasks: 10_000 } : { rounds: 5, tasks: 20_000 },
@@ -64,6 +66,7 @@ try {
     ])
   }
   if (wanted('cpu')) {
+    await servers.clear()
     const tasks = quick ? 10_000 : 40_000
     const { accept, drain } = await benchCpu(servers, { tasks })
     const list = (by: Record<string, number>) =>

@@ -3,9 +3,12 @@ import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import pg from 'pg'
+import { pino } from 'pino'
 import { startPostgres } from '#apps/local/postgres.ts'
 import { startRedis } from '#apps/local/redis.ts'
 import { migrate } from '#shared/db/migrate.ts'
+import { closeRedis, connectRedis } from '#shared/redis.ts'
 
 const root = new URL('..', import.meta.url).pathname
 export const ADMIN_KEY = 'sk-bench-0123456789012345678901234567890123456789'
@@ -18,6 +21,8 @@ export type Servers = {
   upstreamUrl: string
   /** Starts a process of ours and waits until it serves. */
   start(script: string, env?: Record<string, string>): Promise<Child>
+  /** Forgets all tasks, between one part and the next. Our processes must be stopped. */
+  clear(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -69,6 +74,15 @@ export async function startServers(): Promise<Servers> {
     databaseUrl: postgres.url,
     upstreamUrl: `http://127.0.0.1:${upstream.port}`,
     start,
+    async clear() {
+      const client = new pg.Client({ connectionString: postgres.url })
+      await client.connect()
+      await client.query('TRUNCATE tasks, attempts, idempotency_keys')
+      await client.end()
+      const flush = connectRedis({ url: redis.url, role: 'blocking', name: 'bench', logger: pino({ level: 'silent' }) })
+      await flush.flushall()
+      closeRedis(flush)
+    },
     async stop() {
       for (const child of children) child.kill('SIGKILL')
       await Promise.all([postgres.stop(), redis.stop()])
