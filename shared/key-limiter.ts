@@ -9,8 +9,9 @@ const WINDOW_MS = 60_000
 /**
  * A sliding window counter: this minute's count plus the last minute's, weighted by how much of it the sliding window
  * still covers. Source: "How we built rate limiting capable of scaling to millions of domains", Cloudflare blog.
- * KEYS[1] hash of the key; ARGV: limit, requests wanted. Answers how many are admitted and when one more will be: as soon
- * as enough of the last minute has slid out, or of this one if that is full already. Integers, so that both are exact.
+ * KEYS[1] hash of the key; ARGV: limit, requests wanted. Answers how many are admitted, when one more will be (as soon as
+ * enough of the last minute has slid out, or of this one if that is full already) and how long this minute lasts, all in
+ * milliseconds. Integers, so that they are exact.
  */
 const TAKE = `
 local t = redis.call('TIME')
@@ -35,15 +36,26 @@ if this >= limit then
 elseif last > 0 then
   wait = ${WINDOW_MS} - math.floor((limit - this - 1) * ${WINDOW_MS} / last) - passed
 end
-return { admitted, math.max(1, wait) }
+return { admitted, math.max(1, wait), ${WINDOW_MS} - passed }
 `
 
-type Ask = { keyId: string; limit: number }
-type Answer = { admitted: number; ms: number }
+/** `n` 0: nobody waits, only the stock is low. */
+type Ask = { keyId: string; limit: number; n: number }
+type Answer = { admitted: number; ms: number; minuteMs: number }
+/** Requests that are counted already and may be admitted without asking, until their minute is over. */
+type Stock = { left: number; until: number; limit: number; ordered: boolean }
+
+/** What a process takes ahead: a hundredth of the limit, so that no more than that can be stranded in it. */
+const STOCK_PART = 100
+const MOST_STOCK = 500
+const stockOf = (limit: number) => Math.min(MOST_STOCK, Math.floor(limit / STOCK_PART))
+
+const ADMITTED = Promise.resolve<Take>({ ok: true })
 
 /**
  * Requests per minute of an API key, counted for the whole fleet in Redis; per process while Redis is away.
- * Requests that arrive together are counted together.
+ * Requests that arrive together are counted together, and of large limits some are counted ahead, so that a request does
+ * not wait for Redis.
  */
 export function createKeyLimiter(options: {
   redis: Redis
@@ -52,40 +64,63 @@ export function createKeyLimiter(options: {
 }): (keyId: string, limit: number) => Promise<Take> {
   const { redis, prefix, now = Date.now } = options
   const local = createLocalCounter(now)
+  const stocks = new Map<string, Stock>()
 
-  const takeFleet = async (keyId: string, limit: number, wanted: number): Promise<Answer> => {
+  const takeFleet = async (keyId: string, limit: number, needed: number): Promise<Answer> => {
+    const asked = performance.now()
+    const stock = stocks.get(keyId)
+    const ahead = Math.max(0, stockOf(limit) - (stock && stock.until > asked ? stock.left : 0))
     try {
-      const [admitted, ms] = (await redis.eval(TAKE, 1, `${prefix}:rpm:${keyId}`, limit, wanted)) as [number, number]
-      return { admitted, ms }
+      const reply = await redis.eval(TAKE, 1, `${prefix}:rpm:${keyId}`, limit, needed + ahead)
+      const [admitted, ms, minuteMs] = reply as [number, number, number]
+      const spare = Math.max(0, admitted - needed)
+      const kept = stocks.get(keyId)
+      const left = spare + (kept && kept.until > performance.now() ? kept.left : 0)
+      stocks.set(keyId, { left, until: asked + minuteMs, limit, ordered: false })
+      return { admitted, ms, minuteMs }
     } catch {
-      return local(keyId, limit, wanted)
+      stocks.delete(keyId)
+      return { ...local(keyId, limit, needed), minuteMs: 0 }
     }
   }
 
-  const take = coalesce<Ask, Take>({
+  const ask = coalesce<Ask, Take>({
     max: 1000,
     itemsToBlame: () => false,
     flush: async asks => {
-      const groups = Map.groupBy(asks, ask => ask.keyId)
+      const groups = Map.groupBy(asks, one => one.keyId)
       const answers = new Map<string, Answer>()
       await Promise.all(
-        [...groups].map(
-          async ([keyId, group]) => void answers.set(keyId, await takeFleet(keyId, group[0]!.limit, group.length)),
-        ),
+        [...groups].map(async ([keyId, group]) => {
+          const needed = group.reduce((sum, one) => sum + one.n, 0)
+          answers.set(keyId, await takeFleet(keyId, group[0]!.limit, needed))
+        }),
       )
-      return asks.map(({ keyId }) => {
+      return asks.map(({ keyId, n }) => {
         const answer = answers.get(keyId)!
+        if (n === 0) return { ok: true }
         return answer.admitted-- > 0 ? { ok: true } : { ok: false, ms: answer.ms }
       })
     },
   })
-  return (keyId, limit) => take({ keyId, limit })
+
+  return (keyId, limit) => {
+    const stock = stocks.get(keyId)
+    if (!stock || stock.left === 0 || stock.limit !== limit || stock.until <= performance.now())
+      return ask({ keyId, limit, n: 1 })
+    stock.left--
+    if (stock.left < stockOf(limit) / 2 && !stock.ordered) {
+      stock.ordered = true
+      void ask({ keyId, limit, n: 0 })
+    }
+    return ADMITTED
+  }
 }
 
 /** The same window in this process's memory. */
 function createLocalCounter(now: () => number) {
   const windows = new Map<string, { minute: number; this: number; last: number }>()
-  return (keyId: string, limit: number, wanted: number): Answer => {
+  return (keyId: string, limit: number, wanted: number): Omit<Answer, 'minuteMs'> => {
     const at = Math.floor(now())
     const minute = Math.floor(at / WINDOW_MS)
     const old = windows.get(keyId)

@@ -11,7 +11,8 @@ export type { Redis } from 'ioredis'
 export type RedisRole = 'fast' | 'blocking' | 'subscriber'
 
 const BY_ROLE: Record<RedisRole, RedisOptions> = {
-  fast: { enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 2000, enableAutoPipelining: true },
+  // One timer a connection: commandTimeout would set one for each of the hundreds of commands of a bulk add.
+  fast: { enableOfflineQueue: false, maxRetriesPerRequest: 0, socketTimeout: 2000 },
   blocking: { maxRetriesPerRequest: null },
   subscriber: { maxRetriesPerRequest: null },
 }

@@ -40,7 +40,6 @@ export function createProducer(options: { redis: Redis; prefix: string; db: Db }
     const queue = new Queue(name, {
       connection: redis,
       prefix: queuePrefix(prefix, name),
-      defaultJobOptions: { removeOnComplete: true, removeOnFail: { count: 1000 } },
     })
     // BullMQ re-emits connection errors here; shared/redis.ts has logged them.
     queue.on('error', () => {})
@@ -73,7 +72,6 @@ export function createProducer(options: { redis: Redis; prefix: string; db: Db }
 
   const dispatch = coalesce<Dispatch, void>({
     max: 500,
-    concurrency: 2,
     itemsToBlame: () => false,
     flush: async tasks => {
       const groups = [...Map.groupBy(tasks, task => task.queue)]
