@@ -7,6 +7,7 @@ import pg from 'pg'
 import { pino } from 'pino'
 import { startPostgres } from '#apps/local/postgres.ts'
 import { startRedis } from '#apps/local/redis.ts'
+import { NODE_FLAGS } from '#apps/local/start.ts'
 import { migrate } from '#shared/db/migrate.ts'
 import { closeRedis, connectRedis } from '#shared/redis.ts'
 
@@ -38,6 +39,8 @@ export async function startServers(): Promise<Servers> {
 
   async function start(script: string, env: Record<string, string> = {}): Promise<Child> {
     const child = fork(join(root, script), [], {
+      // Ours run as `npm start` runs them.
+      execArgv: /main\.ts$/.test(script) ? NODE_FLAGS : [],
       env: {
         PATH: process.env.PATH,
         DATABASE_URL: postgres.url,

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ConfigError, parseConfig } from '#shared/config.ts'
+import { keepHeapSmall } from '#shared/heap.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
 import { QUEUES } from '#shared/queue/names.ts'
@@ -9,6 +10,7 @@ import { startWorker } from './worker.ts'
 const { values } = parseArgs({ options: { queues: { type: 'string' } } })
 const queues = values.queues?.split(',') ?? [...QUEUES]
 
+keepHeapSmall()
 try {
   const unknown = queues.find(queue => !(QUEUES as readonly string[]).includes(queue))
   if (unknown !== undefined) throw new ConfigError(`--queues: unknown queue "${unknown}" (known: ${QUEUES.join(', ')})`)

@@ -1,9 +1,11 @@
 import { hostname } from 'node:os'
 import { ConfigError, parseConfig } from '#shared/config.ts'
+import { keepHeapSmall } from '#shared/heap.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
 import { startApi } from './server.ts'
 
+keepHeapSmall()
 try {
   const config = parseConfig(process.env)
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'api', pretty: process.stdout.isTTY })

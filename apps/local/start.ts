@@ -14,6 +14,8 @@ import { awaitEarlierRun, startWatchdog, type Watchdog } from './watchdog.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 const FIRST_START_TRIES = 5
+/** Half of the young generation’s usual 16 MB a space: see shared/heap.ts. */
+export const NODE_FLAGS = ['--max-semi-space-size=8']
 /** On top of DRAIN_SECONDS, for the child's own clean-up. */
 const DRAIN_GRACE_MS = 10_000
 
@@ -175,7 +177,7 @@ async function startChildren(
   const signal = AbortSignal.any([o.signal, cancel.signal])
   const outcomes = await Promise.allSettled(
     specs.map(async ({ name, entry, env, portName }) => {
-      const common = { args: [join(ROOT, entry)], cwd: process.cwd(), drainMs, held: watchdog.held }
+      const common = { args: [...NODE_FLAGS, join(ROOT, entry)], cwd: process.cwd(), drainMs, held: watchdog.held }
       try {
         const first = await firstStart(o, name, signal, () => startChild({ ...common, env, signal }))
         const again = { ...env, [portName]: String(first.port) }

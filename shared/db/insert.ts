@@ -89,7 +89,6 @@ export function createInserter(db: Db): (task: NewTask) => Promise<InsertOutcome
   const limits = { max: 500, maxWeight: 4_000_000, weigh: (one: Serialized) => one.json[0].length, itemsToBlame }
   const plain = coalesce<Serialized, InsertOutcome>({
     ...limits,
-    concurrency: 2,
     flush: async items => {
       const rows = await db.query<{ created_at: Date }>(insertPlain, inputValues(items))
       return items.map(() => ({ kind: 'inserted', createdAt: rows[0]!.created_at }))
