@@ -42,6 +42,7 @@ module.exports = {
     only('bullmq-has-owners', 'bullmq', ['^shared/queue/', '^workers/consume[.]ts$', '^apps/api/plugins/queues[.]ts$']),
     // A client application owns its own schema.
     only('sql-has-owners', '(pg|drizzle-orm|@types/pg)', [
+      '^bench/',
       '^shared/db/',
       '^shared/testing/',
       '^apps/local/',

@@ -48,8 +48,16 @@ describe('a JSON Schema from outside', () => {
     ['with a pattern that is no regular expression', { pattern: '(' }],
     // Its validation answers with a promise: everything would match, and the rejection would end the process.
     ['with $async', { $async: true, required: ['x'] }],
+    ['with a pattern that needs to go back (a look-ahead)', { pattern: '^(?=a)b' }],
     ['with $async further in', { allOf: [{ $async: true, required: ['x'] }] }],
   ])('is refused %s', (_, schema) => expect(() => compileSchema(schema)).toThrow(/./))
+
+  it('does not let a pattern run away', () => {
+    const validate = compileSchema({ type: 'string', pattern: '^(a+)+$' })
+    expect(violation(validate, 'a'.repeat(50_000))).toBeNull()
+    // With a backtracking engine this would not end in a lifetime.
+    expect(violation(validate, `${'a'.repeat(50_000)}!`)).toMatch(/pattern/)
+  })
 
   // Compiling 200 of them is seconds of work on a machine that is busy otherwise.
   it('is remembered in bounded number', { timeout: 60_000 }, () => {

@@ -9,6 +9,9 @@ export type Prompt = {
   schema?: Record<string, unknown>
 }
 
+/** `field` is a JSON pointer within the body. `tooLarge`: answered with 413 instead of 422. */
+export type Complaint = { field: string; message: string; tooLarge?: true }
+
 /** `ok: false`: the answer is of no use; `reason` names why, for the attempt's error. */
 export type Checked = { ok: true; result: unknown } | { ok: false; reason: string }
 
@@ -32,8 +35,8 @@ export type JobKind = {
   maxTokens: number
   /** `options.fallback` when the client does not say. */
   fallback: Fallback
-  /** What the schema cannot say; null: fine. `field` is a JSON pointer within the body. */
-  validate(input: unknown): { field: string; message: string } | null
+  /** What the schema cannot say; null: fine. */
+  validate(input: unknown): Complaint | null
   prompt(input: unknown): Prompt
   /** Makes the result of what the model wrote. */
   check(text: string, input: unknown): Checked
@@ -45,7 +48,7 @@ export type JobKind = {
 
 type Typed<I extends TObject> = Omit<JobKind, 'input' | 'validate' | 'prompt' | 'check' | 'rules'> & {
   input: I
-  validate?(input: Static<I>): { field: string; message: string } | null
+  validate?(input: Static<I>): Complaint | null
   prompt(input: Static<I>): Prompt
   check(text: string, input: Static<I>): Checked
   rules(input: Static<I>): unknown | null

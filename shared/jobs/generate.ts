@@ -3,7 +3,7 @@ import { compileSchema, violation } from '#shared/json-schema.ts'
 import { cleanDeep, isTooDeep } from '#shared/text.ts'
 import { defineJob } from './define.ts'
 
-/** Characters in one text. */
+/** Bytes (UTF-8) in one text; of characters there are at most as many. */
 const MAX_TEXT = 1_000_000
 const MAX_SCHEMA_BYTES = 65_536
 
@@ -50,7 +50,16 @@ export const generate = defineJob({
   maxTokens: 2048,
   fallback: 'rules',
 
-  validate({ prompt, messages, schema }) {
+  validate({ prompt, messages, system, schema }) {
+    const texts = {
+      prompt,
+      system,
+      ...Object.fromEntries((messages ?? []).map((one, i) => [`messages/${i}/content`, one.content])),
+    }
+    for (const [field, text] of Object.entries(texts)) {
+      if (text === undefined || Buffer.byteLength(text) <= MAX_TEXT) continue
+      return { field: `/input/${field}`, message: `must be at most ${MAX_TEXT} bytes of UTF-8`, tooLarge: true }
+    }
     if ((prompt === undefined) === (messages === undefined)) {
       return { field: '/input/prompt', message: 'give either prompt or messages' }
     }

@@ -161,8 +161,9 @@ function checkBody(job: JobKind, body: Body): void {
     })
   }
   const wrong = job.validate(body.input)
-  if (wrong)
-    throw new SluiceError('invalid_request', `${wrong.field} ${wrong.message}`, { context: { field: wrong.field } })
+  if (!wrong) return
+  const code = wrong.tooLarge ? 'field_too_large' : 'invalid_request'
+  throw new SluiceError(code, `${wrong.field} ${wrong.message}`, { context: { field: wrong.field } })
 }
 
 function waitSeconds(prefer: string | undefined): number {

@@ -43,6 +43,13 @@ const refused: [string, () => Promise<Answer>, number, string, string][] = [
     'invalid_request',
     '/options/deadline_seconds',
   ],
+  [
+    'a prompt over 1 MB in fewer characters',
+    () => withPrompt('é'.repeat(500_001)),
+    413,
+    'field_too_large',
+    '/input/prompt',
+  ],
   ['a prompt over 1 MB', () => withPrompt('a'.repeat(1_000_001)), 413, 'field_too_large', '/input/prompt'],
   [
     'metadata over their limit',
