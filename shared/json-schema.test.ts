@@ -52,6 +52,17 @@ describe('a JSON Schema from outside', () => {
     ['with $async further in', { allOf: [{ $async: true, required: ['x'] }] }],
   ])('is refused %s', (_, schema) => expect(() => compileSchema(schema)).toThrow(/./))
 
+  it('keeps several patterns apart', () => {
+    const validate = compileSchema({
+      type: 'object',
+      properties: { code: { pattern: '^[A-Z]{2}\\d+$' }, word: { pattern: '^\\p{L}+$' } },
+      patternProperties: { '^x-': { type: 'number' } },
+    })
+    expect(violation(validate, { code: 'AB12', word: 'Éa', 'x-a': 1 })).toBeNull()
+    for (const wrong of [{ code: 'aB12' }, { word: '1' }, { 'x-a': '1' }])
+      expect(violation(validate, wrong)).not.toBeNull()
+  })
+
   it('does not let a pattern run away', () => {
     const validate = compileSchema({ type: 'string', pattern: '^(a+)+$' })
     expect(violation(validate, 'a'.repeat(50_000))).toBeNull()
