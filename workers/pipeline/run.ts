@@ -8,6 +8,7 @@ import type { TaskOptions } from '#shared/jobs/options.ts'
 import type { Logger } from '#shared/logger.ts'
 import { jobId } from '#shared/queue/names.ts'
 import { type Available, type Candidate, route } from '#shared/routing.ts'
+import { clean } from '#shared/text.ts'
 import type { Held, StopReason } from '#workers/held.ts'
 import type { ProviderHealth } from '#workers/provider-health.ts'
 import type { CallAnswer, CallFailure, Usage } from '#workers/providers/define.ts'
@@ -150,7 +151,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
       source: 'ai',
       quality: 'high',
       provider: candidate.provider,
-      model: answer.model,
+      model: clean(answer.model),
     })
   }
 

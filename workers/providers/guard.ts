@@ -69,6 +69,9 @@ export function schemaInstruction(system: string | undefined, schema: Record<str
   return system ? `${system}\n\n${instruction}` : instruction
 }
 
+/** What no call can use: more is garbage, and must not keep the answer from being stored. */
+const MOST_TOKENS = 1e12
+
 /** A token count as providers send it: a number, or absent or null where it does not apply. */
 export const tokens = (count: unknown): number =>
-  typeof count === 'number' && Number.isFinite(count) && count > 0 ? Math.round(count) : 0
+  typeof count === 'number' && Number.isFinite(count) && count > 0 ? Math.round(Math.min(count, MOST_TOKENS)) : 0

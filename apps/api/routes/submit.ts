@@ -113,7 +113,8 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
     deps.producer.dispatch({ id: task.id, epoch: 0, queue: task.queue, priority: task.priority }).catch(error => {
       request.log.debug({ err: error }, 'not dispatched yet')
     })
-    const ended = await waiting?.ended()
+    // It is accepted: whatever keeps its end from being read must not hide that.
+    const ended = await waiting?.ended().catch(() => null)
     if (ended) return reply.code(200).send(taskJson(ended))
     return send202(reply, { id: task.id, kind: task.kind, status: 'queued', createdAt: outcome.createdAt })
   } finally {
@@ -127,6 +128,8 @@ async function answerAgain(deps: ApiDeps, request: SubmitRequest, reply: Fastify
   try {
     const task = await deps.view(id)
     if (!task) throw new SluiceError('task_not_found')
+    // Whoever inserted it may have been told nothing and not have dispatched it.
+    if (task.status === 'queued') deps.producer.dispatch(task).catch(() => undefined)
     if (waiting) {
       const ended = isTerminal(task.status) ? task : await waiting.ended()
       if (ended) return reply.code(200).send(taskJson(ended))
