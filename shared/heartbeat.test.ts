@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Db } from '#shared/db/pool.ts'
 import type { WorkerBeat } from '#shared/db/workers.ts'
 import { createLogger } from '#shared/logger.ts'
-import { type Claims, NO_CLAIMS, startHeartbeat } from './heartbeat.ts'
+import { type Claims, startHeartbeat } from './heartbeat.ts'
 
 const logger = createLogger({ level: 'silent', name: 'test' })
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
@@ -12,7 +12,7 @@ afterEach(() => void vi.useRealTimers())
 /** A Postgres that answers beats as the test says. */
 async function harness() {
   const beats: unknown[][] = []
-  let answer: () => Promise<{ id: string }[]> = async () => []
+  let answer: () => Promise<{ id: string; epoch: number }[]> = async () => []
   const db = {
     query: (_: unknown, values: unknown[]) => {
       beats.push(values)
@@ -22,8 +22,11 @@ async function harness() {
   const stopped: Record<string, string | undefined> = { a: undefined, b: undefined }
   const held: Claims = {
     list: () => ['a', 'b'].map(id => ({ id, epoch: 1 })),
-    stop: (reason, id) => {
-      for (const one of id === undefined ? ['a', 'b'] : [id]) stopped[one] ??= reason
+    stop: (reason, claim) => {
+      for (const one of claim === undefined
+        ? ['a', 'b']
+        : [`${claim.id}${claim.epoch === 1 ? '' : ' of an earlier epoch'}`])
+        stopped[one] ??= reason
     },
     size: 2,
   }
@@ -54,7 +57,7 @@ describe('a heartbeat', () => {
 
   it('stops the calls whose claims are gone, and only those', async () => {
     const { answers, stopped, heartbeat } = await harness()
-    answers(async () => [{ id: 'b' }])
+    answers(async () => [{ id: 'b', epoch: 1 }])
     await pass(2000)
     expect(stopped()).toEqual([undefined, 'lost'])
     await heartbeat.stop()
@@ -83,9 +86,46 @@ describe('a heartbeat', () => {
     await heartbeat.stop()
   })
 
+  it('is given up when it hangs, so that the next one may come through', async () => {
+    const { answers, stopped, heartbeat } = await harness()
+    let hanging = 0
+    answers(() => {
+      hanging++
+      return new Promise<never>(() => {})
+    })
+    await pass(3000)
+    expect(hanging).toBe(1)
+    answers(async () => [])
+    await pass(4000)
+    expect(heartbeat.lastBeatMs()).toBeLessThanOrEqual(2000)
+    expect(stopped()).toEqual([undefined, undefined])
+    await heartbeat.stop()
+  })
+
+  it('lets nothing begin after six seconds without one, until one has come through', async () => {
+    const { answers, heartbeat } = await harness()
+    const begun: string[] = []
+    answers(() => Promise.reject(new Error('away')))
+    await pass(5000)
+    await heartbeat.whenFit().then(() => begun.push('after 5 s'))
+    await pass(2500)
+    void heartbeat.whenFit().then(() => begun.push('after 7.5 s'))
+    await pass(5000)
+    expect(begun).toEqual(['after 5 s'])
+    answers(async () => [])
+    await pass(500)
+    expect(begun).toEqual(['after 5 s', 'after 7.5 s'])
+    await heartbeat.stop()
+  })
+
   it('must come through once before the worker may begin', async () => {
     const db = { query: () => Promise.reject(new Error('away')) } as unknown as Db
-    const starting = startHeartbeat({ db, held: NO_CLAIMS, logger, describe: () => ({}) as WorkerBeat })
+    const starting = startHeartbeat({
+      db,
+      held: { list: () => [], stop: () => undefined, size: 0 },
+      logger,
+      describe: () => ({}) as WorkerBeat,
+    })
     await expect(starting).rejects.toThrow('away')
     expect(vi.getTimerCount()).toBe(0)
   })

@@ -1,29 +1,37 @@
 import type { Db } from './db/pool.ts'
 import { beat, type WorkerBeat } from './db/workers.ts'
-import { every } from './lifecycle.ts'
+import { every, withDeadline } from './lifecycle.ts'
 import type { Logger } from './logger.ts'
 
 const BEAT_MS = 2000
 /** How soon after one that failed: when Postgres returns, the next beat should come before the claims are given up. */
 const RETRY_MS = 250
+/** A beat that hangs is given up; another one, over another connection, may come through. */
+const BEAT_TIMEOUT_MS = 3000
+/** Without a beat for this long nothing new is begun: it might be repeated soon. */
+const UNFIT_AFTER_MS = 6000
+const LOOK_MS = 100
 /** Without a beat for this long the claims will soon be taken over: calls stop before somebody repeats them. */
 const ABORT_AFTER_MS = 8000
 
-/** The claims of this process, and how to stop their calls. The API has none. */
+/** The claims of this process, and how to stop their calls. */
 export type Claims = {
   list(): { id: string; epoch: number }[]
-  stop(reason: 'lost' | 'no_beat', id?: string): void
+  stop(reason: 'lost' | 'no_beat', claim?: { id: string; epoch: number }): void
   readonly size: number
 }
 
-export const NO_CLAIMS: Claims = { list: () => [], stop: () => undefined, size: 0 }
-
-export type Heartbeat = { lastBeatMs(): number; stop(): Promise<void> }
+export type Heartbeat = {
+  lastBeatMs(): number
+  /** Resolves when the last beat is young enough for something to be begun, or when the beating is stopped. */
+  whenFit(): Promise<void>
+  stop(): Promise<void>
+}
 
 /**
  * Beats every two seconds and stops the calls whose claims Postgres says are gone.
  * @param describe this process as of now
- * @throws if the first beat fails: a process that is not in the table must neither claim nor dispatch
+ * @throws if the first beat fails: a process that is not in the table must not claim
  */
 export async function startHeartbeat(options: {
   db: Db
@@ -33,12 +41,16 @@ export async function startHeartbeat(options: {
 }): Promise<Heartbeat> {
   const { db, held, describe, logger } = options
   let last = performance.now()
+  let stopped = false
 
   async function once(): Promise<void> {
     const sent = performance.now()
-    const lost = await beat(db, await describe(), held.list())
+    const lost = await withDeadline(
+      Promise.resolve(describe()).then(worker => beat(db, worker, held.list())),
+      BEAT_TIMEOUT_MS,
+    )
     last = sent
-    for (const id of lost) held.stop('lost', id)
+    for (const claim of lost) held.stop('lost', claim)
   }
 
   let failing = false
@@ -66,7 +78,13 @@ export async function startHeartbeat(options: {
 
   return {
     lastBeatMs: () => performance.now() - last,
+    async whenFit() {
+      while (!stopped && performance.now() - last > UNFIT_AFTER_MS) {
+        await new Promise(resolve => setTimeout(resolve, LOOK_MS))
+      }
+    },
     async stop() {
+      stopped = true
       clearInterval(watchdog)
       await stopBeating()
     },

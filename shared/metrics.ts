@@ -62,6 +62,11 @@ export function createMetrics(part: 'api' | 'worker') {
       labelNames: ['queue', 'state'] as const,
       registers,
     }),
+    dispatchedLater: new Counter({
+      name: 'sluice_tasks_dispatched_from_backlog_total',
+      help: 'Tasks that waited in the backlog of their key before they were handed to the queue',
+      registers,
+    }),
     swept: new Counter({
       name: 'sluice_swept_total',
       help: 'What the sweeper had to put right',

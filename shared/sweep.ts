@@ -1,9 +1,9 @@
 import { closeOrphanedAttempts, takeOverDeadClaims } from './db/claims.ts'
-import { forgetDispatches, takeUndispatched, timeAgo } from './db/dispatches.ts'
+import { listDispatched, type Position } from './db/dispatches.ts'
 import { forgetExpiredKeys } from './db/insert.ts'
 import { type Db, isUnavailable } from './db/pool.ts'
 import { type Ender, type Ending, findOverdue } from './db/tasks.ts'
-import { DEAD_AFTER_SECONDS, findDead, leave } from './db/workers.ts'
+import { buryDead, DEAD_AFTER_SECONDS } from './db/workers.ts'
 import { every } from './lifecycle.ts'
 import type { Logger } from './logger.ts'
 import type { Metrics } from './metrics.ts'
@@ -11,11 +11,10 @@ import { type Producer, QueueUnavailable } from './queue/producer.ts'
 
 const ROUND_MS = 1000
 const ROWS = 500
-const FORGET_SLICE = 5000
+/** Dispatched rows that are looked for in the queue in one round. */
+const WALK = 2000
 /** A task that was claimed this often without a settlement kills its workers. */
 const MAX_CLAIMS = 5
-/** Dispatches this old are made again even if nothing points to a loss. */
-const REDISPATCH_SECONDS = 900
 const HOUSEKEEPING_MS = 60_000
 /** Any constant: whoever holds it sweeps. */
 const SWEEP_LOCK = 7_205_418_367
@@ -23,7 +22,7 @@ const SWEEP_LOCK = 7_205_418_367
 export type SweeperDeps = {
   db: Db
   end: Ender
-  producer: Pick<Producer, 'dispatch' | 'wasLost' | 'remember'>
+  producer: Pick<Producer, 'dispatch' | 'ready' | 'missing'>
   metrics: Metrics
   logger: Logger
 }
@@ -33,6 +32,7 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
   const { db, logger } = deps
   let lastOutage = Number.NEGATIVE_INFINITY
   let lastHousekeeping = Number.NEGATIVE_INFINITY
+  const redispatch = createRedispatch(deps)
 
   const stepFailed = (step: string, error: unknown) => {
     if (isUnavailable(error)) throw error
@@ -49,7 +49,7 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
         ['expire', () => expire(deps)],
         ['take over', () => (settled ? takeOver(deps) : Promise.resolve(false))],
         ['bury', () => (settled ? bury(deps) : Promise.resolve(false))],
-        ['dispatch', () => dispatch(deps)],
+        ['redispatch', redispatch],
       ]
       if (performance.now() - lastHousekeeping > HOUSEKEEPING_MS) {
         lastHousekeeping = performance.now()
@@ -110,56 +110,35 @@ async function takeOver({ db, end, metrics, logger }: SweeperDeps): Promise<bool
   return taken + hopeless.length === ROWS || orphaned === ROWS
 }
 
-/**
- * What a dead process said it dispatched around its last beat may never have reached the queue. Dispatches take
- * milliseconds and give up after seconds, so that this covers all that were on their way.
- */
-async function bury({ db, metrics, logger }: SweeperDeps): Promise<boolean> {
-  const dead = await findDead(db, ROWS)
-  for (const { id, beat_at } of dead) {
-    const around = (seconds: number) => new Date(beat_at.getTime() + seconds * 1000)
-    const forgotten = await forgetAll(db, around(-DEAD_AFTER_SECONDS), around(DEAD_AFTER_SECONDS))
-    metrics.swept.inc({ what: 'redispatched' }, forgotten)
-    await leave(db, id, beat_at)
-    logger.warn({ process: id, redispatched: forgotten }, 'a process died')
-  }
-  return dead.length === ROWS
+async function bury({ db, logger }: SweeperDeps): Promise<boolean> {
+  for (const id of await buryDead(db)) logger.warn({ worker_id: id }, 'a worker died')
+  return false
 }
 
-async function forgetAll(db: Db, from: Date, to: Date): Promise<number> {
-  let forgotten = 0
-  for (let count = FORGET_SLICE; count === FORGET_SLICE; forgotten += count)
-    count = await forgetDispatches(db, from, to, FORGET_SLICE)
-  return forgotten
-}
-
-const LONG_AGO = new Date(0)
-const FAR_AHEAD = new Date('9999-01-01')
-
-/** Needs Redis; everything else in the sweep does not. */
-async function dispatch({ db, producer, metrics, logger }: SweeperDeps): Promise<boolean> {
-  try {
-    if (await producer.wasLost()) {
-      const forgotten = await forgetAll(db, LONG_AGO, FAR_AHEAD)
-      await producer.remember()
-      if (forgotten > 0) logger.warn({ forgotten }, 'redis was restarted or flushed: dispatching again')
+/** Goes through what is dispatched, a slice a round, and dispatches again what the queue has not. Needs Redis. */
+function createRedispatch({ db, producer, metrics, logger }: SweeperDeps) {
+  let position: Position | null = null
+  return async (): Promise<boolean> => {
+    if (!producer.ready()) return false
+    const rows = await listDispatched(db, position, WALK)
+    try {
+      const missing = await producer.missing(rows)
+      await Promise.all(missing.map(task => producer.dispatch(task)))
+      position = rows.length === WALK ? rows.at(-1)! : null
+      if (missing.length === 0) return false
+      metrics.swept.inc({ what: 'redispatched' }, missing.length)
+      logger.warn({ tasks: missing.length }, 'dispatched again: the queue had lost them or never had them')
+      return true
+    } catch (error) {
+      if (!(error instanceof QueueUnavailable)) throw error
+      // shared/redis.ts has logged that Redis is away.
+      logger.debug({ err: error }, 'sweep: the queue was not asked')
+      return false
     }
-    const due = await takeUndispatched(db, ROWS)
-    const outcomes = await Promise.allSettled(due.map(task => producer.dispatch(task)))
-    const dispatched = outcomes.filter(one => one.status === 'fulfilled').length
-    metrics.swept.inc({ what: 'dispatched' }, dispatched)
-    return dispatched === ROWS
-  } catch (error) {
-    if (!(error instanceof QueueUnavailable)) throw error
-    // shared/redis.ts has logged that Redis is away.
-    logger.debug({ err: error }, 'sweep: nothing dispatched')
-    return false
   }
 }
 
-async function housekeeping({ db, metrics }: SweeperDeps): Promise<boolean> {
-  const old = await timeAgo(db, REDISPATCH_SECONDS)
-  metrics.swept.inc({ what: 'redispatched' }, await forgetDispatches(db, LONG_AGO, old, ROWS))
+async function housekeeping({ db }: SweeperDeps): Promise<boolean> {
   await forgetExpiredKeys(db)
   return false
 }

@@ -6,8 +6,9 @@ import type { RunOutcome } from './pipeline/run.ts'
 
 /** Redelivery after a crash is the sweeper's business; BullMQ's own must only never give up on a job. */
 const MAX_STALLED = 1_000_000
-const LOCK_MS = 30_000
-const STALLED_CHECK_MS = 15_000
+/** Short, since what a killed worker had fetched but not claimed comes back only by this. A lock lost early does no harm. */
+const LOCK_MS = 8000
+const STALLED_CHECK_MS = 4000
 
 export type Consumer = {
   /** When a job was last taken from a queue, milliseconds ago; null: never. */
@@ -53,7 +54,8 @@ export function consume(options: ConsumeOptions): Consumer {
       stalledInterval: STALLED_CHECK_MS,
       maxStalledCount: MAX_STALLED,
       removeOnComplete: { count: 0 },
-      removeOnFail: { count: 1000 },
+      // A row that says that it is dispatched and has no job is dispatched again.
+      removeOnFail: { count: 0 },
     })
     // shared/redis.ts has logged that Redis is away; what else BullMQ reports (a lock lost to a flush) harms nothing,
     // since Postgres decides who holds a task.

@@ -9,9 +9,19 @@ describe('the claims that a process holds', () => {
     const [a, b] = [claim('a'), claim('b')]
     held.add(a)
     held.add(b)
-    held.stop('lost', 'a')
+    held.stop('lost', { id: 'a' })
     expect(a.controller.signal.reason).toBe('lost')
     expect(b.controller.signal.aborted).toBe(false)
+  })
+
+  it('are not stopped by what is said of an earlier claim of the same task', () => {
+    const held = createHeld()
+    const a = claim('a', 2)
+    held.add(a)
+    held.stop('lost', { id: 'a', epoch: 1 })
+    expect(a.controller.signal.aborted).toBe(false)
+    held.stop('lost', { id: 'a', epoch: 2 })
+    expect(a.controller.signal.reason).toBe('lost')
   })
 
   it('are stopped together', () => {
@@ -26,7 +36,7 @@ describe('the claims that a process holds', () => {
     const held = createHeld()
     const a = claim('a')
     held.add(a)
-    held.stop('deadline', 'a')
+    held.stop('deadline', { id: 'a' })
     held.stop('drain')
     expect(a.controller.signal.reason).toBe('deadline')
   })
@@ -41,6 +51,6 @@ describe('the claims that a process holds', () => {
     held.remove({ id: 'a', epoch: 2 })
     expect(held.list().map(({ id, epoch }) => [id, epoch])).toEqual([['a', 3]])
     expect(held.size).toBe(1)
-    held.stop('lost', 'b')
+    held.stop('lost', { id: 'b' })
   })
 })

@@ -8,8 +8,8 @@ export type Held = {
   add(claim: HeldClaim): void
   /** With its epoch: by then the task may be held again, under the next one. */
   remove(claim: { id: string; epoch: number }): void
-  /** Stops one call, or all. */
-  stop(reason: StopReason, id?: string): void
+  /** Stops one call, or all. Without an epoch: whichever is held. */
+  stop(reason: StopReason, claim?: { id: string; epoch?: number }): void
   list(): HeldClaim[]
   readonly size: number
 }
@@ -21,9 +21,11 @@ export function createHeld(): Held {
     remove({ id, epoch }) {
       if (claims.get(id)?.epoch === epoch) claims.delete(id)
     },
-    stop(reason, id) {
-      const stopped = id === undefined ? [...claims.values()] : [claims.get(id)]
-      for (const claim of stopped) claim?.controller.abort(reason)
+    stop(reason, claim) {
+      const stopped = claim === undefined ? [...claims.values()] : [claims.get(claim.id)]
+      for (const one of stopped) {
+        if (claim?.epoch === undefined || one?.epoch === claim.epoch) one?.controller.abort(reason)
+      }
     },
     list: () => [...claims.values()],
     get size() {

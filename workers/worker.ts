@@ -3,6 +3,7 @@ import { openDb } from '#shared/db/pool.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
 import { createEnder, createLoader } from '#shared/db/tasks.ts'
 import { leave } from '#shared/db/workers.ts'
+import { startDispatcher } from '#shared/dispatcher.ts'
 import { createHints } from '#shared/events/hints.ts'
 import { startHeartbeat } from '#shared/heartbeat.ts'
 import { newId } from '#shared/ids.ts'
@@ -62,7 +63,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   }
   const redis = connect('fast', 'main')
   const hints = createHints({ redis, subscriber: connect('subscriber', 'hints'), prefix, logger })
-  const producer = createProducer({ redis, prefix, db })
+  const producer = createProducer({ redis, prefix })
   const end = createEnder(db, ended => {
     for (const one of ended) metrics.ended.inc({ kind: one.kind, status: one.status, source: one.source ?? 'none' })
     hints.ended(ended.map(one => one.id))
@@ -71,9 +72,8 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   const held = createHeld()
   lifecycle.defer(
     'hints',
-    hints.onEnded(id => held.stop('lost', id)),
+    hints.onEnded(id => held.stop('lost', { id })),
   )
-  lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
 
   const providers = createProviders(config.providers)
   const available = createAvailability(providers)
@@ -86,7 +86,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     available,
     health,
     admission: createAdmission(),
-    claims: createClaims(db, workerId, held),
+    claims: createClaims(db, workerId, held, () => heartbeat.whenFit()),
     call: input =>
       call({ providers, redis, hints, prefix, metrics, timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000 }, input),
     settle: createSettle({ db, workerId, end, producer, metrics }),
@@ -140,9 +140,11 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   // Last out: a worker that still holds claims must go on beating, and must leave the table only without any.
   lifecycle.defer('heartbeat', async () => {
     await heartbeat.stop()
-    await producer.idle()
     if (held.size === 0) await leave(db, workerId)
   })
+
+  lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
+  lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
 
   const consuming = consume({
     queues,

@@ -12,6 +12,7 @@ import type { Metrics } from '#shared/metrics.ts'
 import type { Producer } from '#shared/queue/producer.ts'
 import type { Redis } from '#shared/redis.ts'
 import type { KeyRing } from './key-ring.ts'
+import type { Room } from './room.ts'
 
 /** What the HTTP face works with. Made in `server.ts`; routes and plugins take what they need. */
 export type ApiDeps = {
@@ -24,6 +25,7 @@ export type ApiDeps = {
   state(id: string): Promise<TaskState | null>
   end: Ender
   producer: Producer
+  room: Room
   hints: Hints
   watcher: Watcher
   keys: KeyRing

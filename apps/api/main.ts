@@ -1,4 +1,3 @@
-import { hostname } from 'node:os'
 import { ConfigError, parseConfig } from '#shared/config.ts'
 import { keepHeapSmall } from '#shared/heap.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
@@ -9,7 +8,7 @@ keepHeapSmall()
 try {
   const config = parseConfig(process.env)
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'api', pretty: process.stdout.isTTY })
-  const { lifecycle, port } = await startApi({ config, logger, host: hostname(), pid: process.pid })
+  const { lifecycle, port } = await startApi({ config, logger })
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
   announceReady(process, port)
 } catch (error) {

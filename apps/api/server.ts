@@ -1,15 +1,14 @@
 import type { AddressInfo } from 'node:net'
 import { type Config, ConfigError } from '#shared/config.ts'
+import { readRoom } from '#shared/db/dispatches.ts'
 import { createInserter } from '#shared/db/insert.ts'
 import { openDb } from '#shared/db/pool.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
 import { createEnder } from '#shared/db/tasks.ts'
 import { createStateReader, createViewer, readStates } from '#shared/db/views.ts'
-import { leave } from '#shared/db/workers.ts'
+import { startDispatcher } from '#shared/dispatcher.ts'
 import { createHints } from '#shared/events/hints.ts'
 import { createWatcher } from '#shared/events/watch.ts'
-import { NO_CLAIMS, startHeartbeat } from '#shared/heartbeat.ts'
-import { newId } from '#shared/ids.ts'
 import { jobs } from '#shared/jobs/index.ts'
 import { createKeyLimiter } from '#shared/key-limiter.ts'
 import { createLifecycle, type Lifecycle } from '#shared/lifecycle.ts'
@@ -20,11 +19,9 @@ import { closeRedis, connectRedis } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
 import { buildApp } from './app.ts'
 import { createKeyRing } from './key-ring.ts'
+import { createRoom } from './room.ts'
 
-export type ApiOptions = { config: Config; logger: Logger; host: string; pid: number }
-
-/** An API process among the workers. */
-const NO_WORK = { queues: [], concurrency: 0, active: 0, metricsPort: null, providers: {}, fetchedAgoMs: null }
+export type ApiOptions = { config: Config; logger: Logger }
 
 /**
  * Starts one API process's parts, in the order in which they need each other.
@@ -40,7 +37,7 @@ export async function startApi(options: ApiOptions): Promise<{ lifecycle: Lifecy
   }
 }
 
-async function start({ config, logger, host, pid }: ApiOptions, lifecycle: Lifecycle): Promise<number> {
+async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Promise<number> {
   if (!config.DATABASE_URL) throw new ConfigError('DATABASE_URL: is needed by the API (`npm start` sets it)')
   if (!config.REDIS_URL) throw new ConfigError('REDIS_URL: is needed by the API (`npm start` sets it)')
   const prefix = config.REDIS_PREFIX
@@ -59,7 +56,7 @@ async function start({ config, logger, host, pid }: ApiOptions, lifecycle: Lifec
   lifecycle.defer('redis', () => [redis, subscriber].forEach(closeRedis))
 
   const hints = createHints({ redis, subscriber, prefix, logger })
-  const producer = createProducer({ redis, prefix, db })
+  const producer = createProducer({ redis, prefix })
   const end = createEnder(db, ended => {
     for (const one of ended) metrics.ended.inc({ kind: one.kind, status: one.status, source: one.source ?? 'none' })
     hints.ended(ended.map(one => one.id))
@@ -71,15 +68,7 @@ async function start({ config, logger, host, pid }: ApiOptions, lifecycle: Lifec
   })
   lifecycle.defer('watcher', () => watcher.stop())
   lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
-  // So that others notice if this process dies with accepted tasks that it has not dispatched.
-  const id = newId()
-  const describe = () => ({ ...NO_WORK, id, pid, host })
-  const heartbeat = await startHeartbeat({ db, held: NO_CLAIMS, describe, logger })
-  lifecycle.defer('heartbeat', async () => {
-    await heartbeat.stop()
-    await producer.idle()
-    await leave(db, id)
-  })
+  lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
 
   const app = await buildApp({
     config,
@@ -91,6 +80,7 @@ async function start({ config, logger, host, pid }: ApiOptions, lifecycle: Lifec
     state: createStateReader(db),
     end,
     producer,
+    room: createRoom({ read: (flow, most) => readRoom(db, flow, most), now: () => performance.now(), logger }),
     hints,
     watcher,
     keys,

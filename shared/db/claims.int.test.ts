@@ -7,11 +7,10 @@ import {
   createRequeuer,
   takeOverDeadClaims,
 } from './claims.ts'
-import { forgetDispatches, takeUndispatched, timeAgo, withdrawDispatches } from './dispatches.ts'
 import { createInserter, type NewTask } from './insert.ts'
 import type { Db } from './pool.ts'
 import { createEnder, createLoader, type Ended, findOverdue } from './tasks.ts'
-import { beat, findDead, leave, listWorkers } from './workers.ts'
+import { beat, buryDead, leave, listWorkers } from './workers.ts'
 
 const database = fileDatabase(4)
 let db: Db
@@ -341,7 +340,9 @@ describe('a beat', () => {
     })
     const nowhere = newTask().id
     const held = [kept, ended, taken, foreign, nowhere].map(id => ({ id, epoch: 0 }))
-    expect((await beat(db, worker, held)).toSorted()).toEqual([ended, taken, foreign, nowhere].toSorted())
+    const gone = await beat(db, worker, held)
+    expect(gone.map(claim => claim.id).toSorted()).toEqual([ended, taken, foreign, nowhere].toSorted())
+    expect(gone.every(claim => claim.epoch === 0)).toBe(true)
   })
 
   it('makes a worker known, for as long as it beats, with when it last fetched', async () => {
@@ -357,18 +358,12 @@ describe('a beat', () => {
     expect(await listWorkers(db)).toEqual([])
   })
 
-  it('are those that have not beaten for ten seconds, and are struck off unless they beat again', async () => {
+  it('are those that have not beaten for ten seconds, and are struck off', async () => {
     const gone = await fleet(db)
     await clock.advance(11)
     const alive = await fleet(db)
-    const dead = await findDead(db, 10)
-    expect(dead.map(one => one.id)).toEqual([gone.worker.id])
-    await beat(db, gone.worker, [])
-    await leave(db, dead[0]!.id, dead[0]!.beat_at)
-    expect(await listWorkers(db)).toHaveLength(2)
-    await clock.advance(11)
-    await beat(db, alive.worker, [])
-    for (const { id, beat_at } of await findDead(db, 10)) await leave(db, id, beat_at)
+    expect(await buryDead(db)).toEqual([gone.worker.id])
+    expect(await buryDead(db)).toEqual([])
     expect((await listWorkers(db)).map(one => one.id)).toEqual([alive.worker.id])
   })
 
@@ -376,60 +371,7 @@ describe('a beat', () => {
     await fleet(db)
     await clock.advance(60)
     await clock.startedAgo(9)
-    expect(await findDead(db, 10)).toEqual([])
-  })
-})
-
-describe('a dispatch', () => {
-  const dispatchable = (id: string, epoch = 0) => ({ id, epoch, queue: 'default', priority: 'normal' })
-
-  it('is presumed from the start, and due again once it is withdrawn', async () => {
-    const { accept } = await fleet(db)
-    const [first, second] = [await accept(), await accept()]
-    expect(await takeUndispatched(db, 10)).toEqual([])
-    await withdrawDispatches(db, [dispatchable(first), dispatchable(second)])
-    expect(await takeUndispatched(db, 1)).toEqual([dispatchable(first)])
-    expect(await takeUndispatched(db, 10)).toEqual([dispatchable(second)])
-    expect(await takeUndispatched(db, 10)).toEqual([])
-  })
-
-  it('of an earlier epoch withdraws nothing', async () => {
-    const { accept, worker } = await fleet(db)
-    const id = await accept()
-    await createRequeuer(db, worker.id)({ id, epoch: 0, delayMs: 0, tries: 0, settlement: null })
-    await withdrawDispatches(db, [dispatchable(id, 0)])
-    expect(await takeUndispatched(db, 10)).toEqual([])
-    await withdrawDispatches(db, [dispatchable(id, 1)])
-    expect(await takeUndispatched(db, 10)).toEqual([dispatchable(id, 1)])
-  })
-
-  it('waits until a task that was given back may run again', async () => {
-    const { accept, worker } = await fleet(db)
-    const id = await accept()
-    await createRequeuer(db, worker.id)({ id, epoch: 0, delayMs: 30_000, tries: 0, settlement: null })
-    await withdrawDispatches(db, [dispatchable(id, 1)])
-    await clock.advance(29)
-    expect(await takeUndispatched(db, 10)).toEqual([])
-    await clock.advance(2)
-    expect(await takeUndispatched(db, 10)).toEqual([dispatchable(id, 1)])
-  })
-
-  it('is forgotten by the time when it was made, a slice at a time, and then due again', async () => {
-    const { accept } = await fleet(db)
-    const early = await accept()
-    await clock.advance(100)
-    const from = await timeAgo(db, 1)
-    const among = [await accept(), await accept(), await accept()]
-    const to = await timeAgo(db, -1)
-    await clock.advance(100)
-    const late = await accept()
-    expect(await forgetDispatches(db, from, to, 2)).toBe(2)
-    expect(await forgetDispatches(db, from, to, 2)).toBe(1)
-    expect(await forgetDispatches(db, from, to, 2)).toBe(0)
-    const due = (await takeUndispatched(db, 10)).map(task => task.id)
-    expect(due.toSorted()).toEqual(among.toSorted())
-    expect(due).not.toContain(early)
-    expect(due).not.toContain(late)
+    expect(await buryDead(db)).toEqual([])
   })
 })
 

@@ -139,7 +139,7 @@ const takeOverStatement = {
       UPDATE attempts a SET outcome = 'unknown', finished_at = now()
       FROM dead d WHERE a.task_id = d.id AND a.n = d.attempts AND a.outcome = 'started'
     ), requeued AS (
-      UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, worker_id = NULL, dispatched_at = NULL, run_at = now()
+      UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, worker_id = NULL, dispatched_at = NULL
       FROM dead d WHERE t.id = d.id AND d.claims < $2
     )
     SELECT id, claims >= $2 AS hopeless FROM dead`,

@@ -1,61 +1,124 @@
 import type { Db } from './pool.ts'
-import { type Dispatchable, STATUS } from './tasks.ts'
+import type { Dispatchable } from './tasks.ts'
 
 /**
- * The task row is the outbox. `dispatched_at` says when the present epoch was handed to the queue. It is written before
- * that is done, by the statement that makes the row or the epoch, since a mark of its own would be one more write for
- * each task. So it is a presumption, and there are two ways to withdraw it: by the process whose dispatch failed, and,
- * for a process that died, by the sweeper. Dispatching again what the queue has changes nothing.
+ * The task row is the outbox. A queued row either waits in its key's backlog (`dispatched_at` null) or says when it was
+ * handed to the queue. That is written before it is done, by the statement that makes the row or the epoch, since a mark
+ * of its own would be one more write for each task. It may turn out wrong (the process died, Redis lost the job, the answer
+ * to the statement was lost), so the sweeper goes through what is dispatched and looks whether the queue has it.
+ * A flow is what shares come by: the tasks of one key and one priority.
  */
+
+export type Flow = { apiKeyId: string; priority: string }
+
+/** The flows that have rows in the index; reads one entry of each. */
+const flows = (index: 'IS NULL' | 'IS NOT NULL') => `RECURSIVE flows AS (
+    (SELECT api_key_id, priority FROM tasks WHERE status = 'queued' AND dispatched_at ${index} ORDER BY api_key_id, priority LIMIT 1)
+    UNION ALL
+    SELECT n.api_key_id, n.priority FROM flows f CROSS JOIN LATERAL (
+      SELECT api_key_id, priority FROM tasks
+      WHERE status = 'queued' AND dispatched_at ${index} AND (api_key_id, priority) > (f.api_key_id, f.priority)
+      ORDER BY api_key_id, priority LIMIT 1
+    ) n
+  )`
+
+const occupiedStatement = {
+  name: 'dispatches_occupied',
+  text: `WITH ${flows('IS NULL')}
+    SELECT f.api_key_id, f.priority, coalesce(k.weight, 1)::int AS weight, o.waiting, o.delayed
+    FROM flows f LEFT JOIN api_keys k ON k.id = f.api_key_id CROSS JOIN LATERAL (
+      SELECT count(*) FILTER (WHERE run_at <= now())::int AS waiting, count(*) FILTER (WHERE run_at > now())::int AS delayed FROM (
+        SELECT run_at FROM tasks
+        WHERE status = 'queued' AND dispatched_at IS NOT NULL AND api_key_id = f.api_key_id AND priority = f.priority LIMIT $1
+      ) d
+    ) o`,
+}
+
+export type Occupied = {
+  api_key_id: string
+  priority: string
+  /** The key's share. */
+  weight: number
+  /** Dispatched and due, not yet claimed. */
+  waiting: number
+  /** Dispatched for later: booked at a gate, backing off. */
+  delayed: number
+}
+
+/** The flows that have a backlog, with what they have in the queue; counts at most `most` of each. */
+export const readOccupied = (db: Db, most: number): Promise<Occupied[]> => db.query(occupiedStatement, [most])
 
 const takeStatement = {
   name: 'dispatches_take',
   text: `UPDATE tasks t SET dispatched_at = now()
     FROM (
-      SELECT id FROM tasks WHERE status = 'queued' AND dispatched_at IS NULL AND run_at <= now()
-      ORDER BY run_at LIMIT $1 FOR UPDATE SKIP LOCKED
+      SELECT d.id FROM unnest($1::uuid[], $2::text[], $3::int[]) AS f(api_key_id, priority, room) CROSS JOIN LATERAL (
+        SELECT id FROM tasks
+        WHERE status = 'queued' AND dispatched_at IS NULL AND api_key_id = f.api_key_id AND priority = f.priority AND run_at <= now()
+        ORDER BY run_at LIMIT f.room FOR UPDATE SKIP LOCKED
+      ) d
     ) d WHERE t.id = d.id
-    RETURNING t.id, t.epoch, t.queue, t.priority`,
+    RETURNING t.id, t.epoch, t.queue, t.priority, t.api_key_id`,
 }
 
-/** Tasks that are due and in no queue. The caller is to dispatch them. */
-export const takeUndispatched = (db: Db, limit: number): Promise<Dispatchable[]> => db.query(takeStatement, [limit])
+/** Takes the oldest of each flow's backlog, as many as it has room for. The caller is to dispatch them. */
+export const takeBacklog = (
+  db: Db,
+  rooms: (Flow & { room: number })[],
+): Promise<(Dispatchable & { api_key_id: string })[]> =>
+  db.query(takeStatement, [rooms.map(one => one.apiKeyId), rooms.map(one => one.priority), rooms.map(one => one.room)])
 
-const withdrawStatement = {
-  name: 'dispatches_withdraw',
-  text: `UPDATE tasks t SET dispatched_at = NULL
-    FROM (
-      SELECT t.id FROM unnest($1::uuid[], $2::int[]) AS i(id, epoch) JOIN tasks t ON t.id = i.id AND t.epoch = i.epoch
-      WHERE ${STATUS} = 'queued' FOR UPDATE OF t SKIP LOCKED
-    ) d WHERE t.id = d.id`,
+const roomStatement = {
+  name: 'dispatches_room',
+  text: `SELECT EXISTS (
+      SELECT FROM tasks WHERE status = 'queued' AND dispatched_at IS NULL AND api_key_id = $1 AND priority = $2 AND run_at <= now()
+    ) AS backlog, (
+      SELECT count(*)::int FROM (
+        SELECT FROM tasks WHERE status = 'queued' AND dispatched_at IS NOT NULL AND api_key_id = $1 AND priority = $2 LIMIT $3
+      ) d
+    ) AS dispatched`,
 }
 
-/** Says that these were not dispatched after all. A row that somebody holds at this moment is being dealt with. */
-export async function withdrawDispatches(db: Db, tasks: { id: string; epoch: number }[]): Promise<void> {
-  await db.query(withdrawStatement, [tasks.map(task => task.id), tasks.map(task => task.epoch)])
+/** What a flow has waiting here and in the queue, there counted up to `most`. */
+export async function readRoom(db: Db, flow: Flow, most: number): Promise<{ backlog: boolean; dispatched: number }> {
+  const rows = await db.query<{ backlog: boolean; dispatched: number }>(roomStatement, [
+    flow.apiKeyId,
+    flow.priority,
+    most,
+  ])
+  return rows[0]!
 }
 
-const forgetStatement = {
-  name: 'dispatches_forget',
-  text: `UPDATE tasks t SET dispatched_at = NULL
-    FROM (
-      SELECT id FROM tasks WHERE status = 'queued' AND dispatched_at BETWEEN $1 AND $2
-      ORDER BY dispatched_at LIMIT $3 FOR UPDATE SKIP LOCKED
-    ) d WHERE t.id = d.id RETURNING t.id`,
+/** Where a walk over the dispatched rows has got to. */
+export type Position = {
+  api_key_id: string
+  priority: string
+  /** As Postgres writes it: a Date would cut the microseconds off. */
+  dispatched_at: string
+  id: string
 }
 
-/**
- * Withdraws the dispatches made between two times (by Postgres's clock), so that the sweeper makes them again.
- * @returns how many there were, at most `limit`
- */
-export const forgetDispatches = async (db: Db, from: Date, to: Date, limit: number): Promise<number> =>
-  (await db.query(forgetStatement, [from, to, limit])).length
+/** Long enough for a dispatch that is on its way to arrive or to fail. */
+const SETTLED = "interval '3 seconds'"
 
-/** Postgres's time, `seconds` ago. */
-export const timeAgo = async (db: Db, seconds: number): Promise<Date> => {
-  const rows = await db.query<{ at: Date }>(
-    { name: 'time_ago', text: 'SELECT now() - make_interval(secs => $1) AS at' },
-    [seconds],
-  )
-  return rows[0]!.at
+const dispatchedStatement = {
+  name: 'dispatches_walk',
+  text: `SELECT id, epoch, queue, priority, api_key_id, dispatched_at::text AS dispatched_at,
+      greatest(0, extract(epoch FROM run_at - now()) * 1000)::float8 AS "delayMs"
+    FROM tasks
+    WHERE status = 'queued' AND dispatched_at IS NOT NULL AND dispatched_at < now() - ${SETTLED}
+      AND (tasks.api_key_id, tasks.priority, tasks.dispatched_at, tasks.id) > ($1, $2, $3::timestamptz, $4)
+    ORDER BY tasks.api_key_id, tasks.priority, tasks.dispatched_at, tasks.id LIMIT $5`,
 }
+
+export type Dispatched = Dispatchable & Position & { delayMs: number }
+
+/** The next rows, after `from`, that say that they are in the queue. null: from the beginning. */
+export const listDispatched = (db: Db, from: Position | null, limit: number): Promise<Dispatched[]> =>
+  db.query(dispatchedStatement, [
+    from?.api_key_id ?? '00000000-0000-0000-0000-000000000000',
+    from?.priority ?? '',
+    from?.dispatched_at ?? '-infinity',
+    from?.id ?? '00000000-0000-0000-0000-000000000000',
+    limit,
+  ])

@@ -12,6 +12,8 @@ export type NewTask = {
   options: unknown
   metadata: unknown
   deadlineSeconds: number
+  /** Handed to the queue by the caller; false: it waits in its key's backlog. */
+  dispatched: boolean
   idempotency: { key: string; requestHash: Buffer } | null
 }
 
@@ -25,12 +27,13 @@ export type InsertOutcome =
 /** How long an Idempotency-Key is remembered. */
 const IDEMPOTENCY_HOURS = 24
 
-const COLUMNS = 'id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds'
+const COLUMNS = 'id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds, dispatched'
 const PARAMETERS =
-  '$1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[]'
+  '$1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[], $10::boolean[]'
 const INSERT_TASKS = `INSERT INTO tasks
   (id, kind, queue, priority, api_key_id, input, options, metadata, run_at, dispatched_at, deadline_at, created_at)
-  SELECT id, kind, queue, priority, api_key_id, input, options, metadata, now(), now(),
+  SELECT id, kind, queue, priority, api_key_id, input, options, metadata, now(),
+    CASE WHEN dispatched THEN now() END,
     now() + make_interval(secs => deadline_seconds), now()`
 
 const insertPlain = {
@@ -46,7 +49,7 @@ const insertIdempotent = {
   name: 'tasks_insert_idempotent',
   text: `WITH input AS MATERIALIZED (
       SELECT *, pg_try_advisory_xact_lock(hashtextextended(api_key_id::text || key, 0)) AS got
-      FROM unnest(${PARAMETERS}, $10::text[], $11::bytea[]) AS i(${COLUMNS}, key, request_hash)
+      FROM unnest(${PARAMETERS}, $11::text[], $12::bytea[]) AS i(${COLUMNS}, key, request_hash)
     ), remembered AS (
       INSERT INTO idempotency_keys AS r (api_key_id, key, task_id, request_hash, expires_at)
       SELECT api_key_id, key, id, request_hash, now() + interval '${IDEMPOTENCY_HOURS} hours' FROM input WHERE got
@@ -79,10 +82,11 @@ const inputValues = (items: Serialized[]) => [
   items.map(one => one.json[1]),
   items.map(one => one.json[2]),
   items.map(one => one.deadlineSeconds),
+  items.map(one => one.dispatched),
 ]
 
 /**
- * Accepts tasks: resolves once the row is committed. The caller is to dispatch what was inserted. Tasks that arrive together share a statement.
+ * Accepts tasks: resolves once the row is committed. The caller is to dispatch what it said is dispatched. Tasks that arrive together share a statement.
  * @throws what Postgres said of this task, or that it cannot be reached
  */
 export function createInserter(db: Db): (task: NewTask) => Promise<InsertOutcome> {

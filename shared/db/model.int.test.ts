@@ -8,7 +8,6 @@ import {
   createRequeuer,
   takeOverDeadClaims,
 } from './claims.ts'
-import { forgetDispatches, withdrawDispatches } from './dispatches.ts'
 import { createInserter } from './insert.ts'
 import type { Db } from './pool.ts'
 import { createEnder, createLoader, isTerminal, type TaskStatus, type TerminalStatus } from './tasks.ts'
@@ -119,7 +118,7 @@ type Op =
   | { do: 'load' | 'claim' | 'next' | 'requeue' | 'succeed' | 'fail' | 'work'; worker: number; task: number }
   | { do: 'die' | 'beat'; worker: number }
   | { do: 'cancel' | 'expire'; task: number }
-  | { do: 'take over' | 'orphans' | 'withdraw' | 'forget' }
+  | { do: 'take over' | 'orphans' }
   | { do: 'repeat'; which: number }
 
 const index = fc.nat({ max: 20 })
@@ -138,7 +137,7 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('cancel', 'expire'), task: index }) },
   {
     weight: 3,
-    arbitrary: fc.record({ do: fc.constantFrom('take over', 'take over', 'orphans', 'withdraw', 'forget') }),
+    arbitrary: fc.record({ do: fc.constantFrom('take over', 'take over', 'orphans') }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('repeat' as const), which: index }) },
 )
@@ -293,18 +292,6 @@ describe('tasks in many hands', () => {
               }
               case 'orphans':
                 return void (await closeOrphanedAttempts(outsider, 100))
-              case 'withdraw':
-                return withdrawDispatches(
-                  outsider,
-                  ids.map(id => ({
-                    id,
-                    epoch: worker.known.get(id)?.epoch ?? 0,
-                    queue: 'default',
-                    priority: 'normal',
-                  })),
-                )
-              case 'forget':
-                return void (await forgetDispatches(outsider, new Date(0), new Date('9999-01-01'), 100))
               case 'repeat':
                 return
             }

@@ -23,15 +23,20 @@ export class DatabaseUnavailable extends Error {
 }
 
 /**
- * SQLSTATE classes 08 (connection), 53 (resources), 57P (shut down, starting up), 58 (system error), 25006 (a read-only
- * standby), 57014 (statement time-out), and whatever the driver threw without Postgres having spoken.
+ * SQLSTATE classes 08 (connection), 28 (not let in: a password being changed), 3D000 (the database is gone), 53 (resources),
+ * 57P (shut down, starting up), 58 (system error), XX (internal error), 25006 (a read-only standby), 57014 (statement
+ * time-out), 40 (rolled back too often), and whatever the driver threw without Postgres having spoken.
  */
 function translate(error: unknown): unknown {
   if (!(error instanceof pg.DatabaseError)) return new DatabaseUnavailable(error)
-  return /^(08|53|57P|58|25006|57014)/.test(error.code ?? '') ? new DatabaseUnavailable(error) : error
+  return /^(08|28|3D000|40|53|57P|58|XX|25006|57014)/.test(error.code ?? '') ? new DatabaseUnavailable(error) : error
 }
 
-/** For `coalesce`: a statement that Postgres refused may be one item's fault, or a deadlock that goes away when split. */
+/** A deadlock, of which this statement was the victim: it has changed nothing, and will not meet it again. */
+const wasRolledBack = (error: unknown) => error instanceof pg.DatabaseError && /^40/.test(error.code ?? '')
+const MOST_ROLLBACKS = 5
+
+/** For `coalesce`: a statement that Postgres refused may be one item's fault. */
 export const itemsToBlame = (error: unknown): boolean => !(error instanceof DatabaseUnavailable)
 
 export const isUnavailable = (error: unknown): error is DatabaseUnavailable => error instanceof DatabaseUnavailable
@@ -62,10 +67,12 @@ export function openDb(options: { url: string; max: number; application: string;
 
   return {
     async query<Row extends pg.QueryResultRow>(statement: Statement, values: unknown[] = []) {
-      try {
-        return (await pool.query<Row>({ ...statement, values })).rows
-      } catch (error) {
-        throw translate(error)
+      for (let rollbacks = 0; ; rollbacks++) {
+        try {
+          return (await pool.query<Row>({ ...statement, values })).rows
+        } catch (error) {
+          if (!wasRolledBack(error) || rollbacks === MOST_ROLLBACKS) throw translate(error)
+        }
       }
     },
     async withLock(key, work) {

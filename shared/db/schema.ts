@@ -32,6 +32,8 @@ export const apiKeys = pgTable('api_keys', {
   scopes: text('scopes').array().notNull(),
   /** null: no limit. */
   requestsPerMinute: integer('requests_per_minute'),
+  /** Its share of the workers when several keys have more tasks than can run. */
+  weight: smallint('weight').notNull().default(1),
   createdAt: moment('created_at').notNull().defaultNow(),
   revokedAt: moment('revoked_at'),
 })
@@ -61,7 +63,7 @@ export const tasks = pgTable(
     /** Settled attempts that count against the cap; one that a draining worker gave back does not. */
     tries: smallint('tries').notNull().default(0),
     runAt: moment('run_at').notNull(),
-    /** When its present epoch was handed to the queue; null: it has yet to be. */
+    /** When its present epoch was handed to the queue; null: it waits here, in its key's backlog. */
     dispatchedAt: moment('dispatched_at'),
     deadlineAt: moment('deadline_at').notNull(),
     result: json('result'),
@@ -79,8 +81,14 @@ export const tasks = pgTable(
   },
   table => [
     check('tasks_status', sql`status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired')`),
-    index('tasks_by_key').on(table.apiKeyId, table.id),
-    index('tasks_queued').on(table.dispatchedAt, table.runAt).where(sql`status = 'queued'`),
+    index('tasks_by_key').on(table.apiKeyId, table.status, table.id),
+    // A queued row is in one of these two.
+    index('tasks_backlog')
+      .on(table.apiKeyId, table.priority, table.runAt)
+      .where(sql`status = 'queued' AND dispatched_at IS NULL`),
+    index('tasks_dispatched')
+      .on(table.apiKeyId, table.priority, table.dispatchedAt)
+      .where(sql`status = 'queued' AND dispatched_at IS NOT NULL`),
     index('tasks_live').on(table.deadlineAt).where(sql`status IN ('queued', 'running')`),
     index('tasks_running').on(table.workerId).where(sql`status = 'running'`),
   ],
@@ -114,7 +122,7 @@ export const attempts = pgTable(
   ],
 )
 
-/** One row a live process, with its heartbeat: the workers, and the API processes, which have no queues. */
+/** One row a live worker process, with its heartbeat. */
 export const workers = pgTable('workers', {
   id: uuid('id').primaryKey(),
   pid: integer('pid').notNull(),

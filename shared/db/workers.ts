@@ -10,7 +10,6 @@ export type WorkerBeat = {
   id: string
   pid: number
   host: string
-  /** None: an API process. */
   queues: string[]
   concurrency: number
   active: number
@@ -28,15 +27,15 @@ const beatStatement = {
       ON CONFLICT (id) DO UPDATE SET beat_at = now(), active = excluded.active, concurrency = excluded.concurrency,
         metrics_port = excluded.metrics_port, providers = excluded.providers, last_fetch_at = coalesce(excluded.last_fetch_at, w.last_fetch_at)
     )
-    SELECT h.id FROM unnest($10::uuid[], $11::int[]) AS h(id, epoch) LEFT JOIN tasks t ON t.id = h.id
+    SELECT h.id, h.epoch FROM unnest($10::uuid[], $11::int[]) AS h(id, epoch) LEFT JOIN tasks t ON t.id = h.id
     WHERE t.id IS NULL OR t.status <> 'running' OR t.epoch <> h.epoch OR t.worker_id <> $1`,
 }
 
-/**
- * One heartbeat, on Postgres's clock. @returns the ids among `held` whose claim is gone: cancelled, expired, taken over
- */
-export async function beat(db: Db, worker: WorkerBeat, held: { id: string; epoch: number }[]): Promise<string[]> {
-  const rows = await db.query<{ id: string }>(beatStatement, [
+type Claim = { id: string; epoch: number }
+
+/** One heartbeat, on Postgres's clock. @returns those among `held` that are gone: cancelled, expired, taken over */
+export const beat = (db: Db, worker: WorkerBeat, held: Claim[]): Promise<Claim[]> =>
+  db.query<Claim>(beatStatement, [
     worker.id,
     worker.pid,
     worker.host,
@@ -49,22 +48,10 @@ export async function beat(db: Db, worker: WorkerBeat, held: { id: string; epoch
     held.map(claim => claim.id),
     held.map(claim => claim.epoch),
   ])
-  return rows.map(row => row.id)
-}
 
-/**
- * Strikes a process off: one that leaves without claims and with everything dispatched, or a dead one unless it has
- * beaten since `lastBeat`.
- */
-export const leave = (db: Db, id: string, lastBeat: Date | null = null) =>
-  db.query(
-    {
-      name: 'workers_leave',
-      text: `DELETE FROM workers WHERE id = $1
-        AND ($2::timestamptz IS NULL OR date_trunc('milliseconds', beat_at) <= $2)`,
-    },
-    [id, lastBeat],
-  )
+/** Strikes a process off that leaves without claims. */
+export const leave = (db: Db, id: string) =>
+  db.query({ name: 'workers_leave', text: 'DELETE FROM workers WHERE id = $1' }, [id])
 
 export type LiveWorker = {
   id: string
@@ -80,10 +67,13 @@ export type LiveWorker = {
   last_fetch_at: Date | null
 }
 
+const COLUMNS =
+  'id, pid, host, queues, concurrency, active, metrics_port, providers, started_at, beat_at, last_fetch_at'
+
 export const listWorkers = (db: Db): Promise<LiveWorker[]> =>
   db.query<LiveWorker>({
     name: 'workers_list',
-    text: `SELECT * FROM workers WHERE queues <> '{}' AND beat_at > now() - interval '${DEAD_AFTER_SECONDS} seconds' ORDER BY started_at`,
+    text: `SELECT ${COLUMNS} FROM workers WHERE beat_at > now() - interval '${DEAD_AFTER_SECONDS} seconds' ORDER BY started_at`,
   })
 
 /**
@@ -93,5 +83,11 @@ export const listWorkers = (db: Db): Promise<LiveWorker[]> =>
 export const DEAD = `w.beat_at < now() - interval '${DEAD_AFTER_SECONDS} seconds'
   AND pg_postmaster_start_time() < now() - interval '${DEAD_AFTER_SECONDS} seconds'`
 
-export const findDead = (db: Db, limit: number): Promise<{ id: string; beat_at: Date }[]> =>
-  db.query({ name: 'workers_dead', text: `SELECT id, beat_at FROM workers w WHERE ${DEAD} LIMIT $1` }, [limit])
+/** Strikes the dead off. Whoever holds a claim and is not in the table counts as dead too. @returns their ids */
+export const buryDead = async (db: Db): Promise<string[]> => {
+  const rows = await db.query<{ id: string }>({
+    name: 'workers_bury',
+    text: `DELETE FROM workers w WHERE ${DEAD} RETURNING w.id`,
+  })
+  return rows.map(row => row.id)
+}

@@ -1,8 +1,5 @@
 import { type JobJson, Queue } from 'bullmq'
 import { coalesce } from '#shared/coalesce.ts'
-import { withdrawDispatches } from '#shared/db/dispatches.ts'
-import { persist } from '#shared/db/persist.ts'
-import type { Db } from '#shared/db/pool.ts'
 import type { Dispatchable } from '#shared/db/tasks.ts'
 import type { Redis } from '#shared/redis.ts'
 import { BULLMQ_PRIORITY, jobId, type Priority, QUEUES, queuePrefix } from './names.ts'
@@ -19,23 +16,21 @@ export class QueueUnavailable extends Error {
 export type Producer = {
   /**
    * Hands a task to the queue, which its row already says. Tasks that come together share the round trips.
-   * @throws QueueUnavailable; the row then no longer says so, and the sweeper dispatches it
+   * @throws QueueUnavailable; the sweeper will find that the queue has it not
    */
   dispatch(task: Dispatch): Promise<void>
-  /** Resolves when nothing is on its way, to the queue or, withdrawn, back to its row. */
-  idle(): Promise<void>
+  /** False: asking would fail at once. */
+  ready(): boolean
+  /** Those that the queue has not: neither waiting nor delayed nor in a worker's hands. @throws QueueUnavailable */
+  missing<T extends Dispatchable>(tasks: T[]): Promise<T[]>
   /** The queues themselves, for the dashboard. */
-  queues: Queue[]
-  /** True once after Redis restarted or was flushed: what had been dispatched may be gone. */
-  wasLost(): Promise<boolean>
-  /** To be called when the loss has been made good. */
-  remember(): Promise<void>
+  queues(): Queue[]
   close(): Promise<void>
 }
 
 /** The only place that adds jobs. `redis` must fail fast. */
-export function createProducer(options: { redis: Redis; prefix: string; db: Db }): Producer {
-  const { redis, prefix, db } = options
+export function createProducer(options: { redis: Redis; prefix: string }): Producer {
+  const { redis, prefix } = options
   const open = (name: string): Queue => {
     const queue = new Queue(name, {
       connection: redis,
@@ -63,42 +58,28 @@ export function createProducer(options: { redis: Redis; prefix: string; db: Db }
     await queue.getBackend().addJobs(tasks.map(task => ({ job: toJob(task), jobId: jobId(task) })))
   }
 
-  const underWay = new Set<Promise<unknown>>()
-  const tracked = <T>(work: Promise<T>): Promise<T> => {
-    underWay.add(work)
-    const done = () => void underWay.delete(work)
-    work.then(done, done)
-    return work
-  }
-
   const dispatch = coalesce<Dispatch, void>({
     max: 500,
     itemsToBlame: () => false,
     flush: async tasks => {
       const groups = [...Map.groupBy(tasks, task => task.queue)]
-      try {
-        await asking(() => Promise.all(groups.map(([name, group]) => add(name, group))))
-      } catch (error) {
-        // Not awaited: Postgres may be away as well, for long.
-        void tracked(persist(() => withdrawDispatches(db, tasks)))
-        throw error
-      }
+      await asking(() => Promise.all(groups.map(([name, group]) => add(name, group))))
       return tasks.map(() => undefined)
     },
   })
 
-  // Redis knows its own run id; a copy of it in the data is gone after a flush and wrong after a restart.
-  const marker = `{${prefix}}:run-id`
-  const runId = async () => /^run_id:(\S+)/m.exec(await redis.info('server'))?.[1] ?? ''
+  const exists = async (task: Dispatchable): Promise<boolean> =>
+    (await redis.exists(`${queuePrefix(prefix, task.queue)}:${task.queue}:${jobId(task)}`)) > 0
 
   return {
-    dispatch: task => tracked(dispatch(task)),
-    async idle() {
-      while (underWay.size > 0) await Promise.allSettled(underWay)
-    },
-    queues: [...queues.values()],
-    wasLost: () => asking(async () => (await redis.get(marker)) !== (await runId())),
-    remember: () => asking(async () => void (await redis.set(marker, await runId()))),
+    dispatch,
+    ready: () => redis.status === 'ready',
+    missing: tasks =>
+      asking(async () => {
+        const there = await Promise.all(tasks.map(exists))
+        return tasks.filter((_, index) => !there[index])
+      }),
+    queues: () => [...queues.values()],
     close: async () => {
       await Promise.all([...queues.values()].map(queue => queue.close()))
     },

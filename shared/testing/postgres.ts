@@ -108,6 +108,7 @@ export const newTask = (more: Partial<NewTask> = {}): NewTask => ({
   options: {},
   metadata: null,
   deadlineSeconds: 600,
+  dispatched: true,
   idempotency: null,
   ...more,
 })

@@ -10,15 +10,19 @@ export type Claims = {
   next(request: NextRequest): Promise<boolean>
 }
 
-export function createClaims(db: Db, workerId: string, held: Held): Claims {
+/** @param whenFit resolves once this process has beaten lately: what is begun after a beat failed may be taken over and repeated */
+export function createClaims(db: Db, workerId: string, held: Held, whenFit: () => Promise<void>): Claims {
   const claim = createClaimer(db, workerId)
   const next = createNextAttempt(db, workerId)
   return {
     async claim(request, controller) {
+      await whenFit()
       const claimed = await persist(() => claim(request))
+      if (!claimed) return false
       // Held only once it is ours, since a beat reports every held claim that Postgres does not show as ours.
-      if (claimed) held.add({ id: request.id, epoch: request.epoch, controller })
-      return claimed
+      held.add({ id: request.id, epoch: request.epoch, controller })
+      await whenFit()
+      return true
     },
     next: request => persist(() => next(request)),
   }

@@ -364,7 +364,7 @@ describe('a run', () => {
       const { run, held, requeues, endings, calls } = harness([untilStopped], { task: { tries: 2 } })
       const running = run()
       await vi.advanceTimersByTimeAsync(0)
-      held.stop(reason, 'task')
+      held.stop(reason, { id: 'task' })
       await running
       expect(calls).toHaveLength(1)
       expect(endings).toEqual([])

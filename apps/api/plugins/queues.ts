@@ -14,7 +14,9 @@ const BASE = '/queues'
 export async function queuesDashboard(app: FastifyInstance, { producer, keys, config }: ApiDeps): Promise<void> {
   const server = new FastifyAdapter().setBasePath(BASE)
   createBullBoard({
-    queues: producer.queues.map((queue: Queue) => new BullMQAdapter(queue, { readOnlyMode: !config.QUEUES_WRITABLE })),
+    queues: producer
+      .queues()
+      .map((queue: Queue) => new BullMQAdapter(queue, { readOnlyMode: !config.QUEUES_WRITABLE })),
     serverAdapter: server,
     options: { uiConfig: { boardTitle: 'Sluice' } },
   })

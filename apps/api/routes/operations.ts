@@ -143,7 +143,7 @@ export const operations: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) 
 
   async function countQueues(): Promise<void> {
     await Promise.all(
-      producer.queues.map(async queue => {
+      producer.queues().map(async queue => {
         for (const [state, count] of Object.entries(
           await queue.getJobCounts('waiting', 'prioritized', 'active', 'delayed', 'failed'),
         )) {

@@ -94,6 +94,7 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
     options,
     metadata,
     deadlineSeconds: options.deadline_seconds,
+    dispatched: deps.room.take({ apiKeyId: request.apiKey.id, priority: options.priority }),
     idempotency: key === undefined ? null : { key, requestHash: hashOf(job.kind, request.body) },
   }
 
@@ -109,10 +110,12 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
       return await answerAgain(deps, request, reply, outcome.taskId, wait)
     }
     deps.metrics.accepted.inc({ kind: job.kind })
-    // Not awaited: the row is the outbox, and the sweeper dispatches what this does not.
-    deps.producer.dispatch({ id: task.id, epoch: 0, queue: task.queue, priority: task.priority }).catch(error => {
-      request.log.debug({ err: error }, 'not dispatched yet')
-    })
+    if (task.dispatched) {
+      // Not awaited: the row is the outbox, and the sweeper dispatches what this does not.
+      deps.producer.dispatch({ id: task.id, epoch: 0, queue: task.queue, priority: task.priority }).catch(error => {
+        request.log.debug({ err: error }, 'not dispatched yet')
+      })
+    }
     // It is accepted: whatever keeps its end from being read must not hide that.
     const ended = await waiting?.ended().catch(() => null)
     if (ended) return reply.code(200).send(taskJson(ended))
@@ -128,8 +131,6 @@ async function answerAgain(deps: ApiDeps, request: SubmitRequest, reply: Fastify
   try {
     const task = await deps.view(id)
     if (!task) throw new SluiceError('task_not_found')
-    // Whoever inserted it may have been told nothing and not have dispatched it.
-    if (task.status === 'queued') deps.producer.dispatch(task).catch(() => undefined)
     if (waiting) {
       const ended = isTerminal(task.status) ? task : await waiting.ended()
       if (ended) return reply.code(200).send(taskJson(ended))

@@ -1,0 +1,95 @@
+import { describe, expect, it } from 'vitest'
+import { createLogger } from '#shared/logger.ts'
+import { createRoom } from './room.ts'
+
+const logger = createLogger({ level: 'silent', name: 'test' })
+const anna = { apiKeyId: 'anna', priority: 'normal' }
+
+function harness(dispatched = 0, backlog = false) {
+  const state = { now: 1000, asked: 0, dispatched, backlog, broken: false }
+  const room = createRoom({
+    now: () => state.now,
+    read: async () => {
+      state.asked++
+      if (state.broken) throw new Error('away')
+      return { backlog: state.backlog, dispatched: state.dispatched }
+    },
+    logger,
+  })
+  const take = (count: number, flow = anna) =>
+    Array.from({ length: count }, () => room.take(flow)).filter(Boolean).length
+  /** Lets time pass, and the answer to what the next task makes it ask come in. */
+  const later = async (ms: number) => {
+    state.now += ms
+    const taken = take(1)
+    await new Promise(resolve => setImmediate(resolve))
+    return taken
+  }
+  return { state, take, later }
+}
+
+describe('the room of a flow', () => {
+  it('is 64 tasks at first, each flow its own', () => {
+    const { take } = harness()
+    expect(take(100)).toBe(64)
+    expect(take(100, { ...anna, priority: 'low' })).toBe(64)
+    expect(take(100, { ...anna, apiKeyId: 'bert' })).toBe(64)
+  })
+
+  it('comes back as the queue empties', async () => {
+    const { take, state, later } = harness()
+    take(64)
+    state.dispatched = 60
+    await later(100)
+    expect(take(100)).toBe(4)
+    state.dispatched = 0
+    await later(100)
+    expect(take(100)).toBeGreaterThanOrEqual(64)
+  })
+
+  it('is none while the key has a backlog, which is older', async () => {
+    const { take, state, later } = harness()
+    take(64)
+    state.backlog = true
+    await later(100)
+    expect(take(100)).toBe(0)
+    state.backlog = false
+    await later(100)
+    expect(take(100)).toBe(64)
+  })
+
+  it('grows with the pace at which tasks are taken', async () => {
+    const { take, state, later } = harness()
+    take(64)
+    for (let n = 0; n < 5; n++) {
+      state.dispatched = 0
+      await later(100)
+      take(10_000)
+    }
+    state.dispatched = 0
+    await later(100)
+    expect(take(10_000)).toBeGreaterThan(500)
+  })
+
+  it('is not asked for more often than every 50 ms, nor while there is plenty, nor twice at a time', async () => {
+    const { take, state, later } = harness()
+    await later(1000)
+    expect(state.asked).toBe(0)
+    take(63)
+    await later(100)
+    expect(state.asked).toBe(1)
+    await later(10)
+    expect(state.asked).toBe(1)
+  })
+
+  it('stays what it was when Postgres cannot be asked', async () => {
+    const { take, state, later } = harness()
+    take(40)
+    state.broken = true
+    await later(100)
+    expect(take(100)).toBe(23)
+    state.broken = false
+    await later(100)
+    expect(take(100)).toBeGreaterThan(0)
+  })
+})
