@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
@@ -6,6 +5,7 @@ import type { TaskState } from '#shared/db/views.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { type FeedEvent, feed } from '#shared/events/feed.ts'
 import { readStream } from '#shared/events/stream.ts'
+import { drained, dropWhenStalled } from '../backpressure.ts'
 import type { ApiDeps } from '../deps.ts'
 import { textResponse } from '../plugins/openapi.ts'
 import { taskJson } from '../task-json.ts'
@@ -37,6 +37,7 @@ export const events: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
       const { id } = await ownTask(deps, request)
       reply.hijack()
       const response = reply.raw
+      dropWhenStalled(response)
       response.writeHead(200, {
         'content-type': 'text/event-stream; charset=utf-8',
         'cache-control': 'no-cache, no-transform',
@@ -58,7 +59,7 @@ export const events: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
           lastEventId,
         )
         for await (const event of source) {
-          if (!response.write(frame(event))) await drained(response)
+          if (!response.write(frame(event)) && !(await drained(response, deps.draining))) break
           if (response.destroyed) break
         }
       } catch (error) {
@@ -87,15 +88,6 @@ function parseEventId(header: string | undefined): number | null {
 function frame({ event, id, data }: FeedEvent): string {
   const json = JSON.stringify(event === 'done' ? taskJson(data) : data)
   return `event: ${event}\n${id === null ? '' : `id: ${id}\n`}data: ${json}\n\n`
-}
-
-/** Resolves when a slow client has taken what was written, or has gone. */
-async function drained(response: ServerResponse): Promise<void> {
-  if (response.destroyed) return
-  const over = new AbortController()
-  const { signal } = over
-  await Promise.race([once(response, 'drain', { signal }), once(response, 'close', { signal })])
-  over.abort()
 }
 
 /**
