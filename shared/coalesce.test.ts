@@ -103,6 +103,41 @@ describe('coalesce', () => {
     expect(batches).toHaveLength(1)
   })
 
+  it('does not let what waits meet the same outage one batch after the other', async () => {
+    const { ask, batches, end } = server<number, number>(
+      () => {
+        throw new Error('away')
+      },
+      { max: 1, itemsToBlame: () => false },
+    )
+    const answers = Promise.allSettled([ask(1), ask(2), ask(3)])
+    await settle()
+    end()
+    expect((await answers).map(one => one.status)).toEqual(['rejected', 'rejected', 'rejected'])
+    expect(batches).toEqual([[1]])
+  })
+
+  it('refuses what comes when too much waits, and takes it again once there is room', async () => {
+    const { ask, end } = server<number, number>(double, {
+      max: 1,
+      weigh: item => item,
+      full: { weight: 10, error: () => new Error('full') },
+    })
+    const first = ask(100)
+    await settle()
+    const waiting = [ask(9), ask(9)]
+    await expect(ask(1)).rejects.toThrow('full')
+    end()
+    expect(await first).toBe(200)
+    await settle()
+    const last = ask(1)
+    for (let n = 0; n < 3; n++) {
+      end()
+      await settle()
+    }
+    expect(await Promise.all([...waiting, last])).toEqual([18, 18, 2])
+  })
+
   it('lets the culprit alone fail, with its own error, in a number of round trips that grows like the logarithm', async () => {
     let trips = 0
     const ask = coalesce<number, number>({

@@ -6,11 +6,13 @@ export type CoalesceOptions<I, O> = {
   /** Most weight in one flush (a heavier single item still goes, alone). Needs `weigh`. */
   maxWeight?: number
   weigh?: (item: I) => number
+  /** Beyond this weight of what waits, new items are refused with `error()`: a server that hangs must not fill the memory. */
+  full?: { weight: number; error: () => Error }
   /** Flushes under way at once. */
   concurrency?: number
   /**
    * Whether one item may be to blame for a failed flush. If so the batch is split until the culprit alone fails;
-   * if not (the server is away) all fail together.
+   * if not (the server is away) all fail together, and with them what waits: it would only take as long to meet the same.
    */
   itemsToBlame: (error: unknown) => boolean
 }
@@ -22,8 +24,9 @@ type Waiting<I, O> = { item: I; resolve: (value: O) => void; reject: (error: unk
  * previous one is done, so an idle server answers at once and a busy one in larger batches.
  */
 export function coalesce<I, O>(options: CoalesceOptions<I, O>): (item: I) => Promise<O> {
-  const { max, maxWeight = Number.POSITIVE_INFINITY, weigh = () => 0, concurrency = 1 } = options
+  const { max, maxWeight = Number.POSITIVE_INFINITY, weigh = () => 0, concurrency = 1, full } = options
   let waiting: Waiting<I, O>[] = []
+  let waitingWeight = 0
   let flushing = 0
   let scheduled = false
 
@@ -37,6 +40,7 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): (item: I) => Pro
     }
     const batch = waiting.slice(0, count)
     waiting = waiting.slice(count)
+    if (full) for (const one of batch) waitingWeight -= weigh(one.item)
     return batch
   }
 
@@ -56,8 +60,15 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): (item: I) => Pro
       const answers = await options.flush(batch.map(one => one.item))
       for (const [index, one] of batch.entries()) one.resolve(answers[index]!)
     } catch (error) {
-      if (batch.length === 1 || !options.itemsToBlame(error)) {
-        for (const one of batch) one.reject(error)
+      if (!options.itemsToBlame(error)) {
+        const others = waiting
+        waiting = []
+        waitingWeight = 0
+        for (const one of [...batch, ...others]) one.reject(error)
+        return
+      }
+      if (batch.length === 1) {
+        batch[0]!.reject(error)
         return
       }
       const half = batch.length >> 1
@@ -68,6 +79,13 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): (item: I) => Pro
 
   return item =>
     new Promise<O>((resolve, reject) => {
+      if (full) {
+        if (waitingWeight >= full.weight) {
+          reject(full.error())
+          return
+        }
+        waitingWeight += weigh(item)
+      }
       waiting.push({ item, resolve, reject })
       if (scheduled || flushing >= concurrency) return
       scheduled = true

@@ -1,6 +1,6 @@
 import { coalesce } from '#shared/coalesce.ts'
 import { jsonOrNull } from './json.ts'
-import { type Db, itemsToBlame } from './pool.ts'
+import { DatabaseUnavailable, type Db, itemsToBlame } from './pool.ts'
 
 export type NewTask = {
   id: string
@@ -26,6 +26,9 @@ export type InsertOutcome =
 
 /** How long an Idempotency-Key is remembered. */
 const IDEMPOTENCY_HOURS = 24
+
+/** Characters of JSON that may wait for Postgres, in one process. */
+const MOST_WAITING = 64_000_000
 
 const COLUMNS = 'id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds, dispatched'
 const PARAMETERS =
@@ -90,7 +93,13 @@ const inputValues = (items: Serialized[]) => [
  * @throws what Postgres said of this task, or that it cannot be reached
  */
 export function createInserter(db: Db): (task: NewTask) => Promise<InsertOutcome> {
-  const limits = { max: 500, maxWeight: 4_000_000, weigh: (one: Serialized) => one.json[0].length, itemsToBlame }
+  const limits = {
+    max: 500,
+    maxWeight: 4_000_000,
+    weigh: (one: Serialized) => one.json[0].length + 500,
+    full: { weight: MOST_WAITING, error: () => new DatabaseUnavailable('too much waits for it') },
+    itemsToBlame,
+  }
   const plain = coalesce<Serialized, InsertOutcome>({
     ...limits,
     flush: async items => {

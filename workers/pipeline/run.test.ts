@@ -438,6 +438,27 @@ describe('a run', () => {
     expect(requeues).toEqual([{ delayMs: expect.any(Number), tries: 2, settlement: null }])
   })
 
+  it('ends the task without its settlement when the settlement is what Postgres refuses', async () => {
+    const endings: Ending[] = []
+    const { run } = harness([answer('Hello')], {
+      deps: {
+        settle: {
+          attempt: (n, _, outcome) => ({ n, outcome, usage: null, costUsd: 'not a number', priceVersion: 'v' }),
+          async end(ending) {
+            if (ending.settlement?.costUsd === 'not a number') throw new Error('refused')
+            endings.push(ending)
+            return { ended: true }
+          },
+          requeue: async () => undefined,
+        },
+      },
+    })
+    await run()
+    expect(endings).toMatchObject([
+      { status: 'failed', error: { code: 'internal' }, settlement: { n: 1, outcome: 'unknown', costUsd: null } },
+    ])
+  })
+
   it('fails the task, and leaves no attempt open, when a stage breaks in a way that nobody foresaw', async () => {
     const { run, endings, attempts } = harness([
       failure('server_error'),

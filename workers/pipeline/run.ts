@@ -84,7 +84,7 @@ async function runTask(deps: RunDeps, job: { id: string; epoch: number }): Promi
     return await run.loop()
   } catch (error) {
     deps.logger.error({ err: error, task_id: task.id, kind: task.kind }, 'a stage failed unexpectedly')
-    await run.fail('internal', 'Something went wrong in the worker.')
+    await run.giveUp()
     return 'done'
   } finally {
     run.close()
@@ -141,6 +141,17 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
   const fail = (code: ErrorCode, message: string) => {
     if (calling) settled(calling, 'unknown', null, { code, message })
     return end({ status: 'failed', error: { code, message } })
+  }
+
+  /** After a bug. What could not be stored must not be what keeps the task from ending: then the attempt is unknown. */
+  const giveUp = async () => {
+    try {
+      return await fail('internal', BUG)
+    } catch (error) {
+      logger.error({ err: error, task_id: task.id }, 'its settlement was refused: ending without it')
+      if (settlement) settlement = { n, outcome: 'unknown', usage: null, costUsd: null, priceVersion: null }
+      return await fail('internal', BUG)
+    }
   }
 
   const succeed = (candidate: Candidate, answer: CallAnswer, result: unknown) => {
@@ -257,7 +268,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
 
   return {
     loop,
-    fail,
+    giveUp,
     close() {
       clearTimeout(timer)
       held.remove(task)
@@ -273,6 +284,8 @@ type Outcome = {
   model: string
   error: TaskError
 }
+
+const BUG = 'Something went wrong in the worker.'
 
 const WHY_STOPPED: Record<StopReason, string> = {
   lost: 'The task was cancelled or had ended.',
