@@ -34,7 +34,7 @@ function countHints() {
 
 async function open(redis: Redis, id: string = newId(), attempt = 1) {
   const { hints, until, count } = countHints()
-  const writer = openDeltaWriter({ redis, hints, prefix, id, attempt })
+  const writer = openDeltaWriter({ redis, hints, prefix, id, attempt, timeoutMs: 60_000 })
   return { id, writer, until, count, read: (after = { attempt: 0, n: 0 }) => readStream(redis, prefix, id, after) }
 }
 /** Writes and waits until it has arrived. */
@@ -90,14 +90,36 @@ describe('the text of a task', () => {
     expect(entries.length).toBeLessThan(10)
   })
 
-  it('expires some time after it was last needed', async () => {
+  it('outlives a call that never ends by two minutes, also when it was begun again', async () => {
     const redis = await testRedis()
     const stream = await open(redis)
     await stream.until(1)
-    expect(await redis.ttl(keyOf(stream.id))).toBeGreaterThan(0)
+    await say(stream, 'one')
+    expect(await redis.ttl(keyOf(stream.id))).toSatisfy(ttl => ttl > 170 && ttl <= 180)
     await redis.del(keyOf(stream.id))
     await say(stream, 'again')
-    expect(await redis.ttl(keyOf(stream.id))).toBeGreaterThan(0)
+    expect(await redis.ttl(keyOf(stream.id))).toSatisfy(ttl => ttl > 170 && ttl <= 180)
+  })
+
+  it('is kept for two minutes when it is complete', async () => {
+    const redis = await testRedis()
+    for (const flushed of [false, true]) {
+      const stream = await open(redis)
+      await say(stream, 'one')
+      if (flushed) await redis.del(keyOf(stream.id))
+      await stream.writer.end()
+      expect(await redis.ttl(keyOf(stream.id))).toSatisfy(ttl => ttl > 110 && ttl <= 120)
+    }
+  })
+
+  it('is kept while its own attempt writes, whatever an earlier one does', async () => {
+    const redis = await testRedis()
+    const first = await open(redis)
+    await first.until(1)
+    const second = await open(redis, first.id, 2)
+    await second.until(1)
+    await first.writer.end()
+    expect(await redis.ttl(keyOf(first.id))).toBeGreaterThan(170)
   })
 
   it('begins again in whole when Redis was flushed in the middle of it', async () => {

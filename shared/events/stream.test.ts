@@ -9,7 +9,7 @@ afterEach(() => void vi.useRealTimers())
 it('waits for a Redis that never answers no longer than a second at the end', async () => {
   const never = () => new Promise<never>(() => {})
   const redis = { xadd: never } as unknown as Redis
-  const writer = openDeltaWriter({ redis, hints: {} as Hints, prefix: 'test', id: 'a', attempt: 1 })
+  const writer = openDeltaWriter({ redis, hints: {} as Hints, prefix: 'test', id: 'a', attempt: 1, timeoutMs: 1000 })
   writer.write('text')
   let ended = false
   const end = writer.end().then(() => {

@@ -9,8 +9,11 @@ import type { Hints } from './hints.ts'
  */
 export type StreamEntry = { attempt: number; n: number; type: 'b' | 'd' | 'w' | 'e'; text: string }
 
-/** Longer than any call may take (CALL_TIMEOUT_SECONDS); after that the text comes from Postgres. */
-const KEEP_SECONDS = 7200
+/**
+ * How long a text is kept when no more comes: its Redis evicts nothing. A reader that comes back within it goes on where
+ * it was; after it the whole text comes from Postgres.
+ */
+const KEEP_SECONDS = 120
 const END_WAIT_MS = 1000
 
 const streamKey = (prefix: string, id: string) => `${prefix}:text:${id}`
@@ -28,9 +31,13 @@ export function openDeltaWriter(options: {
   prefix: string
   id: string
   attempt: number
+  /** Upper bound of the call that brings the text, milliseconds. */
+  timeoutMs: number
 }): DeltaWriter {
   const { redis, hints, id, attempt } = options
   const key = streamKey(options.prefix, id)
+  // Nobody tells when the call fails, or its process dies.
+  const keepWriting = Math.ceil(options.timeoutMs / 1000) + KEEP_SECONDS
   let written = ''
   let pending = ''
   let n = 0
@@ -44,7 +51,7 @@ export function openDeltaWriter(options: {
   async function begin(): Promise<void> {
     // The new top id comes first, so that a worker of an earlier attempt can no longer add.
     await redis.xadd(key, `${attempt}-0`, 'b', '')
-    await redis.multi().xtrim(key, 'MINID', `${attempt}-0`).expire(key, KEEP_SECONDS).exec()
+    await redis.multi().xtrim(key, 'MINID', `${attempt}-0`).expire(key, keepWriting).exec()
   }
 
   async function add(type: 'd' | 'e', text: string): Promise<void> {
@@ -53,7 +60,7 @@ export function openDeltaWriter(options: {
     if (added !== null) return
     // The stream is gone, or an earlier write may not have arrived: start it again with everything.
     await redis.xadd(key, `${attempt}-${n}`, 'w', written)
-    await redis.expire(key, KEEP_SECONDS)
+    await redis.expire(key, keepWriting)
     if (type === 'e') await redis.xadd(key, `${attempt}-${++n}`, 'e', '')
     intact = true
   }
@@ -101,6 +108,8 @@ export function openDeltaWriter(options: {
     pending = ''
     if (rest !== '') await add('d', rest)
     await add('e', '')
+    // Not before: a writer that has been overtaken does not get here, and leaves its successor's text alone.
+    await redis.expire(key, KEEP_SECONDS)
   }
 
   return {
