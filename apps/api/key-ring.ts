@@ -17,6 +17,7 @@ export type KeyRing = {
     name: string
     scopes: Scope[]
     requestsPerMinute: number | null
+    weight: number
   }): Promise<{ key: ApiKey; secret: string }>
   /** Installs the operator's own secret, with every scope. */
   installAdmin(secret: string): Promise<void>
@@ -41,14 +42,15 @@ export function createKeyRing(db: Db, now: () => number = () => performance.now(
     },
   })
 
-  const put = (id: string, name: string, secret: string, scopes: Scope[], requestsPerMinute: number | null) =>
+  const put = (id: string, secret: string, key: Parameters<KeyRing['create']>[0]) =>
     putKey(db, {
       id,
-      name,
+      name: key.name,
       secret_hash: hashOf(secret),
       hint: secret.slice(-4),
-      scopes,
-      requests_per_minute: requestsPerMinute,
+      scopes: key.scopes,
+      requests_per_minute: key.requestsPerMinute,
+      weight: key.weight,
     })
 
   return {
@@ -63,12 +65,17 @@ export function createKeyRing(db: Db, now: () => number = () => performance.now(
       remembered.set(id, { key, until: now() + FRESH_MS })
       return key
     },
-    async create({ name, scopes, requestsPerMinute }) {
+    async create(key) {
       const secret = `sk-sluice-${randomBytes(32).toString('base64url')}`
-      return { key: await put(newId(), name, secret, scopes, requestsPerMinute), secret }
+      return { key: await put(newId(), secret, key), secret }
     },
     async installAdmin(secret) {
-      await put(ADMIN_ID, 'admin', secret, ['submit', 'read', 'admin'], null)
+      await put(ADMIN_ID, secret, {
+        name: 'admin',
+        scopes: ['submit', 'read', 'admin'],
+        requestsPerMinute: null,
+        weight: 1,
+      })
     },
     forget: secretHash => void remembered.delete(secretHash.toString('base64')),
   }

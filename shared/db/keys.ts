@@ -10,10 +10,11 @@ export type ApiKey = {
   hint: string
   scopes: Scope[]
   requests_per_minute: number | null
+  weight: number
   created_at: Date
 }
 
-const COLUMNS = 'id, name, secret_hash, hint, scopes, requests_per_minute, created_at'
+const COLUMNS = 'id, name, secret_hash, hint, scopes, requests_per_minute, weight, created_at'
 
 /** The live keys among these hashes. */
 export const findKeys = (db: Db, hashes: Buffer[]): Promise<ApiKey[]> =>
@@ -30,11 +31,11 @@ export const putKey = async (db: Db, key: Omit<ApiKey, 'created_at'>): Promise<A
   const rows = await db.query<ApiKey>(
     {
       name: 'keys_put',
-      text: `INSERT INTO api_keys (id, name, secret_hash, hint, scopes, requests_per_minute) VALUES ($1, $2, $3, $4, $5, $6)
+      text: `INSERT INTO api_keys (id, name, secret_hash, hint, scopes, requests_per_minute, weight) VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (id) DO UPDATE SET secret_hash = excluded.secret_hash, hint = excluded.hint, revoked_at = NULL
         RETURNING ${COLUMNS}`,
     },
-    [key.id, key.name, key.secret_hash, key.hint, key.scopes, key.requests_per_minute],
+    [key.id, key.name, key.secret_hash, key.hint, key.scopes, key.requests_per_minute, key.weight],
   )
   return rows[0]!
 }

@@ -6,13 +6,16 @@ const machine = startMachine()
 
 describe('a key', () => {
   it('is shown once and stored as a hash', async () => {
-    const made = await machine.call('POST', '/api/v1/keys', { body: { name: 'secret', requests_per_minute: 9 } })
+    const made = await machine.call('POST', '/api/v1/keys', {
+      body: { name: 'secret', requests_per_minute: 9, weight: 3 },
+    })
     const { key: secret, ...rest } = made.body
     expect(secret).toMatch(/^sk-sluice-[\w-]{43}$/)
     expect(rest).toMatchObject({
       name: 'secret',
       scopes: ['submit', 'read'],
       requests_per_minute: 9,
+      weight: 3,
       hint: secret.slice(-4),
     })
     const list = await machine.call('GET', '/api/v1/keys')

@@ -12,6 +12,7 @@ const keySchema = Type.Object({
   hint: Type.String({ description: 'The last characters of the secret.' }),
   scopes: Type.Array(Type.Enum(SCOPES)),
   requests_per_minute: Type.Union([Type.Integer(), Type.Null()]),
+  weight: Type.Integer(),
   created_at: Type.String({ format: 'date-time' }),
 })
 
@@ -21,6 +22,7 @@ const keyJson = (key: ApiKey) => ({
   hint: key.hint,
   scopes: key.scopes,
   requests_per_minute: key.requests_per_minute,
+  weight: key.weight,
   created_at: key.created_at.toISOString(),
 })
 
@@ -40,6 +42,12 @@ export const keys: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, keys: 
             requests_per_minute: Type.Optional(
               Type.Integer({ minimum: 1, maximum: 100_000_000, description: 'Absent: no limit.' }),
             ),
+            weight: Type.Integer({
+              minimum: 1,
+              maximum: 1000,
+              default: 1,
+              description: 'Its share of the workers when several keys have more tasks than can run.',
+            }),
           },
           {
             additionalProperties: false,
@@ -53,10 +61,15 @@ export const keys: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, keys: 
       },
     },
     async (request, reply) => {
-      const { name, scopes, requests_per_minute } = request.body
+      const { name, scopes, requests_per_minute, weight } = request.body
       if (findUnstorable(name) !== null)
         throw new SluiceError('invalid_text', undefined, { context: { field: '/name' } })
-      const { key, secret } = await ring.create({ name, scopes, requestsPerMinute: requests_per_minute ?? null })
+      const { key, secret } = await ring.create({
+        name,
+        scopes,
+        requestsPerMinute: requests_per_minute ?? null,
+        weight,
+      })
       return reply.code(201).send({ ...keyJson(key), key: secret })
     },
   )

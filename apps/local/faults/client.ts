@@ -75,7 +75,12 @@ export function createClient(url: string, adminKey: string) {
       return openEventStream(response.body!, cancel)
     },
     /** Makes a key and answers its secret. */
-    async makeKey(key: { name: string; scopes?: string[]; requests_per_minute?: number }): Promise<string> {
+    async makeKey(key: {
+      name: string
+      scopes?: string[]
+      requests_per_minute?: number
+      weight?: number
+    }): Promise<string> {
       const answer = await call('POST', '/api/v1/keys', { body: key })
       expect(answer).toMatchObject({ status: 201 })
       return answer.body.key
