@@ -120,6 +120,11 @@ describe('a list of tasks', () => {
 
   it('is filtered by any combination of key, status and kind', async () => {
     const [mine, yours] = [randomUUID(), randomUUID()]
+    await ask(
+      database.dbs[0],
+      `INSERT INTO api_keys (id, name, secret_hash, hint, scopes) SELECT id, 'a key', id::text::bytea, 'h', '{}' FROM unnest($1::uuid[]) AS id`,
+      [[mine, yours]],
+    )
     for (const apiKeyId of [mine, yours]) for (const kind of ['generate', 'moderate']) await accept({ apiKeyId, kind })
     await ask(database.dbs[0], `UPDATE tasks SET status = 'failed' WHERE kind = 'moderate'`)
     for (const apiKeyId of [null, mine]) {

@@ -1,6 +1,7 @@
 import { coalesce } from '#shared/coalesce.ts'
+import { createLanes } from '#shared/lanes.ts'
 import { type Db, itemsToBlame } from './pool.ts'
-import type { TaskRow, TaskStatus } from './tasks.ts'
+import { TASK_STATUSES, type TaskRow, type TaskStatus } from './tasks.ts'
 
 export type AttemptRow = {
   n: number
@@ -54,33 +55,57 @@ export function createViewer(db: Db): (id: string) => Promise<TaskView | null> {
 
 export type TaskSummary = Omit<TaskView, 'attempt_list' | 'result' | 'stream'>
 
+/** `apiKeyId` null: of all keys. `after`: only tasks older than this one. */
+export type TaskFilter = {
+  apiKeyId: string | null
+  status: string | null
+  kind: string | null
+  after: string | null
+  limit: number
+}
+
 /**
- * Newest first. `apiKeyId` null: of all keys. `after`: only tasks older than this one.
+ * Lists tasks, two lists at a time: a filter that fits few tasks may read a key's whole history, and must leave
+ * connections to those who accept and wait.
+ * @returns as `listTasks`; null: too many lists are wanted, and this one was not begun
+ */
+export function createLister(db: Db): (filter: TaskFilter) => Promise<TaskSummary[] | null> {
+  const lanes = createLanes({ atOnce: 2, waiting: 50, waitMs: 5000 })
+  return filter => lanes(() => listTasks(db, filter))
+}
+
+/**
+ * Newest first.
  * @returns at most `limit` rows
  */
-export async function listTasks(
-  db: Db,
-  filter: { apiKeyId: string | null; status: string | null; kind: string | null; after: string | null; limit: number },
-): Promise<TaskSummary[]> {
+export async function listTasks(db: Db, filter: TaskFilter): Promise<TaskSummary[]> {
   // Built per combination: with `$1 IS NULL OR …` the one prepared plan could use no index.
   const values: unknown[] = [filter.limit]
-  const conditions: string[] = []
-  const where = (column: string, operator: string, value: unknown) => {
-    if (value === null) return
-    values.push(value)
-    conditions.push(`${column} ${operator} $${values.length}`)
+  const param = (value: unknown) => `$${values.push(value)}`
+  const conditions = [
+    filter.kind !== null && `kind = ${param(filter.kind)}`,
+    filter.after !== null && `id < ${param(filter.after)}`,
+  ].filter(condition => condition !== false)
+  const newest = (where: string[]) =>
+    `SELECT * FROM tasks ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''} ORDER BY id DESC LIMIT $1`
+
+  // The index is by key, status and id: the newest are the newest of the newest of each.
+  const statuses = filter.status === null ? TASK_STATUSES : [filter.status]
+  const of = (key: string) => [`api_key_id = ${key}`, 'status = s.status', ...conditions]
+  let rows: string
+  if (filter.apiKeyId !== null) {
+    rows = `SELECT t.* FROM unnest(${param(statuses)}::text[]) AS s(status), LATERAL (${newest(of(param(filter.apiKeyId)))}) t`
+  } else if (filter.status !== null) {
+    rows = `SELECT t.* FROM api_keys k, unnest(${param(statuses)}::text[]) AS s(status), LATERAL (${newest(of('k.id'))}) t`
+  } else {
+    rows = newest(conditions)
   }
-  where('api_key_id', '=', filter.apiKeyId)
-  where('status', '=', filter.status)
-  where('kind', '=', filter.kind)
-  where('id', '<', filter.after)
-  const shape = conditions.map(condition => condition.split(' ')[0]).join('_')
+  const shape = Object.entries(filter).flatMap(([name, value]) => (value === null ? [] : [name]))
   return db.query<TaskSummary>(
     {
-      name: `views_list_${shape}`,
-      text: `SELECT ${COLUMNS} FROM (
-          SELECT * FROM tasks ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''} ORDER BY id DESC LIMIT $1
-        ) t LEFT JOIN LATERAL (SELECT ${SUMS} FROM attempts WHERE task_id = t.id) a ON true ORDER BY t.id DESC`,
+      name: `views_list_${shape.join('_')}`,
+      text: `SELECT ${COLUMNS} FROM (SELECT * FROM (${rows}) u ORDER BY id DESC LIMIT $1) t
+        LEFT JOIN LATERAL (SELECT ${SUMS} FROM attempts WHERE task_id = t.id) a ON true ORDER BY t.id DESC`,
     },
     values,
   )
