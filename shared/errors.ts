@@ -104,6 +104,12 @@ export const ERRORS = {
     title: 'The database cannot be reached',
     advice: 'Wait as long as Retry-After says.',
   },
+  server_busy: {
+    status: 503,
+    retryable: true,
+    title: 'Too many requests of this sort are being answered',
+    advice: 'Wait as long as Retry-After says; ask for less at once.',
+  },
   // Below: why a task did not succeed. They appear in a task's `error`, not as a response.
   deadline_exceeded: {
     status: 504,

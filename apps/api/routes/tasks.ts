@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { isTerminal, TASK_STATUSES } from '#shared/db/tasks.ts'
-import { listTasks, type TaskView } from '#shared/db/views.ts'
+import { createLister, type TaskView } from '#shared/db/views.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { fromWire, toWire } from '#shared/ids.ts'
 import type { ApiDeps } from '../deps.ts'
@@ -25,7 +25,11 @@ export async function ownTask(
   return task
 }
 
+/** Seconds after which a client should ask for a list again. */
+const LIST_AGAIN_SECONDS = 2
+
 export const tasks: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
+  const list = createLister(deps.db)
   app.get(
     '/api/v1/tasks',
     {
@@ -60,13 +64,14 @@ export const tasks: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
           context: { field: '/after', in: 'querystring' },
         })
       }
-      const rows = await listTasks(deps.db, {
+      const rows = await list({
         apiKeyId: request.apiKey.scopes.includes('admin') ? null : request.apiKey.id,
         status: status ?? null,
         kind: kind ?? null,
         after: afterId,
         limit: limit + 1,
       })
+      if (!rows) throw new SluiceError('server_busy', undefined, { retryAfter: LIST_AGAIN_SECONDS })
       const page = rows.slice(0, limit)
       const hasMore = rows.length > limit
       return {
