@@ -1,0 +1,87 @@
+-- The operations, in the order given, and one answer for each. Answers { generation, wakes, answer, ... }, or
+-- { '', mark, ms since it was set } if the target is not seeded.
+local position = 9
+local function text()
+  position = position + 1
+  return ARGV[position - 1]
+end
+local function number() return tonumber(text()) end
+local function fromBefore() return text() ~= gen end
+
+if not gen and ARGV[9] == 's' then
+  position = 10
+  local mark = text()
+  -- Redis forgot once more since the ledger was read: what was admitted in between may not be in it.
+  if call('HGET', STATE, 'mark') ~= mark then return { 0 } end
+  call('DEL', STATE, LEASES, QUEUE, SWEEP)
+  gen = mark
+  fresh()
+  effective()
+  for _ = 1, number() do
+    local age, requests, input, output = number(), number(), number(), number()
+    add(min(head, floor((now - age) / SUB)), { requests, input + output, input, output })
+  end
+  for _ = 1, number() do call('ZADD', LEASES, now + LEASE_MS, text() .. ':seeded') end
+  -- A value of more than 64 bytes makes Redis keep the hash as a table; as a list every access would search it.
+  call('HSET', STATE, 'gen', gen, 'about', 'The state of the gate for one provider and model. See shared/gate/state.lua.')
+  save()
+  return { 1 }
+end
+
+if not gen then
+  if ARGV[8] ~= '' then
+    call('HSETNX', STATE, 'mark', ARGV[8])
+    call('HSETNX', STATE, 'markAt', now)
+    call('PEXPIRE', STATE, DAY_MS)
+    local mark = call('HMGET', STATE, 'mark', 'markAt')
+    return { '', mark[1], max(0, now - tonumber(mark[2])) }
+  end
+  return { '', '', 0 }
+end
+if ARGV[9] == 's' then return { 1 } end
+
+effective()
+setLimits(2)
+advance()
+sweep()
+
+local answers = { gen, {} }
+local listens = false -- whether somebody will pass on who may come
+while position <= #ARGV do
+  local operation = text()
+  local answer = 0
+  if operation == 'a' then
+    local id, leaseId, input, output, maxWait, lane, wake = text(), text(), number(), number(), number(), text(), text()
+    answer = acquire(id, leaseId, input, output, maxWait, lane == 'b', wake)
+  elseif operation == 'r' then
+    local id, leaseId, old, e, input, output = text(), text(), fromBefore(), number(), number(), number()
+    local epoch, result, latency, realInput, realOutput = number(), text(), number(), number(), number()
+    report(id, leaseId, old, e, input, output, epoch, result, latency, realInput, realOutput, number(), text())
+    listens = true
+  elseif operation == 'u' then
+    release(text(), text(), fromBefore(), number(), number(), number())
+    listens = true
+  elseif operation == 'w' then
+    slow(text(), text(), fromBefore(), number())
+  elseif operation == 'n' then
+    renew(text(), text(), fromBefore())
+  elseif operation == 'l' then
+    setLimits(position)
+    position = position + 6
+    listens = true
+  else
+    local state, retry = breaker[1], 0
+    if state == OPEN then
+      retry = max(0, breaker[2] - now)
+      if retry == 0 then state = HALF end
+    end
+    answer = {
+      state, retry, max(0, breaker[8] - now), floor(health[1] * 1e6), floor(healthNow() * 1e6), floor(health[4]), health[5],
+      P[1], P[2], P[3], P[4], inUse(), limit[1], limit[2], limit[3], limit[4], limit[5], tickets, bookings,
+    }
+  end
+  answers[#answers + 1] = answer
+end
+if listens then answers[2] = woken() end
+save()
+return answers

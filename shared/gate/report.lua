@@ -1,0 +1,75 @@
+-- What became of a permit. `old`: it was taken before Redis forgot, so that its sub-window and epoch mean nothing here.
+
+-- What is left, by our own sums, is not to be more than the provider says. The difference is others' use of the same
+-- account: it is put into the sub-window that leaves when the provider's own count is to be back at its limit. A
+-- difference, not an addition: calls of ours that are under way are in the sums already, and a second answer that says
+-- the same changes nothing.
+local function noteHeaders(headers)
+  for d = 1, 4 do
+    local of, remaining, resetMs = headers[d * 3 - 2], headers[d * 3 - 1], headers[d * 3]
+    if of > 0 and configured[d + 6] ~= of then
+      configured[d + 6] = of
+      limitsChanged = true
+      effective()
+    end
+    if remaining >= 0 and resetMs > 0 and limit[d] >= 0 then
+      local missing = limit[d] - P[d] - remaining
+      if missing > 0 then
+        local n = { 0, 0, 0, 0 }
+        n[d] = missing
+        add(head - WINDOW + min(WINDOW, max(1, math.ceil(resetMs / SUB))), n)
+      end
+    end
+  end
+end
+
+local SLOW_MARK_MS = 3600000 -- outlives any call
+
+local function report(id, leaseId, old, e, input, output, epoch, result, latency, realInput, realOutput, retryAfter, headers)
+  if not unlease(leaseId, old, id) then return end
+  local slowed = slows > 0 and call('ZREM', SWEEP, 's:' .. leaseId) == 1
+  if slowed then slows = slows - 1 end
+  if not old then
+    local i = realInput and realInput - input or 0
+    local o = realOutput and realOutput - output or 0
+    if i ~= 0 or o ~= 0 then add(e, { 0, i + o, i, o }) end
+  end
+  if retryAfter then
+    breaker[8] = now + retryAfter
+    breakerChanged = true
+  end
+  if headers ~= '' then noteHeaders(cjson.decode(headers)) end
+  if result == 'n' then return endProbe(leaseId) end
+  local ok = result == 's'
+  if ok then noteLatency(latency) end
+  if slowed then return end
+  noteHealth(ok)
+  if not old then noteResult(leaseId, epoch, ok) end
+end
+
+local function release(id, leaseId, old, e, input, output)
+  if not unlease(leaseId, old, id) then return end
+  endProbe(leaseId)
+  if slows > 0 and call('ZREM', SWEEP, 's:' .. leaseId) == 1 then slows = slows - 1 end
+  if not old then add(e, { -1, -input - output, -input, -output }) end
+end
+
+local function slow(id, leaseId, old, epoch)
+  if not call('ZSCORE', LEASES, leaseId) then return end
+  if call('ZADD', SWEEP, 'NX', now + SLOW_MARK_MS, 's:' .. leaseId) == 0 then return end
+  keep(SWEEP)
+  slows = slows + 1
+  noteHealth(false)
+  if not old then noteResult(leaseId, epoch, false) end
+end
+
+local function renew(id, leaseId, old)
+  if old then
+    -- Redis forgot the lease; its holder is alive.
+    call('ZREM', LEASES, id .. ':seeded')
+    call('ZADD', LEASES, now + LEASE_MS, leaseId)
+  else
+    call('ZADD', LEASES, 'XX', now + LEASE_MS, leaseId)
+  end
+  leased = nil
+end

@@ -1,0 +1,29 @@
+import { readFileSync } from 'node:fs'
+import type { Redis } from '#shared/redis.ts'
+import type { Target } from './types.ts'
+import type { Arg } from './wire.ts'
+
+/** One chunk: what a file declares is visible to those after it. */
+const FILES = ['state', 'window', 'line', 'breaker', 'acquire', 'report', 'main']
+
+/** `keys` and `args` as state.lua has them. */
+export type RunScript = (keys: string[], args: Arg[]) => Promise<unknown>
+
+/** Makes the script known to this connection; Redis gets its text once, then its hash. */
+export function defineScript(redis: Redis): RunScript {
+  const lua = FILES.map(name => readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8')).join('\n')
+  redis.defineCommand('sluiceGate', { numberOfKeys: 4, lua })
+  const commands = redis as Redis & { sluiceGate(...args: Arg[]): Promise<unknown> }
+  return (keys, args) => commands.sluiceGate(...keys, ...args)
+}
+
+export const targetName = ({ provider, model }: Target): string => `${provider}/${model}`
+
+/** All in one slot of a cluster. */
+export function keysOf(prefix: string, target: Target): string[] {
+  const tag = `{${prefix}:gate:${encodeURIComponent(targetName(target))}}`
+  return [`${tag}:state`, `${tag}:leases`, `${tag}:line`, `${tag}:sweep`]
+}
+
+/** Elsewhere in a cluster, hence never touched by the script. */
+export const targetsKey = (prefix: string): string => `${prefix}:gate:targets`
