@@ -24,11 +24,18 @@ export function createAvailability(providers: ReadonlyMap<string, Provider>): ()
     return known
   }
 
+  function refresh(): Promise<Available[]> {
+    const refreshing = check().finally(() => {
+      checking = null
+    })
+    // In the background nobody hears of an error, and one that nobody hears of ends the process.
+    refreshing.catch(() => {})
+    return refreshing
+  }
+
   return async () => {
     if (performance.now() - checkedAt > REFRESH_MS) {
-      checking ??= check().finally(() => {
-        checking = null
-      })
+      checking ??= refresh()
     }
     return known ?? (await checking!)
   }
