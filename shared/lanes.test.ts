@@ -31,11 +31,15 @@ function harness() {
 
 it('so many run at once, and the others follow in order', async () => {
   const { come, end, begun, turn } = harness()
+  const before = come('before')
+  await turn()
+  await end('before')
+  expect(await before).toBe('before done')
   const all = [...'abcde'].map(come)
   await turn()
-  expect(begun).toEqual(['a', 'b'])
+  expect(begun).toEqual(['before', 'a', 'b'])
   await end('b')
-  expect(begun).toEqual(['a', 'b', 'c'])
+  expect(begun).toEqual(['before', 'a', 'b', 'c'])
   for (const name of 'acde') await end(name)
   expect(await Promise.all(all)).toEqual([...'abcde'].map(name => `${name} done`))
   expect(vi.getTimerCount()).toBe(0)

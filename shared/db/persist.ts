@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { isUnavailable } from './pool.ts'
 
 const FIRST_MS = 100
@@ -14,7 +13,7 @@ export async function persist<T>(work: () => Promise<T>): Promise<T> {
       return await work()
     } catch (error) {
       if (!isUnavailable(error)) throw error
-      await sleep(wait)
+      await new Promise(resolve => setTimeout(resolve, wait))
     }
   }
 }
