@@ -16,7 +16,7 @@ const KEYS = Object.fromEntries(PROVIDERS.flatMap(({ env }) => ('key' in env ? [
 
 describe('settings', () => {
   it('has a default for everything that a single machine needs', () => {
-    const { providers, ...rest } = parseConfig({})
+    const { providers, prices, ...rest } = parseConfig({})
     expect(rest).toEqual({
       PORT: 8080,
       HOST: '127.0.0.1',
@@ -36,6 +36,7 @@ describe('settings', () => {
       REDIS_PREFIX: 'sluice',
     })
     expect(providers).toEqual([expect.objectContaining({ name: 'ollama', explicit: false })])
+    expect(prices).toEqual([])
   })
 
   it('reads numbers and switches from text', () => {
@@ -69,10 +70,18 @@ describe('settings', () => {
     ['OLLAMA_HOST', 'localhost:99999'],
     ['PROVIDERS', 'anthropic,nobody'],
     ['PROVIDERS', 'openai'],
+    ['PRICES', '{'],
+    ['PRICES', '{"openai/x": {"input": 1}}'],
   ])('refuses %s=%s with one line that names it', (name, value) => {
     const message = refusal({ [name]: value })
     expect(message).toMatch(new RegExp(`^${name}: .`))
     expect(message).not.toContain('\n')
+  })
+
+  it('reads prices', () => {
+    expect(parseConfig({ PRICES: '{"openai/x": {"input": 1.5, "output": 6}}' }).prices).toEqual([
+      { provider: 'openai', model: 'x', prices: [{ input: '1.5', output: '6' }] },
+    ])
   })
 
   it('does not repeat a secret in its complaint', () => {

@@ -1,6 +1,7 @@
 import { isIPv6 } from 'node:net'
 import { type Static, type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
+import { type PriceOverride, parsePrices } from './models/price-overrides.ts'
 import { PROVIDER_NAMES, PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
 
 /** A setting that cannot be used. `message` is one line that names it. */
@@ -77,6 +78,13 @@ export const settings = {
     }),
   ),
   ...providerSettings,
+  PRICES: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'What models cost, in dollars per million tokens, where the built-in list does not say or says otherwise: JSON such as `{"openai/my-model": {"input": 1.5, "output": 6, "cache_read": 0.15}, "google/*": {"input": "2", "output": "12", "bands": [{"above": 200000, "input": 4, "output": 18}]}}`. Also `cache_write` (like `cache_read`, `input` unless given), `batch` (the share that a batch costs, default 1), `from` (a date; before it the built-in price holds).',
+    }),
+  ),
   CALL_TIMEOUT_SECONDS: count(120, 1, 3600, 'Upper bound of one provider call, never past the task’s deadline.'),
   MAX_ATTEMPTS: count(5, 1, 100, 'Provider calls that one task may make, over all providers.'),
   BACKOFF_BASE_MS: count(500, 1, 60_000, 'First retry comes after a random wait up to this; doubled each time.'),
@@ -125,7 +133,11 @@ export type ProviderConfig = {
   explicit: boolean
 }
 
-export type Config = Omit<Settings, 'PROVIDERS'> & { providers: ProviderConfig[] }
+export type Config = Omit<Settings, 'PROVIDERS' | 'PRICES'> & {
+  providers: ProviderConfig[]
+  /** For `createPrices`. */
+  prices: PriceOverride[]
+}
 
 /**
  * An address as a URL; null if it is none. `OLLAMA_HOST` may be, as for Ollama's own tools, `host`, `host:port`, `:port`,
@@ -158,8 +170,16 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     }
     values[name] = value
   }
-  const { PROVIDERS: order, ...rest } = values as Settings
-  return { ...rest, providers: configuredProviders(env, order) }
+  const { PROVIDERS: order, PRICES: prices, ...rest } = values as Settings
+  return { ...rest, providers: configuredProviders(env, order), prices: prices ? operatorPrices(prices) : [] }
+}
+
+function operatorPrices(json: string): PriceOverride[] {
+  try {
+    return parsePrices(json)
+  } catch (error) {
+    throw new ConfigError(`PRICES: ${(error as Error).message}`)
+  }
 }
 
 /** Value.Convert alone would take 8080.5 for 8080, and `true` for 1. */

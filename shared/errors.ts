@@ -129,6 +129,12 @@ export const ERRORS = {
     title: 'No provider is configured that could answer',
     advice: 'Configure one, or allow options.fallback.',
   },
+  model_price_unknown: {
+    status: 422,
+    retryable: false,
+    title: 'Nobody knows what the model costs',
+    advice: 'Give its price in the setting PRICES, or name another model.',
+  },
   provider_failed: {
     status: 502,
     retryable: true,

@@ -1,34 +1,24 @@
-/** Kept in every ledger row that was priced with this table. */
-export const PRICE_VERSION = '2026-11-20'
+import { createHash } from 'node:crypto'
+import { dollars, WHOLE } from './picodollars.ts'
+import DATA from './price-data.json' with { type: 'json' }
+import type { PriceOverride } from './price-overrides.ts'
+import { always, type Band, bandFor, holds, type ModelText, mayHold, type PriceRow, toRow } from './price-rows.ts'
+import { BATCH_SHARE, TABLE, TABLE_DATE } from './price-table.ts'
+import { PROVIDER_NAMES, type ProviderName } from './providers.ts'
 
-/** Picodollars per token: the dollars per million tokens times 10^6. Integers, so that sums are exact. */
-type Band = { upToPromptTokens: number; input: bigint; output: bigint; cacheRead: bigint; cacheWrite: bigint }
+/** The price of a model at a time. Rates are picodollars (10^-12 USD) per token. */
+export type Price = PriceRow & {
+  provider: string
+  /** The model in whose name it stands, `*` at its end for all that begin so. */
+  model: string
+  /** Kept in the ledger with whatever was priced: which package, which table of ours, which price of the operator's. */
+  version: string
+}
 
-const perMillion = (dollars: number) => BigInt(Math.round(dollars * 1_000_000))
+/** A model with a price. `model` may be a pattern that ends in `*`; `contextWindow` in tokens, null: not known. */
+export type PricedModel = { provider: ProviderName; model: string; contextWindow: number | null }
 
-/** Cached input costs a tenth to read and a quarter more to write (5 minutes). */
-const claude = (input: number, output: number, upToPromptTokens = Number.POSITIVE_INFINITY): Band => ({
-  upToPromptTokens,
-  input: perMillion(input),
-  output: perMillion(output),
-  cacheRead: perMillion(input / 10),
-  cacheWrite: perMillion(input * 1.25),
-})
-
-const TABLE: readonly { provider: string; model: RegExp; bands: Band[] }[] = [
-  { provider: 'anthropic', model: /^claude-opus-5-5(-\d{8})?$/, bands: [claude(4, 20)] },
-  { provider: 'anthropic', model: /^claude-opus-5(-\d{8})?$/, bands: [claude(5, 25)] },
-  { provider: 'anthropic', model: /^claude-sonnet-5(-5)?(-\d{8})?$/, bands: [claude(2, 10)] },
-  { provider: 'anthropic', model: /^claude-haiku-5-5(-\d{8})?$/, bands: [claude(0.1, 0.5, 100_000), claude(0.5, 2.5)] },
-  { provider: 'anthropic', model: /^claude-haiku-4-5(-\d{8})?$/, bands: [claude(1, 5)] },
-  // It runs on the operator's own machine.
-  {
-    provider: 'ollama',
-    model: /./,
-    bands: [{ upToPromptTokens: Number.POSITIVE_INFINITY, input: 0n, output: 0n, cacheRead: 0n, cacheWrite: 0n }],
-  },
-]
-
+/** Whole numbers. `inputTokens` includes what was read from or written to the cache. */
 export type PricedUsage = {
   inputTokens: number
   outputTokens: number
@@ -36,24 +26,161 @@ export type PricedUsage = {
   cacheWriteTokens: number
 }
 
+/** `at`: when the call is made, now unless it is said. `batch`: through the provider's batch API. */
+export type PriceOptions = { at?: Date; batch?: boolean }
+
 /**
- * What a call cost, exactly. `inputTokens` includes the cached ones.
- * @returns dollars as a decimal with 12 places, or null if the model has no known price
+ * A bound holds until this long after its `at`, the longest deadline that a task may have: prices may rise between
+ * reservation and settlement, at a date or, every day, at an hour.
  */
-export function costOf(provider: string, model: string, usage: PricedUsage): string | null {
-  const row = TABLE.find(price => price.provider === provider && price.model.test(model))
-  const band = row?.bands.find(one => usage.inputTokens <= one.upToPromptTokens)
-  if (!band) return null
-  const fresh = BigInt(Math.max(0, usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens))
-  return picodollars(
-    fresh * band.input +
-      BigInt(usage.cacheReadTokens) * band.cacheRead +
-      BigInt(usage.cacheWriteTokens) * band.cacheWrite +
-      BigInt(usage.outputTokens) * band.output,
-  )
+export const BOUND_HOLDS_MS = 86_400_000
+
+type Entry = {
+  provider: ProviderName
+  model: string
+  matches(name: string): boolean
+  rows: PriceRow[]
+  version: string
 }
 
-const picodollars = (amount: bigint): string => {
-  const digits = amount.toString().padStart(13, '0')
-  return `${digits.slice(0, -12)}.${digits.slice(-12)}`
+/** The price list of one process. Pure; see `Prices` for what it answers. */
+export function createPrices(overrides: readonly PriceOverride[] = []) {
+  const entries = [...overrides.toSorted(bySpecificity).map(toOverride), ...BUILT_IN]
+
+  const matching = (provider: string, model: string) =>
+    entries.filter(entry => entry.provider === provider && entry.matches(model))
+
+  /** @returns null if nobody knows what the model costs at that time */
+  function priceOf(provider: string, model: string, at = new Date()): Price | null {
+    for (const entry of matching(provider, model)) {
+      const row = entry.rows.findLast(one => holds(one, at))
+      if (row) return { ...row, provider, model: entry.model, version: entry.version }
+    }
+    return null
+  }
+
+  /**
+   * What a call cost, exactly; a batch's share of it is rounded up to whole picodollars.
+   * @returns dollars as a decimal with 12 places, or null if the model has no known price
+   * @throws RangeError if a count is not a whole number
+   */
+  function costOf(provider: string, model: string, usage: PricedUsage, options: PriceOptions = {}): string | null {
+    const price = priceOf(provider, model, options.at)
+    if (!price) return null
+    const cached = usage.cacheReadTokens + usage.cacheWriteTokens
+    const band = bandFor(price, Math.max(usage.inputTokens, cached))
+    return dollars(
+      shared(
+        BigInt(Math.max(0, usage.inputTokens - cached)) * band.input +
+          BigInt(usage.cacheReadTokens) * band.cacheRead +
+          BigInt(usage.cacheWriteTokens) * band.cacheWrite +
+          BigInt(usage.outputTokens) * band.output,
+        price,
+        options.batch,
+      ),
+    )
+  }
+
+  /**
+   * An upper bound of what a call costs that reads and writes at most so many tokens, however its input is split into
+   * fresh, read from the cache and written to it, in whichever band it falls, at any time from `at` to `BOUND_HOLDS_MS`
+   * later.
+   * @returns dollars as a decimal with 12 places, or null if the model has no known price at `at`
+   * @throws RangeError if a count is not a whole number
+   */
+  function worstCaseOf(
+    provider: string,
+    model: string,
+    most: { inputTokens: number; outputTokens: number },
+    { at = new Date(), batch }: PriceOptions = {},
+  ): string | null {
+    if (!priceOf(provider, model, at)) return null
+    const rows: PriceRow[] = []
+    for (const entry of matching(provider, model)) {
+      rows.push(...mayHold(entry.rows, at, new Date(at.getTime() + BOUND_HOLDS_MS)))
+      // Those below it have no say any more.
+      if (entry.rows.some(row => always(row, at))) break
+    }
+    const costs = rows.flatMap(row =>
+      row.bands.filter(reachable(most.inputTokens)).map((band, i) => {
+        const longest = Math.min(most.inputTokens, row.bands[i + 1]?.above ?? most.inputTokens)
+        return shared(BigInt(longest) * dearestInput(band) + BigInt(most.outputTokens) * band.output, row, batch)
+      }),
+    )
+    return dollars(largest(costs))
+  }
+
+  return {
+    priceOf,
+    costOf,
+    worstCaseOf,
+
+    /** Names what a cost was computed with; null if the model has no known price. */
+    priceVersionOf: (provider: string, model: string, at?: Date): string | null =>
+      priceOf(provider, model, at)?.version ?? null,
+
+    /** Every model that is known by a name or an operator's pattern, the operator's first; none twice. */
+    models(): PricedModel[] {
+      const named = entries.filter(({ model, matches }) => matches(model))
+      const known = new Map(named.map(({ provider, model }) => [`${provider}/${model}`, { provider, model }]))
+      return [...known.values()].map(one => ({ ...one, contextWindow: contextWindow(one.provider, one.model) }))
+    },
+  }
 }
+
+export type Prices = ReturnType<typeof createPrices>
+
+const PACKAGE: { readonly [P in ProviderName]?: readonly ModelText[] } = DATA.providers as never
+
+const VERSION = `genai-prices@${DATA.version} sluice@${TABLE_DATE}`
+
+const WRITTEN: readonly (ModelText & { provider: ProviderName; expression: RegExp })[] = [TABLE, PACKAGE].flatMap(
+  table =>
+    PROVIDER_NAMES.flatMap(provider =>
+      (table[provider] ?? []).map(text => ({ ...text, provider, expression: new RegExp(text.match, 'i') })),
+    ),
+)
+
+const BUILT_IN: readonly Entry[] = WRITTEN.map(({ provider, model, expression, prices }) => ({
+  provider,
+  model,
+  matches: name => expression.test(name),
+  rows: prices.map(text => toRow(text, BATCH_SHARE[provider])),
+  version: VERSION,
+}))
+
+/** Tokens that the model reads and writes in one call; null: not known. */
+export const contextWindow = (provider: string, model: string): number | null =>
+  WRITTEN.find(one => one.context !== undefined && one.provider === provider && one.expression.test(model))?.context ??
+  null
+
+/** Whole names before patterns, longer patterns before shorter ones. */
+const bySpecificity = (a: PriceOverride, b: PriceOverride): number =>
+  Number(a.model.endsWith('*')) - Number(b.model.endsWith('*')) || b.model.length - a.model.length
+
+const toOverride = ({ provider, model, prices }: PriceOverride): Entry => ({
+  provider,
+  model,
+  matches: name => (model.endsWith('*') ? name.startsWith(model.slice(0, -1)) : name === model),
+  rows: prices.map(text => toRow(text)),
+  // Prices that the operator changes are told apart in the ledger.
+  version: `${VERSION} operator@${createHash('sha256').update(JSON.stringify(prices)).digest('hex').slice(0, 8)}`,
+})
+
+const shared = (amount: bigint, row: PriceRow, batch: boolean | undefined): bigint =>
+  batch ? (amount * row.batch + WHOLE - 1n) / WHOLE : amount
+
+const dearestInput = ({ input, cacheRead, cacheWrite }: Band): bigint => largest([input, cacheRead, cacheWrite])
+
+/** Math.max takes no bigint. */
+function largest(amounts: readonly bigint[]): bigint {
+  let most = 0n
+  for (const amount of amounts) if (amount > most) most = amount
+  return most
+}
+
+/** Whether a prompt of at most so many tokens may fall into the band. */
+const reachable = (tokens: number) => (band: Band) => band.above === 0 || band.above < tokens
+
+/** Without an operator's prices. */
+export const { priceOf, costOf, worstCaseOf, priceVersionOf } = createPrices()

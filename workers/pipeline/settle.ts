@@ -4,7 +4,7 @@ import { persist } from '#shared/db/persist.ts'
 import type { Db } from '#shared/db/pool.ts'
 import type { Ender, Ending, RunnableTask } from '#shared/db/tasks.ts'
 import type { Metrics } from '#shared/metrics.ts'
-import { costOf, PRICE_VERSION } from '#shared/models/prices.ts'
+import { costOf, priceVersionOf } from '#shared/models/prices.ts'
 import type { Producer } from '#shared/queue/producer.ts'
 import type { Candidate } from '#shared/routing.ts'
 import type { Usage } from '#workers/providers/define.ts'
@@ -58,7 +58,7 @@ export function createSettle(deps: {
         ...(error && { error }),
         usage,
         costUsd,
-        priceVersion: costUsd === null ? null : PRICE_VERSION,
+        priceVersion: costUsd === null ? null : priceVersionOf(provider, model),
       }
     },
     end: (ending: Ending) => persist(() => deps.end(ending)),
