@@ -10,12 +10,9 @@ export type UpstreamOptions = {
   reply?: string | ((call: Call) => string | Script | Promise<string | Script>)
   chunks?: number
   delayMs?: number
-  /** false: `calls` stays empty, for runs of millions. */
-  record?: boolean
 }
 
 export type Upstream = Awaited<ReturnType<typeof startUpstream>>
-export type UpstreamHandler = ReturnType<typeof createUpstream>
 
 type Gate = { when: RegExp | null; midway: boolean; opened: Promise<void>; waiting: number }
 
@@ -23,7 +20,7 @@ type Gate = { when: RegExp | null; midway: boolean; opened: Promise<void>; waiti
 const MARKER = /\[\[([^\]]{1,64})\]\]/g
 
 /** The behaviour without the server: `handle` answers one request. */
-export function createUpstream(options: UpstreamOptions = {}) {
+function createUpstream(options: UpstreamOptions = {}) {
   const calls: Call[] = []
   const markers = new Map<string, number>()
   const queue: Script[] = []
@@ -76,14 +73,14 @@ export function createUpstream(options: UpstreamOptions = {}) {
     }
   }
 
-  async function handle(request: IncomingMessage, response: ServerResponse, received?: Buffer): Promise<void> {
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = new URL(request.url ?? '/', 'http://upstream').pathname
     if (request.method === 'GET' && path === '/api/tags') {
       return json(response, 200, { models: models.map(name => ({ name, model: name, details: { family: name } })) })
     }
     const wire = request.method === 'POST' ? wireOf(path) : null
     if (!wire) return json(response, 404, { error: `No such path: ${path}` })
-    const body = JSON.parse(String(received ?? (await readBody(request)))) as Record<string, unknown>
+    const body = JSON.parse(String(await readBody(request))) as Record<string, unknown>
     const call: Call = {
       provider: wire.name,
       path,
@@ -96,7 +93,7 @@ export function createUpstream(options: UpstreamOptions = {}) {
       connection: request.socket.remotePort,
       aborted: false,
     }
-    if (options.record !== false) calls.push(call)
+    calls.push(call)
     const gone = new Promise<void>(resolve => response.once('close', resolve))
     const script = await scriptFor(call)
     response.once('close', () => {
@@ -121,8 +118,6 @@ export function createUpstream(options: UpstreamOptions = {}) {
     count: matching,
     /** Calls by the `[[name]]` in their prompt. */
     markers: () => Object.fromEntries(markers),
-    /** Counts a call that was answered without `handle`. */
-    arrive,
     /** One-shot behaviours, taken in order by the calls that they fit; before rules and the default. */
     script: (...scripts: Script[]) => void queue.push(...scripts),
     /** A lasting behaviour for the prompts that match; the latest rule wins. */
@@ -135,8 +130,6 @@ export function createUpstream(options: UpstreamOptions = {}) {
     models: (names: string[]) => {
       models = names
     },
-    /** Nothing is scripted, held or recorded: every call gets the same answer. */
-    plain: () => !queue.length && !rules.length && !gates.size && !fallback && !options.reply && !options.delayMs,
     reset: () => {
       queue.length = rules.length = calls.length = arrivals = aborts = 0
       markers.clear()
@@ -194,7 +187,7 @@ export async function startUpstream(options: UpstreamOptions & { port?: number }
   }
 }
 
-export async function readBody(request: IncomingMessage): Promise<Buffer> {
+async function readBody(request: IncomingMessage): Promise<Buffer> {
   const parts: Buffer[] = []
   for await (const part of request) parts.push(part as Buffer)
   return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)
