@@ -17,6 +17,7 @@ import { openapi } from './plugins/openapi.ts'
 import { queuesDashboard } from './plugins/queues.ts'
 import { events } from './routes/events.ts'
 import { keys } from './routes/keys.ts'
+import { models } from './routes/models.ts'
 import { operations } from './routes/operations.ts'
 import { submit } from './routes/submit.ts'
 import { tasks } from './routes/tasks.ts'
@@ -61,6 +62,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(openapi, { version: packageJson.version })
   await app.register(operations, deps)
   await app.register(keys, deps)
+  await app.register(models, deps)
   await app.register(submit, deps)
   await app.register(tasks, deps)
   await app.register(events, deps)

@@ -94,6 +94,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
     urls.events,
     '/api/v1/tasks',
     '/api/v1/keys',
+    '/api/v1/models',
     '/api/v1/workers',
     '/health/live',
     '/health/ready',

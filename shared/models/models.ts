@@ -1,3 +1,4 @@
+import { WRITTEN } from './price-list.ts'
 import type { ProviderName } from './providers.ts'
 
 /** Whose model a name is, when the client names a model and no provider. First match wins. */
@@ -7,3 +8,20 @@ export const MODEL_FAMILIES: readonly { pattern: RegExp; provider: ProviderName 
   { pattern: /^gemini-/, provider: 'google' },
   { pattern: /^deepseek-/, provider: 'deepseek' },
 ]
+
+/** Tokens that a model writes at most in one call, as its provider's documentation says; the price list does not. */
+const MAX_OUTPUT: readonly { provider: ProviderName; pattern: RegExp; tokens: number }[] = [
+  { provider: 'anthropic', pattern: /^claude-(opus|sonnet|haiku|fable)-5(-\d)?(-\d{8})?$/, tokens: 128_000 },
+  { provider: 'anthropic', pattern: /^claude-haiku-4-5(-\d{8})?$/, tokens: 64_000 },
+  { provider: 'openai', pattern: /^gpt-5\.4(-mini)?(-\d{4}-\d\d-\d\d)?$/, tokens: 128_000 },
+  { provider: 'deepseek', pattern: /^deepseek-v4-(flash|pro)$/, tokens: 384_000 },
+]
+
+/** Tokens that the model reads and writes in one call; null: not known. */
+export const contextWindow = (provider: string, model: string): number | null =>
+  WRITTEN.find(one => one.context !== undefined && one.provider === provider && one.expression.test(model))?.context ??
+  null
+
+/** Tokens that the model writes in one call; null: not known. */
+export const maxOutputTokens = (provider: string, model: string): number | null =>
+  MAX_OUTPUT.find(one => one.provider === provider && one.pattern.test(model))?.tokens ?? null

@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto'
+import { contextWindow } from './models.ts'
 import { dollars, WHOLE } from './picodollars.ts'
-import DATA from './price-data.json' with { type: 'json' }
+import { BUILT_IN, bySpecificity, toEntry } from './price-list.ts'
 import type { PriceOverride } from './price-overrides.ts'
-import { always, type Band, bandFor, holds, type ModelText, mayHold, type PriceRow, toRow } from './price-rows.ts'
-import { BATCH_SHARE, TABLE, TABLE_DATE } from './price-table.ts'
-import { PROVIDER_NAMES, type ProviderName } from './providers.ts'
+import { always, type Band, bandFor, holds, mayHold, type PriceRow } from './price-rows.ts'
+import type { ProviderName } from './providers.ts'
 
 /** The price of a model at a time. Rates are picodollars (10^-12 USD) per token. */
 export type Price = PriceRow & {
@@ -35,17 +34,9 @@ export type PriceOptions = { at?: Date; batch?: boolean }
  */
 export const BOUND_HOLDS_MS = 86_400_000
 
-type Entry = {
-  provider: ProviderName
-  model: string
-  matches(name: string): boolean
-  rows: PriceRow[]
-  version: string
-}
-
 /** The price list of one process. Pure; see `Prices` for what it answers. */
 export function createPrices(overrides: readonly PriceOverride[] = []) {
-  const entries = [...overrides.toSorted(bySpecificity).map(toOverride), ...BUILT_IN]
+  const entries = [...overrides.toSorted(bySpecificity).map(toEntry), ...BUILT_IN]
 
   const matching = (provider: string, model: string) =>
     entries.filter(entry => entry.provider === provider && entry.matches(model))
@@ -129,43 +120,6 @@ export function createPrices(overrides: readonly PriceOverride[] = []) {
 }
 
 export type Prices = ReturnType<typeof createPrices>
-
-const PACKAGE: { readonly [P in ProviderName]?: readonly ModelText[] } = DATA.providers as never
-
-const VERSION = `genai-prices@${DATA.version} sluice@${TABLE_DATE}`
-
-const WRITTEN: readonly (ModelText & { provider: ProviderName; expression: RegExp })[] = [TABLE, PACKAGE].flatMap(
-  table =>
-    PROVIDER_NAMES.flatMap(provider =>
-      (table[provider] ?? []).map(text => ({ ...text, provider, expression: new RegExp(text.match, 'i') })),
-    ),
-)
-
-const BUILT_IN: readonly Entry[] = WRITTEN.map(({ provider, model, expression, prices }) => ({
-  provider,
-  model,
-  matches: name => expression.test(name),
-  rows: prices.map(text => toRow(text, BATCH_SHARE[provider])),
-  version: VERSION,
-}))
-
-/** Tokens that the model reads and writes in one call; null: not known. */
-export const contextWindow = (provider: string, model: string): number | null =>
-  WRITTEN.find(one => one.context !== undefined && one.provider === provider && one.expression.test(model))?.context ??
-  null
-
-/** Whole names before patterns, longer patterns before shorter ones. */
-const bySpecificity = (a: PriceOverride, b: PriceOverride): number =>
-  Number(a.model.endsWith('*')) - Number(b.model.endsWith('*')) || b.model.length - a.model.length
-
-const toOverride = ({ provider, model, prices }: PriceOverride): Entry => ({
-  provider,
-  model,
-  matches: name => (model.endsWith('*') ? name.startsWith(model.slice(0, -1)) : name === model),
-  rows: prices.map(text => toRow(text)),
-  // Prices that the operator changes are told apart in the ledger.
-  version: `${VERSION} operator@${createHash('sha256').update(JSON.stringify(prices)).digest('hex').slice(0, 8)}`,
-})
 
 const shared = (amount: bigint, row: PriceRow, batch: boolean | undefined): bigint =>
   batch ? (amount * row.batch + WHOLE - 1n) / WHOLE : amount

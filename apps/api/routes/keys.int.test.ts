@@ -64,6 +64,7 @@ describe('a key', () => {
       ['read', 'GET', '/api/v1/tasks'],
       ['read', 'GET', `/api/v1/tasks/${id}`],
       ['read', 'GET', `/api/v1/tasks/${id}/events`],
+      ['read', 'GET', '/api/v1/models'],
       ['admin', 'GET', '/api/v1/keys'],
       ['admin', 'POST', '/api/v1/keys'],
       ['admin', 'DELETE', `/api/v1/keys/${id}`],
