@@ -10,6 +10,9 @@ export type ProviderDescriptor = {
   baseUrl: string
   /** Asked when neither the task nor the settings name a model; null: the first one that the server offers. */
   defaultModel: string | null
+  /** Asked under `options.model: "auto"` for simple and for demanding prompts (`auto.ts`); null: the default model. */
+  cheapModel: string | null
+  strongModel: string | null
   /** Needs no key: counts as configured when its URL is set, or when something answers at `baseUrl`. */
   keyless?: true
 }
@@ -22,6 +25,8 @@ export const PROVIDERS = [
     env: { key: 'ANTHROPIC_API_KEY', url: 'ANTHROPIC_BASE_URL', model: 'ANTHROPIC_MODEL' },
     baseUrl: 'https://api.anthropic.com',
     defaultModel: 'claude-haiku-5-5',
+    cheapModel: 'claude-haiku-5-5',
+    strongModel: 'claude-opus-5-5',
   },
   {
     name: 'openai',
@@ -29,6 +34,8 @@ export const PROVIDERS = [
     env: { key: 'OPENAI_API_KEY', url: 'OPENAI_BASE_URL', model: 'OPENAI_MODEL' },
     baseUrl: 'https://api.openai.com/v1',
     defaultModel: 'gpt-5.4-mini',
+    cheapModel: 'gpt-5.4-mini',
+    strongModel: 'gpt-5.4',
   },
   {
     name: 'google',
@@ -36,6 +43,8 @@ export const PROVIDERS = [
     env: { key: 'GOOGLE_AI_API_KEY', url: 'GOOGLE_AI_BASE_URL', model: 'GOOGLE_AI_MODEL' },
     baseUrl: 'https://generativelanguage.googleapis.com/v1beta/openai/',
     defaultModel: 'gemini-2.5-flash',
+    cheapModel: 'gemini-3.5-flash-lite',
+    strongModel: 'gemini-3.8-flash',
   },
   {
     name: 'deepseek',
@@ -43,6 +52,8 @@ export const PROVIDERS = [
     env: { key: 'DEEPSEEK_API_KEY', url: 'DEEPSEEK_BASE_URL', model: 'DEEPSEEK_MODEL' },
     baseUrl: 'https://api.deepseek.com',
     defaultModel: 'deepseek-chat',
+    cheapModel: 'deepseek-v4-flash',
+    strongModel: 'deepseek-v4-pro',
   },
   {
     name: 'ollama',
@@ -50,6 +61,8 @@ export const PROVIDERS = [
     env: { url: 'OLLAMA_HOST', model: 'OLLAMA_MODEL' },
     baseUrl: 'http://127.0.0.1:11434',
     defaultModel: null,
+    cheapModel: null,
+    strongModel: null,
     keyless: true,
   },
 ] as const satisfies readonly ProviderDescriptor[]
