@@ -10,6 +10,8 @@ local function acquire(id, leaseId, input, output, maxWait, batch, wake)
   local n = { 1, input + output, input, output }
   local booking = readBooking(id)
   local ticket = tickets > 0 and tonumber(call('ZSCORE', QUEUE, id) or nil) or nil
+  local number = ticket or readOverdue(id)
+  if number and not ticket then dropOverdue(id) end
 
   local function refuse(answer)
     if booking then dropBooking(id, booking) end
@@ -25,7 +27,11 @@ local function acquire(id, leaseId, input, output, maxWait, batch, wake)
   local shut = closedFor()
   if shut then return refuse({ SHUT, shut, BREAKER }) end
 
-  local number = ticket or (booking and booking.ticket > 0 and booking.ticket) or nil
+  -- A booking is a promise, which only calls that were made may break. Whoever had one, and comes while it is remembered,
+  -- passes if the calls of the last window leave room, wherever others are booked ahead: two that always come late would
+  -- else push each other back for ever.
+  local promised = booking ~= nil
+  if not number and booking and booking.ticket > 0 then number = booking.ticket end
   if booking then
     if booking.at > head then
       if ticket then dropTicket(id) end
@@ -50,7 +56,7 @@ local function acquire(id, leaseId, input, output, maxWait, batch, wake)
       -- Its rate is not lost while it waits for a slot: the booking comes along, if it fits there.
       if booking and booking.at < head then
         dropBooking(id, booking)
-        local e = fitsNow(n) and head or booking.at
+        local e = fits(P, n) and head or booking.at
         add(e, n)
         writeBooking(id, e, n, booking.ticket)
       end
@@ -68,10 +74,11 @@ local function acquire(id, leaseId, input, output, maxWait, batch, wake)
   if booking then
     e = booking.at
     eraseBooking(id)
-  elseif fitsNow(n) then
+  elseif promised and fits(P, n) or fitsNow(n) then
     add(head, n)
   else
-    local slot, sums = findSlot(n)
+    local slot, sums = promised and slip(n), nil
+    if not slot then slot, sums = findSlot(n) end
     local ms = slot * SUB - now
     if batch and ms > BATCH_AHEAD_MS then
       return refuse({ SHUT, min(MOST_BATCH_WAIT_MS, max(SUB, ms - BATCH_AHEAD_MS)), BATCH })

@@ -1,7 +1,9 @@
 -- Concurrency: leases, and the line of those that wait for one. With k slots free the first k tickets of the line may
--- come, so that a freed slot is kept for its waiter without a record of its own; a ticket whose holder does not come in
--- time is swept.
-local GRACE_MS = 3000 -- how much later than told a waiter may come back before its ticket is void
+-- come, so that a freed slot is kept for its waiter without a record of its own. A ticket whose holder does not come in
+-- time is overdue: it blocks nobody any more, but its number is kept for a while, so that even one that always comes late
+-- comes up some time.
+local GRACE_MS = 2000 -- how much later than told a waiter may come back before its ticket is overdue
+local OVERDUE_MS = 60000
 local HOLD_MS = 2000 -- how long a slot is kept for a waiter that was woken
 local MOST_WOKEN = 50
 
@@ -43,13 +45,28 @@ local function dropTicket(id)
   tickets = tickets - 1
 end
 
+local function readOverdue(id)
+  return overdue > 0 and tonumber(call('HGET', STATE, 'o:' .. id) or nil) or nil
+end
+
+local function dropOverdue(id)
+  call('HDEL', STATE, 'o:' .. id)
+  call('ZREM', SWEEP, 'o:' .. id)
+  overdue = overdue - 1
+end
+
 -- What nobody came back for.
 local function sweep()
-  if tickets + bookings + slows == 0 then return end
+  if tickets + overdue + bookings + slows == 0 then return end
   for _, member in ipairs(call('ZRANGEBYSCORE', SWEEP, '-inf', now, 'LIMIT', 0, 200)) do
     local kind, id = member:sub(1, 1), member:sub(3)
     if kind == 't' then
+      call('HSET', STATE, 'o:' .. id, call('ZSCORE', QUEUE, id))
+      sweepAt(now + OVERDUE_MS, 'o:' .. id)
+      overdue = overdue + 1
       dropTicket(id)
+    elseif kind == 'o' then
+      dropOverdue(id)
     elseif kind == 'b' then
       local booking = readBooking(id)
       if booking then dropBooking(id, booking) end

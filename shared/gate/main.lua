@@ -17,6 +17,7 @@ if not gen and ARGV[9] == 's' then
   gen = mark
   fresh()
   effective()
+  setLimits(2)
   for _ = 1, number() do
     local age, requests, input, output = number(), number(), number(), number()
     add(min(head, floor((now - age) / SUB)), { requests, input + output, input, output })

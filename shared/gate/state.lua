@@ -1,8 +1,9 @@
 -- The state of one target and how it is read and written. All files of the script are joined into one chunk, in the order
 -- that script.ts gives; what a file declares is visible to those after it.
 --
--- KEYS  1 hash: the state (see below), one field a sub-window, one field a booking ('b:' id) and a ticket ('t:' id)
---       2 zset: leases by expiry     3 zset: tickets by number     4 zset: what to sweep ('t:' id, 'b:' id, 's:' lease) by time
+-- KEYS  1 hash: the state (see below), one field a sub-window, one field a booking ('b:' id), a ticket ('t:' id)
+--         and the number of a ticket that is overdue ('o:' id)
+--       2 zset: leases by expiry     3 zset: tickets by number     4 zset: what to sweep ('t:' id, 'o:' id, 'b:' id, 's:' lease) by time
 -- ARGV  now (ms; '' = Redis's clock), version of the limits, the five limits (-1: none), a unique string if there is an
 --       acquire among the operations (else ''), then the operations (see main.lua)
 --
@@ -32,7 +33,7 @@ local gen = got[1]
 -- w, the window and the counters. P: sums of the window that ends now. T: of the one that ends at `tail`, the last booked
 -- sub-window, if that lies ahead. M: the largest sums of all the windows that hold the present sub-window, known if
 -- maxAt == head. Each for requests, tokens, input tokens, output tokens.
-local at, head, tail, maxAt, bookings, tickets, slows, lastTicket, keptAt
+local at, head, tail, maxAt, bookings, tickets, overdue, slows, lastTicket, keptAt
 local P, T, M
 -- l, limits: version; of requests, tokens, input, output, concurrency; then what the provider's headers said of the
 -- first four. -1: none.
@@ -64,7 +65,7 @@ local function setLimits(from)
 end
 
 local function fresh()
-  at, head, maxAt, bookings, tickets, slows, lastTicket, keptAt = now, floor(now / SUB), 0, 0, 0, 0, 0, 0
+  at, head, maxAt, bookings, tickets, overdue, slows, lastTicket, keptAt = now, floor(now / SUB), 0, 0, 0, 0, 0, 0, 0
   tail = head
   P, T, M = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
   configured = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1 }
@@ -75,8 +76,8 @@ end
 
 if gen then
   local w = unpackMessage(got[2])
-  at, head, tail, maxAt, bookings, tickets, slows, lastTicket, keptAt =
-    w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9]
+  at, head, tail, maxAt, bookings, tickets, overdue, slows, lastTicket, keptAt =
+    w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10]
   if at > now + BACKWARDS_MS then
     -- The clock was set back (another machine became primary): what was counted cannot be dated any more.
     call('DEL', STATE, LEASES, QUEUE, SWEEP)
@@ -84,7 +85,7 @@ if gen then
   else
     if at > now then now = at end
     at = now
-    P, T, M = { w[10], w[11], w[12], w[13] }, { w[14], w[15], w[16], w[17] }, { w[18], w[19], w[20], w[21] }
+    P, T, M = { w[11], w[12], w[13], w[14] }, { w[15], w[16], w[17], w[18] }, { w[19], w[20], w[21], w[22] }
     configured, breaker, health = unpackMessage(got[3]), unpackMessage(got[4]), unpackMessage(got[5])
   end
 end
@@ -98,7 +99,7 @@ local function save()
   local fields = {
     'w',
     pack({
-      at, head, tail, maxAt, bookings, tickets, slows, lastTicket, keptAt,
+      at, head, tail, maxAt, bookings, tickets, overdue, slows, lastTicket, keptAt,
       P[1], P[2], P[3], P[4], T[1], T[2], T[3], T[4], M[1], M[2], M[3], M[4],
     }),
   }

@@ -144,9 +144,29 @@ local function eraseBooking(id)
   bookings = bookings - 1
 end
 
+-- Where one that lost its slot to another that came late may slip to: the first sub-window, not far off, in which enough of
+-- what is past has left. The bookings ahead are not looked at: those behind it slip as well, and each is checked when it
+-- is redeemed. At the end of all bookings it would have to wait for another window.
+local MOST_SLIP = 20
+local function slip(n)
+  local last = min(head + MOST_SLIP, tail)
+  read(head + 1 - WINDOW, last - WINDOW)
+  local sums = { P[1], P[2], P[3], P[4] }
+  for e = head + 1, last do
+    for d = 1, 4 do sums[d] = sums[d] - subs[e - WINDOW][d] end
+    if fits(sums, n) then return e end
+  end
+  return nil
+end
+
+-- sums: of the window that ends at e, if e is to be the last booked sub-window.
 local function book(id, n, e, sums, ticket)
-  tail = e
-  T = sums
+  if sums then
+    tail = e
+    T = sums
+  else
+    maxAt = 0
+  end
   add(e, n)
   writeBooking(id, e, n, ticket)
 end

@@ -1,0 +1,301 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Redis } from '#shared/redis.ts'
+import { createGate, type Gate } from './gate.ts'
+import type { Decision, GateLimits, Permit, SeedData, Target } from './types.ts'
+
+/** A fleet of worker processes in virtual time over a real Redis. For tests. */
+
+export type SimulatedTask = {
+  /** Arrival, ms from the beginning. */
+  at: number
+  process: number
+  input: number
+  output: number
+  /** Of the estimate, what was really used: 0 to 1. */
+  used: number
+  latencyMs: number
+  /** From the permit to the start of the call; below validForMs. */
+  startsAfterMs: number
+  /** How much later than told it comes back; taken in turns. */
+  lateMs: number[]
+  lane: 'normal' | 'batch'
+  fate: 'success' | 'failure' | 'neutral' | 'unused' | 'dies'
+  /** Whether a wake-up reaches it. */
+  hears: boolean
+}
+
+export type Simulation = {
+  /** One connection a process. */
+  redises: Redis[]
+  prefix: string
+  tasks: SimulatedTask[]
+  /** In the order of time; each process sees them `lagMs` times its number later. */
+  limits: { at: number; limits: Omit<GateLimits, 'version'> }[]
+  lagMs: number
+  /** When Redis forgets everything. */
+  losses: number[]
+  /** Virtual time after which whoever is not done has starved. */
+  untilMs: number
+}
+
+export type SimulatedCall = {
+  id: string
+  grantedAt: number
+  startedAt: number
+  tokens: { input: number; output: number }
+  real: { input: number; output: number }
+  reportedAt: number
+  alive: boolean
+  limits: GateLimits
+}
+
+const TARGET: Target = { provider: 'p', model: 'm' }
+const BEGIN = 1_700_000_000_000
+const RENEW_MS = 5000
+/** A dead process's calls are found out after so long, and are open no more. */
+const FOUND_DEAD_MS = 10_000
+
+export async function simulate(simulation: Simulation) {
+  const { redises, prefix, tasks, untilMs } = simulation
+  let now = BEGIN
+  let order = 0
+  const events: { at: number; order: number; run: () => unknown }[] = []
+  const later = (ms: number, run: () => unknown) => {
+    events.push({ at: now + ms, order: order++, run })
+  }
+  const failures: unknown[] = []
+
+  // The newest limits that reached Redis; at the moment of a change either may be meant. After a loss those of a laggard
+  // count again, until all processes have the same.
+  let seen: GateLimits[] = []
+  let seenAt = 0
+  let muddled = false
+  const noteSeen = (limits: GateLimits) => {
+    if (seen.length > 0 && limits.version <= seen.at(-1)!.version) return
+    seen = seenAt === now ? [...seen, limits] : [...seen.slice(-1), limits]
+    seenAt = now
+  }
+  const inEffect = (): GateLimits => {
+    const everybodys = redises.map((_, process) => limitsFor(process))
+    if (everybodys.every(one => one.version === everybodys[0]!.version)) muddled = false
+    if (seenAt !== now && !muddled) return seen.at(-1)!
+    const either = muddled ? [...seen, ...everybodys] : seen
+    const most = (name: keyof GateLimits) => {
+      const all = either.map(one => one[name])
+      return all.includes(null) ? null : Math.max(...(all as number[]))
+    }
+    return {
+      version: seen.at(-1)!.version,
+      rpm: most('rpm'),
+      tpm: most('tpm'),
+      itpm: most('itpm'),
+      otpm: most('otpm'),
+      concurrency: most('concurrency'),
+    }
+  }
+  const limitsFor = (process: number): GateLimits => {
+    const lag = process * simulation.lagMs
+    const index = Math.max(
+      0,
+      simulation.limits.findLastIndex(one => BEGIN + one.at + lag <= now),
+    )
+    return { version: index, ...simulation.limits[index]!.limits }
+  }
+
+  const ledger: SimulatedCall[] = []
+  const held = new Map<string, { permit: Permit; process: number }>()
+  let lost = false
+  const seed = async (): Promise<SeedData> => ({
+    // A loss within a second of the very first permit is the one that the ledger cannot tell from a new target.
+    firstEver: ledger.length === 0 && !lost,
+    calls: ledger
+      .filter(call => call.startedAt > now - 65_000)
+      .map(call => {
+        const tokens = call.reportedAt <= now ? call.real : call.tokens
+        return { ageMs: now - call.startedAt, inputTokens: tokens.input, outputTokens: tokens.output }
+      }),
+    open: ledger
+      .filter(call => (call.alive ? call.reportedAt > now : call.startedAt > now - FOUND_DEAD_MS))
+      .map(({ id }) => ({ id })),
+  })
+  const gates: Gate[] = redises.map((redis, process) =>
+    createGate({
+      redis,
+      prefix,
+      seed,
+      now: () => now,
+      sleep: ms => new Promise<void>(resolve => later(ms, resolve)),
+      limitsOf: () => {
+        const limits = limitsFor(process)
+        noteSeen(limits)
+        return limits
+      },
+    }),
+  )
+
+  const done = new Set<string>()
+  const never = new Set<string>()
+  const overlaps: number[] = []
+  const asking = new Set<string>()
+  const comeBack = new Map<string, () => void>()
+
+  async function ask(task: SimulatedTask, id: string, round: number): Promise<void> {
+    comeBack.delete(id)
+    if (asking.has(id) || done.has(id) || held.has(id)) return
+    asking.add(id)
+    const decision: Decision = await gates[task.process]!.acquire({
+      ...TARGET,
+      id,
+      inputTokens: task.input,
+      outputTokens: task.output,
+      maxWaitMs: 3_600_000,
+      lane: task.lane,
+      wake: id,
+    }).finally(() => asking.delete(id))
+    if (decision.kind === 'go') return start(task, id, decision.permit)
+    if (decision.kind === 'never') {
+      never.add(id)
+      done.add(id)
+      return
+    }
+    let used = false
+    const again = () => {
+      if (used) return
+      used = true
+      void ask(task, id, round + 1).catch(error => failures.push(error))
+    }
+    comeBack.set(id, again)
+    later(decision.ms + task.lateMs[round % task.lateMs.length]!, again)
+  }
+
+  function start(task: SimulatedTask, id: string, permit: Permit) {
+    const limits = inEffect()
+    const grantedAt = now
+    held.set(id, { permit, process: task.process })
+    if (limits.concurrency !== null && held.size > limits.concurrency) overlaps.push(now - BEGIN)
+    later(task.startsAfterMs, () => {
+      if (task.fate === 'unused') return finish(task, id, permit, null)
+      const call: SimulatedCall = {
+        id,
+        grantedAt,
+        startedAt: now,
+        tokens: { input: task.input, output: task.output },
+        real: { input: Math.floor(task.input * task.used), output: Math.floor(task.output * task.used) },
+        reportedAt: Number.POSITIVE_INFINITY,
+        alive: task.fate !== 'dies',
+        limits,
+      }
+      ledger.push(call)
+      if (task.fate === 'dies') {
+        held.delete(id)
+        done.add(id)
+        return
+      }
+      later(task.latencyMs, () => {
+        call.reportedAt = now
+        finish(task, id, permit, call)
+      })
+    })
+  }
+
+  function finish(task: SimulatedTask, id: string, permit: Permit, call: SimulatedCall | null) {
+    held.delete(id)
+    done.add(id)
+    const gate = gates[task.process]!
+    const freed = call
+      ? gate.report(permit, {
+          result: task.fate as 'success',
+          latencyMs: task.latencyMs,
+          inputTokens: call.real.input,
+          outputTokens: call.real.output,
+          retryAfterMs: null,
+        })
+      : gate.release(permit)
+    freed
+      .then(wakes => {
+        for (const wake of wakes) if (tasks[Number(wake)]!.hears) later(5, () => comeBack.get(wake)?.())
+      })
+      .catch(error => failures.push(error))
+  }
+
+  async function forget() {
+    lost = true
+    muddled = true
+    seen = []
+    const keys = await redises[0]!.keys(`{${prefix}:*`)
+    if (keys.length > 0) await redises[0]!.del(keys)
+  }
+
+  /** Until everything that this moment has brought is with Redis and back. */
+  async function settle() {
+    const busy = () => redises.some(redis => (redis as unknown as { commandQueue: unknown[] }).commandQueue.length > 0)
+    for (let idle = 0; idle < 3; idle = busy() ? 0 : idle + 1) await nextTurn()
+  }
+
+  tasks.forEach((task, index) => {
+    later(task.at, () => void ask(task, String(index), 0).catch(error => failures.push(error)))
+  })
+  for (const at of simulation.losses) later(at, forget)
+  const renew = () => {
+    for (const [process, gate] of gates.entries()) {
+      const own = [...held.values()].filter(one => one.process === process).map(one => one.permit)
+      if (own.length > 0) void gate.renew(own).catch(error => failures.push(error))
+    }
+    if (done.size < tasks.length) later(RENEW_MS, renew)
+  }
+  later(RENEW_MS, renew)
+
+  while (events.length > 0 && now < BEGIN + untilMs && failures.length === 0) {
+    events.sort((a, b) => a.at - b.at || a.order - b.order)
+    now = events[0]!.at
+    const due = events.splice(0, events.findIndex(one => one.at > now) >>> 0)
+    for (const one of due) await one.run()
+    await settle()
+  }
+  const finishedAt = now - BEGIN
+  // Long enough for what lapsed to be forgotten; the first visit sweeps, the second finds nothing.
+  for (const ms of [700_000, 700_000]) {
+    now += ms
+    await gates[0]!.describe([TARGET])
+  }
+  const [state] = await gates[0]!.describe([TARGET])
+  return {
+    calls: ledger.map(call => ({
+      ...call,
+      startedAt: call.startedAt - BEGIN,
+      grantedAt: call.grantedAt - BEGIN,
+      reportedAt: call.reportedAt - BEGIN,
+    })),
+    starved: tasks.flatMap((_, index) => (done.has(String(index)) ? [] : [index])),
+    never: never.size,
+    /** Moments at which more permits were held than allowed. */
+    overlaps,
+    failures,
+    finishedAt,
+    state: state!,
+  }
+}
+
+/** Windows of 60 s in which calls that started exceed what the gate had to hold when it let the last of them pass. */
+export function overruns(calls: SimulatedCall[]) {
+  const byStart = calls.toSorted((a, b) => a.startedAt - b.startedAt)
+  const found: { at: number; limit: string; used: number; allowed: number }[] = []
+  let first = 0
+  for (const [index, last] of byStart.entries()) {
+    while (byStart[first]!.startedAt <= last.startedAt - 60_000) first++
+    const within = byStart.slice(first, index + 1)
+    const newest = within.reduce((a, b) => (b.grantedAt >= a.grantedAt ? b : a))
+    const sums = { rpm: within.length, tpm: 0, itpm: 0, otpm: 0 }
+    for (const call of within) {
+      const tokens = call.reportedAt <= newest.grantedAt ? call.real : call.tokens
+      sums.itpm += tokens.input
+      sums.otpm += tokens.output
+      sums.tpm += tokens.input + tokens.output
+    }
+    for (const [limit, used] of Object.entries(sums)) {
+      const allowed = newest.limits[limit as keyof typeof sums]
+      if (allowed !== null && used > allowed) found.push({ at: last.startedAt, limit, used, allowed })
+    }
+  }
+  return found
+}
