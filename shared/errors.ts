@@ -44,6 +44,12 @@ export const ERRORS = {
     title: 'No such key',
     advice: 'List the keys with GET /api/v1/keys.',
   },
+  budget_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such budget',
+    advice: 'List the budgets with GET /api/v1/budgets.',
+  },
   already_finished: {
     status: 409,
     retryable: false,
@@ -110,6 +116,12 @@ export const ERRORS = {
     title: 'Too many requests of this sort are being answered',
     advice: 'Wait as long as Retry-After says; ask for less at once.',
   },
+  request_over_budget: {
+    status: 422,
+    retryable: false,
+    title: 'The task may cost more than one request is allowed to',
+    advice: 'Shorten the input, lower options.max_tokens, or name a cheaper model.',
+  },
   // Below: why a task did not succeed. They appear in a task's `error`, not as a response.
   deadline_exceeded: {
     status: 504,
@@ -134,6 +146,12 @@ export const ERRORS = {
     retryable: false,
     title: 'Nobody knows what the model costs',
     advice: 'Give its price in the setting PRICES, or name another model.',
+  },
+  budget_exceeded: {
+    status: 402,
+    retryable: true,
+    title: 'A budget does not let it pass',
+    advice: 'Wait for its next window, or raise it; options.on_budget says what a task does then.',
   },
   provider_failed: {
     status: 502,

@@ -95,6 +95,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
     '/api/v1/tasks',
     '/api/v1/keys',
     '/api/v1/models',
+    '/api/v1/budgets',
     '/api/v1/workers',
     '/health/live',
     '/health/ready',
@@ -108,6 +109,11 @@ it('every operation was tried, in every way that it documents to end well', asyn
   gate.release()
   expect(task_id).toMatch(/^task_/)
   await machine.call('DELETE', `/api/v1/keys/${(await machine.makeKey()).id}`)
+  const budget = { scope: 'global', window: 'request', limit_usd: 9 }
+  await machine.call(
+    'DELETE',
+    `/api/v1/budgets/${(await machine.call('PUT', '/api/v1/budgets', { body: budget })).body.id}`,
+  )
   const untried = machine.contract.operations.flatMap(({ name, operation }) =>
     Object.keys(operation.responses)
       .filter(status => /^2\d\d$/.test(status) && !machine.seen.get(name)?.has(Number(status)))

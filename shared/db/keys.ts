@@ -40,6 +40,14 @@ export const putKey = async (db: Db, key: Omit<ApiKey, 'created_at'>): Promise<A
   return rows[0]!
 }
 
+export const isLiveKey = async (db: Db, id: string): Promise<boolean> => {
+  const rows = await db.query(
+    { name: 'keys_is_live', text: 'SELECT FROM api_keys WHERE id = $1 AND revoked_at IS NULL' },
+    [id],
+  )
+  return rows.length > 0
+}
+
 export const listKeys = (db: Db): Promise<ApiKey[]> =>
   db.query<ApiKey>({
     name: 'keys_list',

@@ -69,6 +69,9 @@ describe('a key', () => {
       ['admin', 'POST', '/api/v1/keys'],
       ['admin', 'DELETE', `/api/v1/keys/${id}`],
       ['admin', 'GET', '/api/v1/workers'],
+      ['admin', 'GET', '/api/v1/budgets'],
+      ['admin', 'PUT', '/api/v1/budgets'],
+      ['admin', 'DELETE', `/api/v1/budgets/${id}`],
     ]
     for (const own of ['submit', 'read']) {
       const { secret: key } = await machine.makeKey({ name: own, scopes: [own] })
