@@ -15,6 +15,7 @@ export type Complaint = { field: string; message: string; tooLarge?: true }
 /** `ok: false`: the answer is of no use; `reason` names why, for the attempt's error. */
 export type Checked = { ok: true; result: unknown } | { ok: false; reason: string }
 
+/** Each includes those before it: `cache` is a stale entry, then a precomputed answer; `rules` the kind's own after these. */
 export const FALLBACKS = ['none', 'cache', 'rules'] as const
 export type Fallback = (typeof FALLBACKS)[number]
 
@@ -29,10 +30,14 @@ export type JobKind = {
   result: TSchema
   /** A request body that works as it is. */
   example: { input: unknown; options?: unknown }
+  /** What could come of that. */
+  exampleResult: unknown
   /** Referenced wherever an answer is remembered or compared. */
   promptVersion: string
   /** `options.max_tokens` when the client does not say. */
   maxTokens: number
+  /** How long an answer is as good as a new one, and for how long after that it is better than none; null: never kept. */
+  cache: { ttlSeconds: number; staleSeconds: number } | null
   /** `options.fallback` when the client does not say. */
   fallback: Fallback
   /** What the schema cannot say; null: fine. */

@@ -46,8 +46,10 @@ export const generate = defineJob({
     description: '`{text}`; with `schema` the object itself.',
   }),
   example: { input: { prompt: 'Three titles for a post on Redis' } },
+  exampleResult: { text: 'Redis, simply. Fast by heart. What memory is for.' },
   promptVersion: '1',
   maxTokens: 2048,
+  cache: { ttlSeconds: 3600, staleSeconds: 86_400 },
   fallback: 'rules',
 
   validate({ prompt, messages, system, schema }) {

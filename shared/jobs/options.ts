@@ -25,10 +25,18 @@ export const taskOptions = Type.Object(
     stream: Type.Boolean({ default: false, description: 'Keep the text as the model writes it, for `events`.' }),
     cache: Type.Enum(['use', 'refresh', 'off'], {
       default: 'use',
-      description: 'Whether a remembered answer will do. This version remembers none, so that every task asks afresh.',
+      description:
+        '`use`: a fresh answer to the same request will do, and identical tasks share one call. `refresh`: ask afresh, and remember the answer. `off`: neither. Answers are remembered per API key.',
+    }),
+    on_budget: Type.Enum(['fallback', 'wait', 'fail'], {
+      default: 'fallback',
+      description: 'When no budget lets it pass: make do without a model, wait for the next window, or fail.',
     }),
     fallback: Type.Optional(
-      Type.Enum(FALLBACKS, { description: 'What may answer when no model does; the kind has its own default.' }),
+      Type.Enum(FALLBACKS, {
+        description:
+          'What may answer when no model does. `cache`: an answer that is no longer fresh, then one that the operator wrote down; `rules`: after these the kind’s rules. The kind has its own default.',
+      }),
     ),
   },
   // What has a default need not be said.

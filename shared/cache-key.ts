@@ -1,0 +1,64 @@
+import { createHash } from 'node:crypto'
+import { canonicalJson } from './canonical.ts'
+import type { JobKind } from './jobs/define.ts'
+import type { TaskOptions } from './jobs/options.ts'
+
+/** All that an answer depends on. */
+export type CacheRequest = {
+  kind: string
+  promptVersion: string
+  policyVersion?: string | undefined
+  /** As the client asked, not what was chosen: a hit needs no routing. */
+  routing: { provider?: string | undefined; model?: string | undefined }
+  /** Those that change the answer. */
+  options: Record<string, unknown>
+  input: unknown
+  /** The tenant: no key is ever given an answer to another. */
+  apiKeyId: string
+}
+
+/** SHA-256 of the canonical request: equal for equal requests, in whatever order their fields came. */
+export const cacheKey = (request: CacheRequest): Buffer =>
+  createHash('sha256')
+    .update(
+      canonicalJson([
+        request.kind,
+        request.promptVersion,
+        request.policyVersion ?? null,
+        request.routing,
+        request.options,
+        request.input,
+        request.apiKeyId,
+      ]),
+    )
+    .digest()
+
+/** Those that say how a task is run. Whatever is not named here separates answers, so that a new option cannot mix them. */
+const IMMATERIAL: ReadonlySet<string> = new Set<keyof TaskOptions>([
+  'priority',
+  'deadline_seconds',
+  'stream',
+  'cache',
+  'fallback',
+  'on_budget',
+  'on_budget',
+])
+
+/** @returns the key under which a task's answer is remembered; null: it neither uses nor feeds the cache */
+export function taskCacheKey(
+  job: Pick<JobKind, 'kind' | 'promptVersion' | 'maxTokens' | 'cache'>,
+  task: { input: unknown; options: TaskOptions; apiKeyId: string; policyVersion?: string | undefined },
+): Buffer | null {
+  const { provider, model, ...others } = task.options
+  if (job.cache === null || others.cache === 'off') return null
+  return cacheKey({
+    ...task,
+    kind: job.kind,
+    promptVersion: job.promptVersion,
+    routing: { provider, model },
+    options: {
+      max_tokens: job.maxTokens,
+      ...Object.fromEntries(Object.entries(others).filter(([name]) => !IMMATERIAL.has(name))),
+    },
+  })
+}
