@@ -15,6 +15,7 @@ import { BODY_LIMIT, errors, sendNotFound } from './plugins/errors.ts'
 import { observe } from './plugins/observe.ts'
 import { openapi } from './plugins/openapi.ts'
 import { queuesDashboard } from './plugins/queues.ts'
+import { analytics } from './routes/analytics.ts'
 import { budgets } from './routes/budgets.ts'
 import { events } from './routes/events.ts'
 import { keys } from './routes/keys.ts'
@@ -65,6 +66,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(keys, deps)
   await app.register(models, deps)
   await app.register(budgets, deps)
+  await app.register(analytics, deps)
   await app.register(submit, deps)
   await app.register(tasks, deps)
   await app.register(events, deps)

@@ -7,6 +7,10 @@ export const dollarsText = (description?: string) =>
 const DECIMAL = '^\\d{1,12}(\\.\\d{1,12})?$'
 const decimal = new RegExp(DECIMAL)
 
+/** The same of what may be below 0: an estimate that was corrected later than it was counted. */
+export const signedDollarsText = (description?: string) =>
+  Type.String({ pattern: '^-?\\d+(\\.\\d+)?$', ...(description && { description }) })
+
 /** Dollars in a request. To be read by `exactDollars`. */
 export const dollarsInput = (description: string) =>
   Type.Unsafe<number | string>({ type: ['number', 'string'], minimum: 0, pattern: DECIMAL, description })

@@ -116,6 +116,8 @@ describe('a budget', () => {
       (await windows()).filter(one => one.starts_at > new Date('2031-03-30T12:30Z') && one.spent_usd !== '0'),
     ).toEqual([])
     expect(await spent('day')).toBe('0.320000000001')
+    await rollUp('2031-03-30T12:00Z', '-0.5', { kind: 'corrected' })
+    expect(await spent('hour', 'kind:corrected')).toBe('0')
   })
 
   it('that is deleted leaves nothing behind', async () => {

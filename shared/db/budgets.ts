@@ -50,7 +50,8 @@ const putStatement = {
       ON CONFLICT (scope, span) DO UPDATE SET limit_usd = excluded.limit_usd, updated_at = excluded.updated_at
       RETURNING b.*
     ), spent AS MATERIALIZED (
-      SELECT coalesce(sum(r.cost_usd), 0) AS usd
+      -- Below 0 if an estimate of an hour before was corrected.
+      SELECT greatest(0, sum(r.cost_usd)) AS usd
       FROM b JOIN cost_rollups r ON b.id = $1 AND r.hour >= ${windowStart('b.span')} AND CASE split_part(b.scope, ':', 1)
         WHEN 'global' THEN true
         WHEN 'key' THEN 'key:' || r.api_key_id = b.scope

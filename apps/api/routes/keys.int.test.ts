@@ -69,6 +69,8 @@ describe('a key', () => {
       ['admin', 'POST', '/api/v1/keys'],
       ['admin', 'DELETE', `/api/v1/keys/${id}`],
       ['admin', 'GET', '/api/v1/workers'],
+      ['admin', 'GET', '/api/v1/analytics/costs'],
+      ['admin', 'GET', '/cost'],
       ['admin', 'GET', '/api/v1/budgets'],
       ['admin', 'PUT', '/api/v1/budgets'],
       ['admin', 'DELETE', `/api/v1/budgets/${id}`],
