@@ -21,6 +21,7 @@ import { events } from './routes/events.ts'
 import { keys } from './routes/keys.ts'
 import { models } from './routes/models.ts'
 import { operations } from './routes/operations.ts'
+import { precomputed } from './routes/precomputed.ts'
 import { submit } from './routes/submit.ts'
 import { tasks } from './routes/tasks.ts'
 
@@ -67,6 +68,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(models, deps)
   await app.register(budgets, deps)
   await app.register(analytics, deps)
+  await app.register(precomputed, deps)
   await app.register(submit, deps)
   await app.register(tasks, deps)
   await app.register(events, deps)

@@ -107,6 +107,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
     '/api/v1/keys',
     '/api/v1/models',
     '/api/v1/budgets',
+    '/api/v1/precomputed/generate',
     '/api/v1/analytics/costs',
     '/cost',
     '/circuit-breaker',
@@ -125,6 +126,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
   gate.release()
   expect(task_id).toMatch(/^task_/)
   await machine.call('DELETE', `/api/v1/keys/${(await machine.makeKey()).id}`)
+  await machine.call('DELETE', '/api/v1/precomputed/generate')
   const budget = { scope: 'global', window: 'request', limit_usd: 9 }
   await machine.call(
     'DELETE',
