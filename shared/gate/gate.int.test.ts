@@ -136,6 +136,30 @@ describe('the rate', () => {
     granted(await acquire({ id: 'b' }))
   })
 
+  it('lets those that always come late pass nevertheless', async () => {
+    const { acquire, clock } = await open({ rpm: 1 })
+    await acquire()
+    const begin = clock.now
+    const first = waits(await acquire({ id: 'a' }), 'rate')
+    const second = waits(await acquire({ id: 'b' }), 'rate')
+    clock.now = begin + first + 4000
+    granted(await acquire({ id: 'a' }))
+    clock.now = begin + second + 4000
+    granted(await acquire({ id: 'b' }))
+  })
+
+  it('keeps the promise of every booking ahead, not only of the last', async () => {
+    const { acquire, go, report, clock } = await open({ tpm: 100 })
+    const tokens = (n: number) => ({ inputTokens: n, outputTokens: 0 })
+    const first = await go(tokens(60))
+    clock.now += 10_000
+    await go(tokens(40))
+    waits(await acquire({ id: 'x', ...tokens(60) }), 'rate')
+    waits(await acquire({ id: 'y', ...tokens(10) }), 'rate')
+    await report(first, { inputTokens: 0, outputTokens: 0 })
+    waits(await acquire(tokens(20)), 'rate')
+  })
+
   it('does not book a slot later than asked', async () => {
     const { acquire, state } = await open({ rpm: 1 })
     await acquire()
@@ -237,12 +261,15 @@ describe('concurrency', () => {
   })
 
   it('forgets tickets whose holders never come back', async () => {
-    const { acquire, go, clock, state, gate } = await open({ concurrency: 1 })
+    const { acquire, go, clock, state, report, redis, prefix } = await open({ concurrency: 1 })
     const permit = await go()
     for (const id of ['a', 'b']) waits(await acquire({ id }), 'concurrency')
     clock.now += 5000
-    await gate.renew([permit])
     expect((await state()).waiters).toBe(0)
+    await report(permit)
+    clock.now += 60_000
+    await state()
+    expect(await redis.keys(`{${prefix}:*`)).toHaveLength(1)
   })
 
   it('lets a lease expire with its holder, unless it is renewed', async () => {
@@ -357,6 +384,17 @@ describe('the circuit breaker', () => {
     expect((await state()).breaker).toBe('half_open')
     await report(probe)
     await report(await go())
+    expect((await state()).breaker).toBe('closed')
+  })
+
+  it('does not listen to them after it closed again either', async () => {
+    const { go, report, clock, state, gate } = await open()
+    const before = [await go(), await go(), await go()]
+    for (let n = 0; n < 3; n++) await report(await go(), failure)
+    clock.now += 30_000
+    for (let n = 0; n < 2; n++) await report(await go())
+    await gate.renew(before)
+    for (const permit of before) await report(permit, failure)
     expect((await state()).breaker).toBe('closed')
   })
 
