@@ -53,7 +53,7 @@ local function acquire(id, leaseId, input, output, maxWait, batch, wake)
       rank = call('ZCOUNT', QUEUE, '-inf', '(' .. number)
     end
     if rank >= free then
-      -- Its rate is not lost while it waits for a slot: the booking comes along, if it fits there.
+      -- Its rate is not lost while it waits for a slot: the booking comes along.
       if booking and booking.at < head then
         dropBooking(id, booking)
         local e = fits(P, n) and head or booking.at
