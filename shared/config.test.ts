@@ -70,6 +70,10 @@ describe('settings', () => {
     ['OLLAMA_HOST', 'localhost:99999'],
     ['PROVIDERS', 'anthropic,nobody'],
     ['PROVIDERS', 'openai'],
+    ['ANTHROPIC_RPM', '-1'],
+    ['GOOGLE_AI_TPM', '1.5'],
+    ['OLLAMA_CONCURRENCY', 'four'],
+    ['OPENAI_OTPM', '1e4'],
     ['PRICES', '{'],
     ['PRICES', '{"openai/x": {"input": 1}}'],
   ])('refuses %s=%s with one line that names it', (name, value) => {
@@ -93,7 +97,7 @@ describe('settings', () => {
   it('describes every setting in the table', () => {
     const table = settingsTable()
     for (const [name, schema] of Object.entries(settings)) {
-      expect(table).toContain(`| \`${name}\` |`)
+      expect(table.match(new RegExp(`^\\|[^|]* \`${name}\` [^|]*\\|`, 'gm')), name).toHaveLength(1)
       expect((schema as { description?: string }).description).toMatch(/.{5}/)
     }
   })
@@ -131,6 +135,18 @@ describe('providers', () => {
       model: 'm',
       explicit: true,
     })
+  })
+
+  it('gives each its limits, if any are set', () => {
+    const limits = { ANTHROPIC_RPM: '50', ANTHROPIC_ITPM: '40000', GOOGLE_AI_CONCURRENCY: '0' }
+    const none = { rpm: null, tpm: null, itpm: null, otpm: null, concurrency: null }
+    expect(parseConfig({ ...KEYS, ...limits }).providers.map(one => [one.name, one.limits])).toEqual([
+      ['anthropic', { ...none, rpm: 50, itpm: 40_000 }],
+      ['openai', undefined],
+      ['google', { ...none, concurrency: 0 }],
+      ['deepseek', undefined],
+      ['ollama', undefined],
+    ])
   })
 
   it.each([

@@ -1,6 +1,7 @@
 import { isIPv6 } from 'node:net'
 import { type Static, type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
+import type { LimitName } from './gate/types.ts'
 import { type PriceOverride, parsePrices } from './models/price-overrides.ts'
 import { PROVIDER_NAMES, PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
 
@@ -13,8 +14,27 @@ const port = (fallback: number, description: string) =>
 const count = (fallback: number, minimum: number, maximum: number, description: string) =>
   Type.Integer({ minimum, maximum, default: fallback, description })
 
+/** What `<PROVIDER>_RPM` and its like limit, for each model of the provider. */
+const LIMITS: Record<LimitName, string> = {
+  rpm: 'requests a minute',
+  tpm: 'tokens a minute',
+  itpm: 'input tokens a minute',
+  otpm: 'output tokens a minute',
+  concurrency: 'calls at a time',
+}
+const limitNames = Object.keys(LIMITS) as LimitName[]
+
+/** The name that a provider's settings begin with. */
+const envPrefix = ({ env }: ProviderDescriptor) => env.model.replace(/_MODEL$/, '')
+const limitSetting = (descriptor: ProviderDescriptor, limit: LimitName) =>
+  `${envPrefix(descriptor)}_${limit.toUpperCase()}`
+
+/** Beyond this the gate does not count. */
+export const MOST_LIMIT = 1_000_000_000_000
+
 const providerSettings: Record<string, TSchema> = {}
-for (const { name, env, baseUrl, defaultModel } of PROVIDERS as readonly ProviderDescriptor[]) {
+for (const descriptor of PROVIDERS as readonly ProviderDescriptor[]) {
+  const { name, env, baseUrl, defaultModel } = descriptor
   if (env.key) {
     providerSettings[env.key] = Type.Optional(
       Type.String({ minLength: 1, description: `Key for ${name}; setting it configures the provider.` }),
@@ -34,6 +54,17 @@ for (const { name, env, baseUrl, defaultModel } of PROVIDERS as readonly Provide
       description: `Default model for ${name} (${defaultModel ? `default \`${defaultModel}\`` : 'default: the first that it lists'}).`,
     }),
   )
+  for (const limit of limitNames) {
+    providerSettings[limitSetting(descriptor, limit)] = Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: MOST_LIMIT,
+        description: `Limits for each model of ${name}: ${Object.values(LIMITS).join(', ')}; unset: none, 0: nothing passes. \`PUT /api/v1/providers/${name}/limits\` changes them while it runs.`,
+        // One row of the table for all of them.
+        row: limitSetting(descriptor, limitNames[0]!),
+      }),
+    )
+  }
 }
 
 /** Every setting, described where it is declared. README's table is generated from this (`npm run docs`). */
@@ -131,6 +162,8 @@ export type ProviderConfig = {
   model: string | null
   /** false: the operator did not name it; use it only if something answers at `baseUrl`. */
   explicit: boolean
+  /** Of each of its models; absent: the settings limit nothing. */
+  limits?: Record<LimitName, number | null>
 }
 
 export type Config = Omit<Settings, 'PROVIDERS' | 'PRICES'> & {
@@ -171,7 +204,7 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     values[name] = value
   }
   const { PROVIDERS: order, PRICES: prices, ...rest } = values as Settings
-  return { ...rest, providers: configuredProviders(env, order), prices: prices ? operatorPrices(prices) : [] }
+  return { ...rest, providers: configuredProviders(env, values, order), prices: prices ? operatorPrices(prices) : [] }
 }
 
 function operatorPrices(json: string): PriceOverride[] {
@@ -188,7 +221,11 @@ const fromText = (schema: TSchema, raw: string): unknown =>
 
 const schemaDefault = (schema: TSchema) => (schema as { default?: unknown }).default
 
-function configuredProviders(env: Record<string, string | undefined>, order: string | undefined): ProviderConfig[] {
+function configuredProviders(
+  env: Record<string, string | undefined>,
+  values: Record<string, unknown>,
+  order: string | undefined,
+): ProviderConfig[] {
   const configured = new Map<string, ProviderConfig>()
   for (const descriptor of PROVIDERS as readonly ProviderDescriptor[]) {
     const apiKey = (descriptor.env.key && env[descriptor.env.key]) || null
@@ -203,6 +240,7 @@ function configuredProviders(env: Record<string, string | undefined>, order: str
       apiKey,
       model: env[descriptor.env.model] || descriptor.defaultModel,
       explicit: Boolean(apiKey || address),
+      ...limitsOf(descriptor, values),
     })
   }
   if (order === undefined) return [...configured.values()]
@@ -217,11 +255,19 @@ function configuredProviders(env: Record<string, string | undefined>, order: str
   })
 }
 
+function limitsOf(descriptor: ProviderDescriptor, values: Record<string, unknown>): Pick<ProviderConfig, 'limits'> {
+  const given = limitNames.map(limit => [limit, values[limitSetting(descriptor, limit)] ?? null] as const)
+  if (given.every(([, value]) => value === null)) return {}
+  return { limits: Object.fromEntries(given) as NonNullable<ProviderConfig['limits']> }
+}
+
 /** The settings as a Markdown table, for the README. */
 export function settingsTable(): string {
-  const rows = Object.entries(settings).map(([name, schema]) => {
-    const { description, default: fallback } = schema as { description?: string; default?: unknown }
-    return `| \`${name}\` | ${fallback === undefined ? '' : `\`${String(fallback)}\``} | ${description ?? ''} |`
+  const rows = Object.groupBy(Object.entries(settings), ([name, schema]) => (schema as { row?: string }).row ?? name)
+  const lines = Object.values(rows).map(row => {
+    const { description, default: fallback } = row![0]![1] as { description?: string; default?: unknown }
+    const names = row!.map(([name]) => `\`${name}\``).join(' ')
+    return `| ${names} | ${fallback === undefined ? '' : `\`${String(fallback)}\``} | ${description ?? ''} |`
   })
-  return ['| setting | default | what it does |', '|---|---|---|', ...rows].join('\n')
+  return ['| setting | default | what it does |', '|---|---|---|', ...lines].join('\n')
 }

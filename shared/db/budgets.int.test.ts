@@ -22,6 +22,11 @@ const windows = () =>
     `SELECT starts_at, ends_at, trim_scale(limit_usd)::text AS limit_usd, trim_scale(spent_usd)::text AS spent_usd
       FROM budget_windows ORDER BY budget_id, starts_at`,
   )
+/** How many statements wait for a lock. */
+const waiters = async () => {
+  const text = `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`
+  return (await ask(db(), text)).length
+}
 const put = (span: Span, limitUsd: string, scope = 'global') => putBudget(db(), { scope, span, limitUsd })
 const rollUp = (hour: string, costUsd: string, more: { provider?: string; kind?: string; key?: string } = {}) =>
   ask(db(), `INSERT INTO cost_rollups VALUES ($1, $2, 'm', $3, $4, 1, 10, 20, 0, 0, $5, 0)`, [
@@ -161,9 +166,7 @@ describe('windows', () => {
       await (first === 'put' ? set(slow) : openWindows(slow))
       const second = first === 'put' ? openWindows(db()) : set()
       // It has come as far as the lock that the first one holds.
-      await expect
-        .poll(async () => (await ask(db(), `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'`)).length)
-        .toBe(1)
+      await expect.poll(waiters).toBe(1)
       await ask(slow, 'COMMIT')
       await second
       await slow.close()

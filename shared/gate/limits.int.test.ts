@@ -1,0 +1,130 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import { deleteLimits, NO_LIMITS, putLimits } from '#shared/db/provider-limits.ts'
+import { createLogger } from '#shared/logger.ts'
+import { ask, connect, fileDatabase } from '#shared/testing/postgres.ts'
+import { createLimits } from './limits.ts'
+import { GateUnavailable } from './types.ts'
+
+const database = fileDatabase()
+const db = () => database.dbs[0]
+const logger = createLogger({ level: 'silent', name: 'test' })
+const rpm = (n: number | null) => ({ ...NO_LIMITS, rpm: n })
+const small = { provider: 'anthropic', model: 'small' }
+const large = { provider: 'anthropic', model: 'large' }
+
+beforeEach(async () => {
+  await ask(db(), 'TRUNCATE provider_limits')
+})
+
+async function reader(settings?: Record<string, number | null>) {
+  const configured = Object.entries(settings ?? {}).map(([name, n]) => ({
+    name,
+    ...(n !== null && { limits: rpm(n) }),
+  }))
+  const limits = createLimits({ db: db(), logger, ...(settings && { configured }) })
+  await limits.stop()
+  await limits.refresh()
+  return limits
+}
+const put = (model: string, n: number | null) => putLimits(db(), 'anthropic', model, rpm(n))
+
+describe('the limits of a target', () => {
+  it('are those of its model, else of its provider, else of the settings, else none', async () => {
+    const limits = await reader({ anthropic: 1, ollama: null })
+    const now = async () => {
+      await limits.refresh()
+      return [small, large].map(target => limits.of(target).rpm)
+    }
+    expect(await now()).toEqual([1, 1])
+    expect(limits.of({ provider: 'ollama', model: 'm' })).toMatchObject(NO_LIMITS)
+    expect(limits.of({ provider: 'openai', model: 'm' })).toEqual({ ...NO_LIMITS, version: 0 })
+    await put('', 2)
+    expect(await now()).toEqual([2, 2])
+    await put('small', 3)
+    expect(await now()).toEqual([3, 2])
+    // Unlimited is a limit like another: what stands behind does not show through.
+    await put('small', null)
+    expect(await now()).toEqual([null, 2])
+    await deleteLimits(db(), 'anthropic', '')
+    expect(await now()).toEqual([null, 1])
+    await deleteLimits(db(), 'anthropic', 'small')
+    expect(await now()).toEqual([1, 1])
+    await deleteLimits(db(), 'anthropic', 'never set')
+  })
+
+  it('have a greater version whenever they change, also when one is taken away', async () => {
+    const limits = await reader({ anthropic: 1 })
+    let last = limits.of(small)
+    for (const change of [
+      () => put('small', 5),
+      () => put('', 6),
+      () => put('small', 7),
+      () => deleteLimits(db(), 'anthropic', 'small'),
+      () => deleteLimits(db(), 'anthropic', ''),
+      () => put('small', 0),
+    ]) {
+      await change()
+      await limits.refresh()
+      const next = limits.of(small)
+      expect(next.version).toBeGreaterThan(last.version)
+      last = next
+    }
+    await put('small', 0)
+    await limits.refresh()
+    expect(limits.of(small)).toEqual(last)
+  })
+
+  it('of the settings are known to those who have none, and the newest settings win', async () => {
+    const [worker, api] = [await reader({ anthropic: 10 }), await reader()]
+    expect(api.of(small)).toMatchObject({ rpm: 10 })
+    const before = worker.of(small).version
+    await reader({ anthropic: 10 })
+    await worker.refresh()
+    expect(worker.of(small)).toMatchObject({ rpm: 10, version: before })
+    await reader({ anthropic: 20 })
+    await worker.refresh()
+    expect(worker.of(small)).toMatchObject({ rpm: 20 })
+    expect(worker.of(small).version).toBeGreaterThan(before)
+    await reader({ anthropic: null })
+    await api.refresh()
+    expect(api.of(small)).toMatchObject({ rpm: null })
+  })
+
+  it('are not guessed before they have been read, nor forgotten when Postgres is away', async () => {
+    const own = connect(database.url, 1)
+    const limits = createLimits({ db: own, logger })
+    expect(() => limits.of(small)).toThrow(GateUnavailable)
+    await put('', 4)
+    await limits.stop()
+    await limits.refresh()
+    await own.close()
+    await expect(limits.refresh()).rejects.toThrow()
+    expect(limits.of(small)).toMatchObject({ rpm: 4 })
+  })
+
+  it('are read again by themselves', async () => {
+    const limits = createLimits({ db: db(), logger })
+    await limits.refresh()
+    await put('', 9)
+    await expect.poll(() => limits.of(small).rpm, { timeout: 5000 }).toBe(9)
+    await limits.stop()
+  })
+
+  it('written later have the greater version, also of another row, whoever began first', async () => {
+    const slow = connect(database.url, 1)
+    await ask(slow, 'BEGIN')
+    await putLimits(slow, 'anthropic', '', rpm(1))
+    const second = put('small', 2)
+    await expect
+      .poll(async () => {
+        const text = `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`
+        return (await ask(db(), text)).length
+      })
+      .toBe(1)
+    await ask(slow, 'COMMIT')
+    await slow.close()
+    await second
+    const rows = await ask(db(), 'SELECT model FROM provider_limits ORDER BY version')
+    expect(rows.map(row => row.model)).toEqual(['', 'small'])
+  })
+})
