@@ -1,0 +1,39 @@
+import type { SeedData, Target } from '#shared/gate/types.ts'
+import type { Db } from './pool.ts'
+
+/** A little more than the gate's window, which is gate.ts's to say. */
+const RECENT_SECONDS = 65
+
+/**
+ * Ages are by Postgres's clock, at the beginning of the statement: a call counts a little longer rather than less.
+ * What a call has used is what the provider said, and until then what was booked.
+ */
+const seedStatement = {
+  name: 'gates_seed',
+  text: `WITH opened AS (
+      INSERT INTO gates (provider, model, opened_at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING RETURNING provider
+    ), recent AS (
+      SELECT json_agg(json_build_object('ageMs', (extract(epoch FROM now() - a.started_at) * 1000)::float8,
+        'inputTokens', coalesce(a.input_tokens, a.booked_input_tokens), 'outputTokens', coalesce(a.output_tokens, a.booked_output_tokens))) AS calls
+      FROM attempts a
+      WHERE a.started_at > now() - interval '${RECENT_SECONDS} seconds' AND a.provider = $1 AND a.model = $2
+    ), running AS (
+      SELECT json_agg(json_build_object('id', a.task_id)) AS open
+      FROM attempts a JOIN tasks t ON t.id = a.task_id AND t.attempts = a.n AND (t.status || '') = 'running'
+      WHERE a.outcome = 'started' AND a.provider = $1 AND a.model = $2
+    )
+    SELECT EXISTS (SELECT FROM opened) AS first, coalesce(recent.calls, '[]') AS calls, coalesce(running.open, '[]') AS open
+    FROM recent CROSS JOIN running`,
+}
+
+type SeedRow = Pick<SeedData, 'calls' | 'open'> & { first: boolean }
+
+/** What the ledger knows of a target, for a gate that Redis does not know. Writes down that it has been opened. */
+export const createSeeder =
+  (db: Db) =>
+  async ({ provider, model }: Target): Promise<SeedData> => {
+    const [row] = await db.query<SeedRow>(seedStatement, [provider, model])
+    const { first, calls, open } = row!
+    // Calls from before the gates were written down are calls, too.
+    return { firstEver: first && calls.length === 0 && open.length === 0, calls, open }
+  }
