@@ -44,6 +44,12 @@ export const ERRORS = {
     title: 'No such key',
     advice: 'List the keys with GET /api/v1/keys.',
   },
+  provider_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such provider',
+    advice: 'List the providers with GET /api/v1/providers.',
+  },
   budget_not_found: {
     status: 404,
     retryable: false,
@@ -108,6 +114,12 @@ export const ERRORS = {
     status: 503,
     retryable: true,
     title: 'The database cannot be reached',
+    advice: 'Wait as long as Retry-After says.',
+  },
+  gate_unavailable: {
+    status: 503,
+    retryable: true,
+    title: 'Redis cannot be reached, which knows how the providers do',
     advice: 'Wait as long as Retry-After says.',
   },
   server_busy: {

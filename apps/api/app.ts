@@ -22,6 +22,7 @@ import { keys } from './routes/keys.ts'
 import { models } from './routes/models.ts'
 import { operations } from './routes/operations.ts'
 import { precomputed } from './routes/precomputed.ts'
+import { providers } from './routes/providers.ts'
 import { submit } from './routes/submit.ts'
 import { tasks } from './routes/tasks.ts'
 
@@ -68,6 +69,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(models, deps)
   await app.register(budgets, deps)
   await app.register(analytics, deps)
+  await app.register(providers, deps)
   await app.register(precomputed, deps)
   await app.register(submit, deps)
   await app.register(tasks, deps)

@@ -90,10 +90,8 @@ describe('the OpenAPI document', () => {
 })
 
 function exampleOf({ parameters = [] }: Operation, name: string): string {
-  const schema = parameters.find(one => one.name === name)?.schema as
-    | { examples?: string[]; enum?: string[] }
-    | undefined
-  return schema?.examples?.[0] ?? schema?.enum?.[0] ?? `{${name}}`
+  const parameter = parameters.find(one => one.name === name) as { example?: string } | undefined
+  return parameter?.example ?? `{${name}}`
 }
 
 it('every operation was tried, in every way that it documents to end well', async () => {

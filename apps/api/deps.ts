@@ -5,12 +5,15 @@ import type { Ender } from '#shared/db/tasks.ts'
 import type { TaskState, TaskView } from '#shared/db/views.ts'
 import type { Hints } from '#shared/events/hints.ts'
 import type { Watcher } from '#shared/events/watch.ts'
+import type { Gate } from '#shared/gate/gate.ts'
+import type { LimitsReader } from '#shared/gate/limits.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import type { Take } from '#shared/key-limiter.ts'
 import type { Logger } from '#shared/logger.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import type { Producer } from '#shared/queue/producer.ts'
 import type { Redis } from '#shared/redis.ts'
+import type { Fleet } from './fleet.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { Room } from './room.ts'
 
@@ -26,6 +29,10 @@ export type ApiDeps = {
   end: Ender
   producer: Producer
   room: Room
+  /** The API makes no calls: it looks, and sets limits. */
+  gate: Pick<Gate, 'describe' | 'targets' | 'setLimits'>
+  limits: LimitsReader
+  fleet: Fleet
   hints: Hints
   watcher: Watcher
   keys: KeyRing

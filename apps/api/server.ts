@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net'
 import { type Config, ConfigError } from '#shared/config.ts'
 import { readRoom } from '#shared/db/dispatches.ts'
+import { createSeeder } from '#shared/db/gates.ts'
 import { createInserter } from '#shared/db/insert.ts'
 import { openDb } from '#shared/db/pool.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
@@ -9,6 +10,8 @@ import { createStateReader, createViewer, readStates } from '#shared/db/views.ts
 import { startDispatcher } from '#shared/dispatcher.ts'
 import { createHints } from '#shared/events/hints.ts'
 import { createWatcher } from '#shared/events/watch.ts'
+import { createGate } from '#shared/gate/gate.ts'
+import { createLimits } from '#shared/gate/limits.ts'
 import { jobs } from '#shared/jobs/index.ts'
 import { createKeyLimiter } from '#shared/key-limiter.ts'
 import { createLifecycle, type Lifecycle } from '#shared/lifecycle.ts'
@@ -18,6 +21,7 @@ import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
 import { buildApp } from './app.ts'
+import { createFleet } from './fleet.ts'
 import { createKeyRing } from './key-ring.ts'
 import { createRoom } from './room.ts'
 
@@ -70,6 +74,11 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
   lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
   lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
 
+  const limits = createLimits({ db, logger })
+  lifecycle.defer('limits', () => limits.stop())
+  await limits.refresh()
+  const gate = createGate({ redis, prefix, limitsOf: limits.of, seed: createSeeder(db) })
+
   const app = await buildApp({
     config,
     db,
@@ -81,6 +90,9 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
     end,
     producer,
     room: createRoom({ read: (flow, most) => readRoom(db, flow, most), now: () => performance.now(), logger }),
+    gate,
+    limits,
+    fleet: createFleet({ gate, db }),
     hints,
     watcher,
     keys,

@@ -2,8 +2,9 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import fp from 'fastify-plugin'
 import { isUnavailable } from '#shared/db/pool.ts'
 import { ERRORS, type ErrorCode, SluiceError } from '#shared/errors.ts'
+import { GateUnavailable } from '#shared/gate/types.ts'
 
-/** Seconds after which a client should try again when the database is away. */
+/** Seconds after which a client should try again when the database or Redis is away. */
 const RETRY_AFTER_SECONDS = 2
 
 /** Every error as an RFC 9457 problem document; what a 5xx was about stays in the log. */
@@ -52,6 +53,8 @@ const BY_FASTIFY_CODE: Record<string, ErrorCode> = {
 export function toSluiceError(error: FastifyError): SluiceError {
   if (error instanceof SluiceError) return error
   if (isUnavailable(error)) return new SluiceError('unavailable', undefined, { retryAfter: RETRY_AFTER_SECONDS })
+  if (error instanceof GateUnavailable)
+    return new SluiceError('gate_unavailable', undefined, { retryAfter: RETRY_AFTER_SECONDS })
   if (error.validation) return fromValidation(error)
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
     return new SluiceError('body_too_large', undefined, { context: { field: '/', limit_bytes: BODY_LIMIT } })
