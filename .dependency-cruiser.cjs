@@ -3,7 +3,7 @@
 const TESTS = ['[.]test[.]ts$', '^shared/testing/', '^apps/local/testing/', '^apps/local/faults/']
 
 /** What every adapter is made with; the other files beside them are the adapters. */
-const PROVIDER_PARTS = '^workers/providers/(define|failures|guard)[.]ts$'
+const PROVIDER_PARTS = '^workers/providers/(define|failures|guard|rate-limits)[.]ts$'
 
 /** `library` may be imported only from files that match one of `owners`. */
 const only = (name, library, owners) => ({

@@ -7,6 +7,7 @@ const answer = (text: string, stop: CallAnswer['stop'] = 'end'): CallAnswer => (
   text,
   stop,
   usage: null,
+  limits: null,
   model: 'a-model',
 })
 const PLAIN = { prompt: 'a' }

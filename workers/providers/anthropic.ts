@@ -2,7 +2,8 @@ import Anthropic from '@anthropic-ai/sdk'
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema'
 import { type CallAnswer, CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
 import { failureOfBody } from './failures.ts'
-import { answered, type Call, guarded, schemaInstruction, tokens } from './guard.ts'
+import { type Answer, answered, type Call, guarded, notedFetch, schemaInstruction, tokens } from './guard.ts'
+import { anthropicLimits } from './rate-limits.ts'
 
 type Params = Anthropic.MessageCreateParamsNonStreaming
 type Stream = AsyncIterable<Anthropic.RawMessageStreamEvent>
@@ -21,6 +22,7 @@ export const anthropic: ProviderFactory = config => {
     baseURL: config.baseUrl,
     apiKey: config.apiKey,
     maxRetries: 0,
+    fetch: notedFetch,
     // It would log answers that it cannot parse; they come back as a CallFailure.
     logLevel: 'off',
     openTelemetry: false,
@@ -29,13 +31,17 @@ export const anthropic: ProviderFactory = config => {
     name: config.name,
     defaultModel: async () => config.model,
     call: (request, context) =>
-      guarded(context, async call => {
-        const params = toParams(request)
-        const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
-        return call.streaming
-          ? readStream(await client.messages.create({ ...params, stream: true }, options), call)
-          : readMessage(await client.messages.create(params, options))
-      }),
+      guarded(
+        context,
+        async call => {
+          const params = toParams(request)
+          const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
+          return call.streaming
+            ? readStream(await call.heard(client.messages.create({ ...params, stream: true }, options)), call)
+            : readMessage(await call.heard(client.messages.create(params, options)))
+        },
+        anthropicLimits,
+      ),
   }
 }
 
@@ -71,7 +77,7 @@ function constrained(schema: Schema): Schema | null {
   return known
 }
 
-function readMessage(message: Anthropic.Message): CallAnswer {
+function readMessage(message: Anthropic.Message): Answer {
   if (!Array.isArray(message?.content)) {
     const { error } = (message ?? {}) as { error?: unknown }
     throw error ? failureOfBody(error) : new CallFailure('bad_response', 'The answer is not a message')
@@ -86,7 +92,7 @@ function readMessage(message: Anthropic.Message): CallAnswer {
   })
 }
 
-async function readStream(stream: Stream, call: Call): Promise<CallAnswer> {
+async function readStream(stream: Stream, call: Call): Promise<Answer> {
   let text = ''
   let model: string | null = null
   let stop: Anthropic.StopReason | null = null

@@ -79,6 +79,7 @@ describe.each(SUBJECTS)('$name', subject => {
         stop: 'end',
         model: 'a-model',
         usage: { inputTokens: 30, outputTokens: 7, cacheReadTokens: 0, cacheWriteTokens: 0 },
+        limits: null,
       })
       expect(upstream.count()).toBe(1)
       expect(upstream.calls[0]?.streaming).toBe(streaming || streamsOnly)

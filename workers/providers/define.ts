@@ -1,4 +1,5 @@
 import type { ProviderConfig } from '#shared/config.ts'
+import type { HeaderLimits } from '#shared/gate/types.ts'
 
 /** The port between the pipeline and a provider's own SDK. One adapter a file; all pass `conformance.int.test.ts`. */
 
@@ -41,6 +42,8 @@ export type CallAnswer = {
   usage: Usage | null
   /** The model that answered, as the provider names it. */
   model: string
+  /** What the provider's rate-limit headers said; null: nothing. */
+  limits: HeaderLimits | null
 }
 
 /** One closed vocabulary for what came of a call; also the metrics label. */
@@ -72,12 +75,12 @@ export class CallFailure extends Error {
   readonly retryAfterMs: number | null
   /** Usage that the provider reported before the call failed (a stream cut in the middle). */
   readonly usage: Usage | null
+  /** What the provider's rate-limit headers said, if they came; null: nothing. `guarded` knows. */
+  limits: HeaderLimits | null
+  /** false: the request surely never reached the provider, so that nobody is billed for it. `guarded` knows. */
+  sent: boolean
 
-  constructor(
-    kind: CallFailureKind,
-    message: string,
-    more: { status?: number | null; retryAfterMs?: number | null; usage?: Usage | null; cause?: unknown } = {},
-  ) {
+  constructor(kind: CallFailureKind, message: string, more: FailureDetails = {}) {
     // It may quote what the provider sent, and ends up in Postgres, which takes neither U+0000 nor half a surrogate.
     super(message.replaceAll('\0', '').slice(0, 500).toWellFormed(), { cause: more.cause })
     this.kind = kind
@@ -85,7 +88,13 @@ export class CallFailure extends Error {
     this.status = more.status ?? null
     this.retryAfterMs = more.retryAfterMs ?? null
     this.usage = more.usage ?? null
+    this.limits = more.limits ?? null
+    this.sent = more.sent ?? true
   }
+}
+
+type FailureDetails = Partial<Pick<CallFailure, 'status' | 'retryAfterMs' | 'usage' | 'limits' | 'sent'>> & {
+  cause?: unknown
 }
 
 const SCOPE: Record<CallFailureKind, CallFailure['scope']> = {

@@ -1,3 +1,4 @@
+import { subscribe } from 'node:diagnostics_channel'
 import { CallFailure, type CallFailureKind, kindOfStatus, retryAfter, type Usage } from './define.ts'
 
 /**
@@ -125,6 +126,29 @@ function kindOfTransport(error: SdkError): CallFailureKind {
   }
   // What is left was thrown while an answer was being read: it is not JSON, or not of the documented shape.
   return 'bad_response'
+}
+
+/** Errors of connections that never came to be: no address, refused, unreachable, or not to be trusted. */
+const unconnected = new WeakSet<object>()
+let watching = false
+
+/**
+ * The errors alone do not tell: codes of TLS and of routing come from connections in use as well. undici says of which
+ * kind one is, and writes a request only to a connection that is there.
+ */
+export function watchConnections() {
+  if (watching) return
+  watching = true
+  subscribe('undici:client:connectError', message => {
+    const { error } = message as { error?: unknown }
+    if (typeof error === 'object' && error !== null) unconnected.add(error)
+  })
+}
+
+/** Whether a request was not sent for want of a connection. In doubt it was. */
+export function failedToConnect(thrown: unknown): boolean {
+  // fetch refuses some ports without trying.
+  return causes(thrown).some(cause => unconnected.has(cause) || cause.message === 'bad port')
 }
 
 function* causes(error: unknown): Generator<SdkError & { name?: string }> {

@@ -1,5 +1,8 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { HeaderLimits } from '#shared/gate/types.ts'
 import { type CallAnswer, type CallContext, CallFailure, type Usage } from './define.ts'
-import { toCallFailure } from './failures.ts'
+import { failedToConnect, toCallFailure, watchConnections } from './failures.ts'
+import type { ReadLimits } from './rate-limits.ts'
 
 /** What an adapter gets to make one call with. */
 export type Call = {
@@ -12,6 +15,25 @@ export type Call = {
   emit(text: string): void
   /** Set as soon as the provider reports it, so that a call that fails later is still charged. */
   usage: Usage | null
+  /** An SDK's answer. Its rate-limit headers are noted before its body is there, which may never be. */
+  heard<T>(answer: Answering<T>): Promise<T>
+}
+
+/** What an adapter makes of an answer; the rest is the guard's. */
+export type Answer = Omit<CallAnswer, 'limits'>
+
+/** Both SDKs' promise of an answer. One request, however often it is asked. */
+type Answering<T> = PromiseLike<T> & { asResponse(): Promise<{ headers: Headers }> }
+
+const underWay = new AsyncLocalStorage<{ signal: AbortSignal; fetched: boolean }>()
+
+/** For the SDKs, instead of fetch: tells their own failures from those of a request. */
+export const notedFetch: typeof fetch = async (input, init) => {
+  const call = underWay.getStore()
+  // Whoever waited for the call was told by now that nothing was sent.
+  call?.signal.throwIfAborted()
+  if (call) call.fetched = true
+  return fetch(input, init)
 }
 
 /** undici gives up when no headers come for 300 s (Node's fetch has no setting for it); a stream sends them at once. */
@@ -22,9 +44,16 @@ const LONGEST_WAIT_FOR_HEADERS_MS = 290_000
  * SDK timeouts end at the headers, and a stream may ignore its signal while it waits for the next chunk, hence the
  * race: the caller gets its slot back at once, and the connection is closed behind it.
  */
-export async function guarded(context: CallContext, run: (call: Call) => Promise<CallAnswer>): Promise<CallAnswer> {
-  if (context.signal.aborted) throw new CallFailure('aborted', 'Aborted before the call was made')
-  if (context.timeoutMs <= 0) throw new CallFailure('timeout', 'No time was left to make the call')
+export async function guarded(
+  context: CallContext,
+  run: (call: Call) => Promise<Answer>,
+  readLimits: ReadLimits = () => null,
+): Promise<CallAnswer> {
+  const sent = false
+  if (context.signal.aborted) throw new CallFailure('aborted', 'Aborted before the call was made', { sent })
+  if (context.timeoutMs <= 0) throw new CallFailure('timeout', 'No time was left to make the call', { sent })
+  watchConnections()
+  let limits: HeaderLimits | null = null
   const controller = new AbortController()
   const stopped = Promise.withResolvers<never>()
   const call: Call = {
@@ -35,7 +64,12 @@ export async function guarded(context: CallContext, run: (call: Call) => Promise
       if (!controller.signal.aborted && text) context.onDelta?.(text)
     },
     usage: null,
+    heard: async answer => {
+      limits = readLimits((await answer.asResponse()).headers, Date.now())
+      return await answer
+    },
   }
+  const noted = { signal: controller.signal, fetched: false }
   const stop = (kind: 'aborted' | 'timeout', message: string) => {
     stopped.reject(new CallFailure(kind, message, { usage: call.usage }))
     controller.abort()
@@ -44,9 +78,14 @@ export async function guarded(context: CallContext, run: (call: Call) => Promise
   const timer = setTimeout(stop, context.timeoutMs, 'timeout', `No complete answer within ${context.timeoutMs} ms`)
   context.signal.addEventListener('abort', abort, { once: true })
   try {
-    return await Promise.race([run(call), stopped.promise])
+    const answer = await Promise.race([underWay.run(noted, run, call), stopped.promise])
+    return { ...answer, limits }
   } catch (error) {
-    throw toCallFailure(error, call.usage)
+    const failure = toCallFailure(error, call.usage)
+    const { headers } = Object(error) as { headers?: unknown }
+    failure.limits = headers instanceof Headers ? readLimits(headers, Date.now()) : limits
+    failure.sent = noted.fetched && !failedToConnect(error)
+    throw failure
   } finally {
     clearTimeout(timer)
     context.signal.removeEventListener('abort', abort)
@@ -57,7 +96,7 @@ export async function guarded(context: CallContext, run: (call: Call) => Promise
  * The last check of every answer. A model that ends regularly without a word has not answered; one that was cut off or
  * refused may well have nothing to say.
  */
-export function answered(answer: CallAnswer): CallAnswer {
+export function answered(answer: Answer): Answer {
   if (answer.text === '' && answer.stop === 'end')
     throw new CallFailure('bad_response', 'The answer has no text', answer)
   return answer

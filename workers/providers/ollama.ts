@@ -1,7 +1,7 @@
 import { type ChatResponse, type ListResponse, Ollama } from 'ollama'
 import { type CallAnswer, CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
 import { failureOfAnswer, failureOfBody } from './failures.ts'
-import { answered, type Call, guarded, tokens } from './guard.ts'
+import { type Answer, answered, type Call, guarded, notedFetch, tokens } from './guard.ts'
 
 const PROBE_TIMEOUT_MS = 1000
 const FOUND_FOR_MS = 30_000
@@ -59,7 +59,7 @@ function toParams(request: CallRequest) {
 }
 
 /** Always streams: a model that is being loaded sends no headers for minutes otherwise. */
-async function readStream(stream: AsyncIterable<ChatResponse>, call: Call): Promise<CallAnswer> {
+async function readStream(stream: AsyncIterable<ChatResponse>, call: Call): Promise<Answer> {
   let text = ''
   for await (const part of stream) {
     const delta = part.message?.content ?? ''
@@ -94,7 +94,7 @@ function toUsage(part: ChatResponse): Usage | null {
  */
 function strictFetch(signal: AbortSignal): typeof fetch {
   return async (input, init) => {
-    const response = await fetch(input, { ...init, signal })
+    const response = await notedFetch(input, { ...init, signal })
     if (!response.ok) {
       const body = await response.text()
       throw failureOfAnswer(response.status, response.headers, body, errorOf(body) ?? `HTTP ${response.status}`)

@@ -1,7 +1,8 @@
 import OpenAI from 'openai'
 import { type CallAnswer, CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
 import { failureOfBody } from './failures.ts'
-import { answered, type Call, guarded, schemaInstruction, tokens } from './guard.ts'
+import { type Answer, answered, type Call, guarded, notedFetch, schemaInstruction, tokens } from './guard.ts'
+import { openaiLimits } from './rate-limits.ts'
 
 type Params = OpenAI.ChatCompletionCreateParamsNonStreaming
 type WireUsage = OpenAI.CompletionUsage & { prompt_cache_hit_tokens?: number }
@@ -31,6 +32,7 @@ export const openai: ProviderFactory = config => {
     // Read from OPENAI_* otherwise, and those are no business of the compatible providers.
     ...(config.name === 'openai' ? {} : { organization: null, project: null }),
     maxRetries: 0,
+    fetch: notedFetch,
     // It would log answers that it cannot parse; they come back as a CallFailure.
     logLevel: 'off',
   })
@@ -38,13 +40,19 @@ export const openai: ProviderFactory = config => {
     name: config.name,
     defaultModel: async () => config.model,
     call: (request, context) =>
-      guarded(context, async call => {
-        const params = toParams(request, dialect)
-        const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
-        if (!call.streaming) return readCompletion(await client.chat.completions.create(params, options), request.model)
-        const streamed = { ...params, stream: true, stream_options: { include_usage: true } } as const
-        return readStream(await client.chat.completions.create(streamed, options), call, request.model)
-      }),
+      guarded(
+        context,
+        async call => {
+          const { completions } = client.chat
+          const params = toParams(request, dialect)
+          const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
+          if (!call.streaming)
+            return readCompletion(await call.heard(completions.create(params, options)), request.model)
+          const streamed = { ...params, stream: true, stream_options: { include_usage: true } } as const
+          return readStream(await call.heard(completions.create(streamed, options)), call, request.model)
+        },
+        openaiLimits,
+      ),
   }
 }
 
@@ -64,7 +72,7 @@ function toParams(request: CallRequest, dialect: Dialect): Params {
 }
 
 /** `asked` stands in for the model's name where a server leaves it out. */
-function readCompletion(completion: OpenAI.ChatCompletion, asked: string): CallAnswer {
+function readCompletion(completion: OpenAI.ChatCompletion, asked: string): Answer {
   const { error } = (completion ?? {}) as { error?: unknown }
   if (error) throw failureOfBody(error)
   const usage = completion?.usage ? toUsage(completion.usage) : null
@@ -80,7 +88,7 @@ async function readStream(
   stream: AsyncIterable<OpenAI.ChatCompletionChunk>,
   call: Call,
   asked: string,
-): Promise<CallAnswer> {
+): Promise<Answer> {
   let text = ''
   let refused = false
   let reason: string | null = null
@@ -104,7 +112,7 @@ async function readStream(
   return finish(text, refused, reason, call.usage, model)
 }
 
-function finish(text: string, refused: boolean, reason: string, usage: Usage | null, model: string): CallAnswer {
+function finish(text: string, refused: boolean, reason: string, usage: Usage | null, model: string): Answer {
   // DeepSeek's way to say, in mid-answer, that it has no capacity left.
   if (reason === 'insufficient_system_resource') {
     throw new CallFailure('overloaded', 'The provider ran out of resources', { usage })
