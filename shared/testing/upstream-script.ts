@@ -56,7 +56,11 @@ export type Call = {
   streaming: boolean
   headers: IncomingHttpHeaders
   body: Record<string, unknown>
+  /** performance.now() of its arrival, and the same as milliseconds since 1970. */
   startedAt: number
+  at: number
+  /** It was beyond the upstream's own limit. */
+  refused: boolean
   /** The client's port: calls that have it in common came over one connection. */
   connection: number | undefined
   /** The client went away before it had the whole answer. */
@@ -71,10 +75,21 @@ type Performance = {
   response: ServerResponse
   gone: Promise<void>
   midway: () => Promise<void>
+  /** The client may have its answer from now on, and make the next call. */
+  leave: () => void
 }
 
 /** Plays the script: writes the answer, or what goes wrong with it. */
-export async function perform({ wire, call, script, answer, response, gone, midway }: Performance): Promise<void> {
+export async function perform({
+  wire,
+  call,
+  script,
+  answer,
+  response,
+  gone,
+  midway,
+  leave,
+}: Performance): Promise<void> {
   const { fault, status = 200 } = script
   if (fault === 'hang') return gone
   if (fault === 'cut') return void response.destroy()
@@ -113,7 +128,11 @@ export async function perform({ wire, call, script, answer, response, gone, midw
     await write(call.streaming ? wire.piece('.', answer) : ' ')
     await pause(5, gone)
   }
-  if (!fault) for (const part of parts.slice(before)) await write(part)
+  if (!fault) {
+    for (const part of parts.slice(before, -1)) await write(part)
+    leave()
+    for (const part of parts.slice(-1)) await write(part)
+  }
   response.end()
 }
 
@@ -126,14 +145,25 @@ export function toAnswer(call: Call, script: Script, defaultChunks = 3): WireAns
     model: script.model ?? call.model,
     usageInStream: (call.body.stream_options as { include_usage?: boolean } | undefined)?.include_usage === true,
     usage: usage && {
-      inputTokens: Math.ceil(call.prompt.length / 4),
-      outputTokens: Math.ceil(text.length / 4),
+      ...madeUp(call.prompt, text),
       cacheReadTokens: 0,
       cacheWriteTokens: 0,
       ...usage,
     },
   }
 }
+
+/** What a call counts against the upstream's own limit: what it reports, or else what it would have. */
+export function costOf(call: Call, script: Script, answer: WireAnswer): number {
+  if ((script.status ?? 200) >= 400) return 0
+  const { inputTokens, outputTokens } = answer.usage ?? madeUp(call.prompt, answer.text)
+  return inputTokens + outputTokens
+}
+
+const madeUp = (prompt: string, text: string) => ({
+  inputTokens: Math.ceil(prompt.length / 4),
+  outputTokens: Math.ceil(text.length / 4),
+})
 
 /** In so many pieces of about the same length, never through a character. */
 function cut(text: string, pieces: number): string[] {

@@ -1,8 +1,10 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { type Call, json, pause, perform, type Script, toAnswer } from './upstream-script.ts'
+import { createLimits } from './upstream-limits.ts'
+import { type Call, costOf, json, pause, perform, type Script, toAnswer } from './upstream-script.ts'
 import { promptOf, wireOf } from './upstream-wire.ts'
 
+export type { Limits, Traffic } from './upstream-limits.ts'
 export type { Call, Fault, Script } from './upstream-script.ts'
 
 export type UpstreamOptions = {
@@ -12,12 +14,16 @@ export type UpstreamOptions = {
   delayMs?: number
 }
 
+/** Sent with every answer; those of a script come on top. */
+export type GivenHeaders = Record<string, string> | ((call: Call) => Record<string, string>) | null
+
 export type Upstream = Awaited<ReturnType<typeof startUpstream>>
 
 type Gate = { when: RegExp | null; midway: boolean; opened: Promise<void>; waiting: number }
 
 /** `[[name]]` in a prompt makes its calls countable by name. */
 const MARKER = /\[\[([^\]]{1,64})\]\]/g
+const markersOf = (prompt: string) => Array.from(prompt.matchAll(MARKER), ([, name = '']) => name)
 
 /** The behaviour without the server: `handle` answers one request. */
 function createUpstream(options: UpstreamOptions = {}) {
@@ -26,9 +32,11 @@ function createUpstream(options: UpstreamOptions = {}) {
   const queue: Script[] = []
   const rules: Script[] = []
   const gates = new Set<Gate>()
+  const limits = createLimits()
   const waiters = new Set<{ ready: () => boolean; resolve: () => void }>()
   let models = ['llama3.2']
   let fallback: Script | null = null
+  let givenHeaders: GivenHeaders = null
   let arrivals = 0
   let aborts = 0
 
@@ -45,21 +53,23 @@ function createUpstream(options: UpstreamOptions = {}) {
     waiters.add({ ready, resolve })
     return promise
   }
-  const countMarkers = (text: string) => {
-    for (const [, name = ''] of text.matchAll(MARKER)) markers.set(name, (markers.get(name) ?? 0) + 1)
-  }
   const arrive = (prompt: string) => {
     arrivals++
-    countMarkers(prompt)
+    for (const name of markersOf(prompt)) markers.set(name, (markers.get(name) ?? 0) + 1)
     changed()
   }
   const matching = (when?: RegExp) => (when ? calls.filter(call => when.test(call.prompt)).length : arrivals)
 
-  async function scriptFor(call: Call): Promise<Script> {
+  function scriptFor(call: Call): Script | null {
     const fits = (script: Script) => script.when === undefined || new RegExp(script.when).test(call.prompt)
-    const next = queue.findIndex(fits)
-    const chosen = next >= 0 ? queue.splice(next, 1)[0] : (rules.findLast(fits) ?? fallback)
-    if (chosen) return chosen
+    return queue.find(fits) ?? rules.findLast(fits) ?? fallback
+  }
+  /** A one-shot behaviour is for a call that is let in. */
+  const take = (script: Script) => {
+    const index = queue.indexOf(script)
+    if (index >= 0) queue.splice(index, 1)
+  }
+  async function replyTo(call: Call): Promise<Script> {
     const reply = typeof options.reply === 'function' ? await options.reply(call) : options.reply
     return typeof reply === 'string' ? { text: reply } : (reply ?? {})
   }
@@ -90,12 +100,30 @@ function createUpstream(options: UpstreamOptions = {}) {
       headers: request.headers,
       body,
       startedAt: performance.now(),
+      at: Date.now(),
+      refused: false,
       connection: request.socket.remotePort,
       aborted: false,
     }
     calls.push(call)
+    const visit = limits.arrive(call.startedAt)
+    response.once('close', visit.leave)
+    const headers = typeof givenHeaders === 'function' ? givenHeaders(call) : givenHeaders
+    for (const [name, value] of Object.entries(headers ?? {})) response.setHeader(name, value)
+    const refuse = (ms: number) => {
+      call.refused = true
+      arrive(call.prompt)
+      json(response, 429, wire.error(429, 'Rate limit reached', undefined), {
+        'retry-after': String(Math.ceil(ms / 1000)),
+      })
+    }
+    if (visit.retryAfterMs !== null) return refuse(visit.retryAfterMs)
     const gone = new Promise<void>(resolve => response.once('close', resolve))
-    const script = await scriptFor(call)
+    const script = scriptFor(call) ?? (await replyTo(call))
+    const answer = toAnswer(call, script, options.chunks)
+    const tooMuch = visit.spend(costOf(call, script, answer), performance.now())
+    if (tooMuch !== null) return refuse(tooMuch)
+    take(script)
     response.once('close', () => {
       if (response.writableEnded || script.fault?.startsWith('cut')) return
       call.aborted = true
@@ -107,8 +135,7 @@ function createUpstream(options: UpstreamOptions = {}) {
     const delay = script.delayMs ?? options.delayMs
     if (delay) await pause(delay, gone)
     if (response.destroyed) return
-    const answer = toAnswer(call, script, options.chunks)
-    await perform({ wire, call, script, answer, response, gone, midway: () => pass(call, true) })
+    await perform({ wire, call, script, answer, response, gone, midway: () => pass(call, true), leave: visit.leave })
   }
 
   return {
@@ -126,6 +153,22 @@ function createUpstream(options: UpstreamOptions = {}) {
     default: (script: Script | null) => {
       fallback = script
     },
+    /** Headers for every answer from now on, also of errors; null: none. */
+    headers: (given: GivenHeaders) => {
+      givenHeaders = given
+    },
+    /**
+     * Answers 429 with a Retry-After to calls beyond these limits, which are of all models together; null: no limits.
+     * Tokens are those that the answer reports, in and out.
+     */
+    limit: limits.limit,
+    /** What the clients made of the limits, counted with or without any. */
+    traffic: limits.traffic,
+    /** Every call in the order of arrival, to compare with a ledger. */
+    log: () =>
+      calls.map(({ provider, model, prompt, at, refused }) => {
+        return { provider, model, prompt, markers: markersOf(prompt), at, refused }
+      }),
     /** The models that Ollama's /api/tags lists. */
     models: (names: string[]) => {
       models = names
@@ -133,7 +176,8 @@ function createUpstream(options: UpstreamOptions = {}) {
     reset: () => {
       queue.length = rules.length = calls.length = arrivals = aborts = 0
       markers.clear()
-      fallback = null
+      fallback = givenHeaders = null
+      limits.reset()
     },
     /**
      * The calls that come from now on wait, before the headers or (`midway`) after half of the answer, until
