@@ -1,0 +1,296 @@
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { ProviderConfig } from '#shared/config.ts'
+import type { HeaderLimits } from '#shared/gate/types.ts'
+import { type Script, startUpstream, type Upstream } from '#shared/testing/upstream.ts'
+import { type CallContext, CallFailure, type CallRequest } from './define.ts'
+import { createProviders } from './index.ts'
+
+/** What every adapter tells beside the answer: the provider's limits, and whether a request was sent at all. */
+
+const REQUEST: CallRequest = { model: 'a-model', messages: [{ role: 'user', content: 'Say hello' }], maxTokens: 100 }
+const DATE = 'Thu, 01 Jan 2026 12:00:00 GMT'
+
+const ANTHROPIC_HEADERS = {
+  // An hour or a year off the local clock, which must not matter.
+  date: DATE,
+  'anthropic-ratelimit-requests-limit': '50',
+  'anthropic-ratelimit-requests-remaining': '49',
+  'anthropic-ratelimit-requests-reset': '2026-01-01T12:00:02Z',
+  'anthropic-ratelimit-tokens-limit': '120000',
+  'anthropic-ratelimit-tokens-remaining': '90000',
+  'anthropic-ratelimit-tokens-reset': '2026-01-01T12:00:15Z',
+  'anthropic-ratelimit-input-tokens-limit': '100000',
+  'anthropic-ratelimit-input-tokens-remaining': '0',
+  'anthropic-ratelimit-input-tokens-reset': '2026-01-01T12:01:00Z',
+  'anthropic-ratelimit-output-tokens-limit': '20000',
+  'anthropic-ratelimit-output-tokens-remaining': 'garbage',
+  'anthropic-ratelimit-output-tokens-reset': 'garbage',
+}
+const ANTHROPIC_LIMITS: HeaderLimits = {
+  requests: { limit: 50, remaining: 49, resetMs: 2000 },
+  tokens: { limit: 120_000, remaining: 90_000, resetMs: 15_000 },
+  inputTokens: { limit: 100_000, remaining: 0, resetMs: 60_000 },
+  outputTokens: { limit: 20_000, remaining: null, resetMs: null },
+}
+const OPENAI_HEADERS = {
+  'x-ratelimit-limit-requests': '60',
+  'x-ratelimit-remaining-requests': '59',
+  'x-ratelimit-reset-requests': '20ms',
+  'x-ratelimit-limit-tokens': '150000',
+  'x-ratelimit-remaining-tokens': '149984',
+  'x-ratelimit-reset-tokens': '1m2.5s',
+}
+const OPENAI_LIMITS: HeaderLimits = {
+  requests: { limit: 60, remaining: 59, resetMs: 20 },
+  tokens: { limit: 150_000, remaining: 149_984, resetMs: 62_500 },
+}
+
+type Subject = {
+  name: string
+  adapter: ProviderConfig['adapter']
+  path: string
+  headers: Record<string, string>
+  limits: HeaderLimits | null
+}
+const openai = { adapter: 'openai', headers: OPENAI_HEADERS, limits: OPENAI_LIMITS } as const
+const SUBJECTS: Subject[] = [
+  { name: 'anthropic', adapter: 'anthropic', path: '', headers: ANTHROPIC_HEADERS, limits: ANTHROPIC_LIMITS },
+  { name: 'openai', path: '/v1', ...openai },
+  { name: 'deepseek', path: '', ...openai },
+  { name: 'ollama', adapter: 'ollama', path: '', headers: { ...OPENAI_HEADERS, ...ANTHROPIC_HEADERS }, limits: null },
+]
+const MODES = [
+  { mode: 'whole', streamed: {} },
+  { mode: 'streaming', streamed: { onDelta: () => {} } },
+]
+
+async function failureOf(call: Promise<unknown>): Promise<CallFailure> {
+  const outcome = await call.then(
+    answer => new Error(`It succeeded: ${JSON.stringify(answer)}`),
+    (error: unknown) => error,
+  )
+  if (!(outcome instanceof CallFailure)) throw outcome
+  return outcome
+}
+
+async function listening(server: Server) {
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  return {
+    authority: `127.0.0.1:${(server.address() as { port: number }).port}`,
+    [Symbol.dispose]: () => void server.close(),
+  }
+}
+async function closedPort() {
+  using taken = await listening(createServer())
+  return taken.authority
+}
+
+describe.each(SUBJECTS)('$name', subject => {
+  let upstream: Upstream
+  beforeEach(async () => {
+    upstream = await startUpstream()
+  })
+  afterEach(() => upstream.close())
+
+  const at = (address: string, more: Partial<ProviderConfig> = {}) => {
+    const { name, adapter, path } = subject
+    const baseUrl = `${address}${path}`
+    const config = { name, adapter, baseUrl, apiKey: 'a-key', model: null, explicit: true, ...more }
+    const provider = createProviders([config]).get(name)
+    if (!provider) throw new Error(`No provider ${name}`)
+    return (context: Partial<CallContext> = {}, content = 'Say hello') =>
+      provider.call(
+        { ...REQUEST, messages: [{ role: 'user', content }] },
+        { signal: new AbortController().signal, timeoutMs: 20_000, ...context },
+      )
+  }
+
+  describe.each(MODES)('$mode', ({ streamed }) => {
+    const run = (context: Partial<CallContext> = {}, content?: string) =>
+      at(upstream.url)({ ...streamed, ...context }, content)
+
+    it('tells the limits with an answer, in one request', async () => {
+      upstream.headers(subject.headers)
+      expect((await run()).limits).toEqual(subject.limits)
+      expect(upstream.count()).toBe(1)
+    })
+
+    it('tells the limits of each call by itself', async () => {
+      upstream.script({ headers: subject.headers }, {})
+      const call = at(upstream.url)
+      expect((await call(streamed)).limits).toEqual(subject.limits)
+      expect((await call(streamed)).limits).toBeNull()
+    })
+
+    it.each<[string, Script]>([
+      ['a rate limit', { status: 429 }],
+      ['an overload', { status: 529 }],
+      ['a wrong key', { status: 401 }],
+      ['a bad request', { status: 400 }],
+      ['a page', { status: 502, body: '<html>Bad gateway</html>' }],
+      ['garbage', { fault: 'garbage' }],
+      ['JSON of another shape', { fault: 'wrong_shape' }],
+      ['an answer without text', { text: '' }],
+      ['an error under HTTP 200', { fault: 'error_event' }],
+      ['a connection cut in the middle', { fault: 'cut_midway' }],
+      ['a body that never ends', { fault: 'hang_midway' }],
+    ])('tells the limits with %s, and that the request was sent', async (_, script) => {
+      upstream.headers(subject.headers)
+      upstream.script(script)
+      const timeoutMs = script.fault === 'hang_midway' ? 200 : 20_000
+      expect(await failureOf(run({ timeoutMs }))).toMatchObject({ limits: subject.limits, sent: true })
+      expect(upstream.count()).toBe(1)
+    })
+
+    it('tells the limits beside a Retry-After', async () => {
+      upstream.script({ status: 429, headers: { ...subject.headers, 'retry-after': '7' } })
+      const failure = await failureOf(run())
+      expect(failure).toMatchObject({ kind: 'rate_limited', retryAfterMs: 7000, limits: subject.limits })
+    })
+
+    it.each(['', 'garbage', '-5', '1e9', '99999999999999999999', '\u00ff'])('ignores limits of %j', async value => {
+      upstream.headers(Object.fromEntries(Object.keys(subject.headers).map(name => [name, value])))
+      expect((await run()).limits).toBeNull()
+      upstream.script({ status: 429 })
+      expect(await failureOf(run())).toMatchObject({ kind: 'rate_limited', limits: null })
+    })
+
+    it('knows that nothing was sent to a closed port', async () => {
+      const failure = await failureOf(at(`http://${await closedPort()}`)(streamed))
+      expect(failure).toMatchObject({ kind: 'connection', sent: false, limits: null })
+    })
+
+    it('knows that nothing was sent to a name without an address', async () => {
+      const failure = await failureOf(at('http://nowhere.invalid')(streamed))
+      expect(failure).toMatchObject({ kind: 'connection', sent: false })
+    })
+
+    it('knows that nothing was sent to a port that fetch refuses', async () => {
+      expect(await failureOf(at('http://127.0.0.1:6667')(streamed))).toMatchObject({ kind: 'connection', sent: false })
+    })
+
+    it('knows that nothing was sent to a server that does not speak TLS', async () => {
+      const failure = await failureOf(at(upstream.url.replace('http:', 'https:'))(streamed))
+      expect(failure).toMatchObject({ kind: 'connection', sent: false })
+      expect(upstream.count()).toBe(0)
+    })
+
+    it('knows that nothing was sent when the TLS handshake failed', async () => {
+      // Without a certificate it has no cipher in common with anybody.
+      using server = await listening(createTlsServer({}).on('tlsClientError', () => {}))
+      const failure = await failureOf(at(`https://${server.authority}`)(streamed))
+      expect(failure).toMatchObject({ kind: 'connection', sent: false })
+    })
+
+    it('knows that nothing was sent when the server hung up in the TLS handshake', async () => {
+      using server = await listening(createServer(socket => socket.destroy()))
+      const failure = await failureOf(at(`https://${server.authority}`)(streamed))
+      expect(failure).toMatchObject({ kind: 'connection', sent: false })
+    })
+
+    it('knows that nothing was sent to an address that is none, or with a key that cannot be sent', async () => {
+      expect((await failureOf(at('http://[')(streamed))).sent).toBe(false)
+      if (subject.adapter === 'ollama') return
+      expect((await failureOf(at(upstream.url, { apiKey: 'a\nkey' })(streamed))).sent).toBe(false)
+      expect(upstream.count()).toBe(0)
+    })
+
+    it('knows that nothing was sent for a call that was aborted before, or at once, or had no time left', async () => {
+      expect(await failureOf(run({ signal: AbortSignal.abort() }))).toMatchObject({ kind: 'aborted', sent: false })
+      expect(await failureOf(run({ timeoutMs: 0 }))).toMatchObject({ kind: 'timeout', sent: false })
+      const controller = new AbortController()
+      const failure = failureOf(run({ signal: controller.signal }))
+      controller.abort()
+      const { kind, sent } = await failure
+      expect(kind).toBe('aborted')
+      // What was told not to be sent must not be sent later; a whole call gives it the time to.
+      await run({}, 'the other')
+      if (!sent) expect(upstream.count(/^Say hello$/)).toBe(0)
+    })
+
+    it.each(['cut', 'hang', 'dribble'] as const)('takes a request for sent that met with this: %s', async fault => {
+      upstream.script({ fault })
+      const failure = failureOf(run({ timeoutMs: 300 }))
+      await upstream.arrived(1)
+      expect((await failure).sent).toBe(true)
+    })
+
+    it('takes a request for sent that was aborted under way', async () => {
+      const gate = upstream.hold()
+      const controller = new AbortController()
+      const failure = failureOf(run({ signal: controller.signal }))
+      await gate.waiting()
+      controller.abort()
+      expect(await failure).toMatchObject({ kind: 'aborted', sent: true })
+      gate.release()
+    })
+
+    it('takes a request for sent that nobody may have read', async () => {
+      using server = await listening(createServer(socket => socket.destroy()))
+      const failure = await failureOf(at(`http://${server.authority}`)(streamed))
+      expect(failure).toMatchObject({ kind: 'connection', sent: true })
+    })
+
+    it('tells calls apart that fail at the same time', async () => {
+      const closed = at(`http://${await closedPort()}`)
+      upstream.default({ fault: 'cut' })
+      const calls = Array.from({ length: 20 }, (_, index) => failureOf(index % 2 ? run() : closed(streamed)))
+      const sent = (await Promise.all(calls)).map(failure => failure.sent)
+      expect(sent).toEqual(sent.map((_, index) => index % 2 === 1))
+    })
+
+    it('meets the upstream’s limit of requests', async () => {
+      upstream.limit({ requestsPerMinute: 2 })
+      upstream.script({ text: 'one' }, { text: 'two' }, { text: 'three' })
+      expect([(await run()).text, (await run()).text]).toEqual(['one', 'two'])
+      const failure = await failureOf(run())
+      expect(failure).toMatchObject({ kind: 'rate_limited', status: 429, sent: true })
+      expect(failure.retryAfterMs).toBeOneOf([59_000, 60_000])
+      expect(upstream.traffic()).toMatchObject({ overruns: 1, requestsPerMinute: 3, concurrency: 1 })
+      upstream.limit(null)
+      expect((await run()).text).toBe('three')
+    })
+
+    it('meets the upstream’s limit of tokens', async () => {
+      upstream.limit({ tokensPerMinute: 100 })
+      upstream.default({ usage: { inputTokens: 30, outputTokens: 20 } })
+      await run()
+      await run()
+      expect(await failureOf(run())).toMatchObject({ kind: 'rate_limited' })
+      expect(upstream.traffic()).toMatchObject({ overruns: 1, tokensPerMinute: 100 })
+    })
+
+    it('meets the upstream’s limit of concurrency, and never by calls one after the other', async () => {
+      upstream.limit({ concurrency: 1 })
+      const call = at(upstream.url)
+      for (let round = 0; round < 30; round++) await call(streamed)
+      expect(upstream.traffic()).toMatchObject({ overruns: 0, concurrency: 1 })
+      const gate = upstream.hold()
+      const first = call(streamed)
+      await gate.waiting()
+      expect(await failureOf(call(streamed))).toMatchObject({ kind: 'rate_limited', retryAfterMs: 1000 })
+      gate.release()
+      await first
+      expect(upstream.traffic()).toMatchObject({ overruns: 1, concurrency: 2 })
+    })
+
+    it('leaves a log at the upstream', async () => {
+      upstream.limit({ requestsPerMinute: 1 })
+      const before = Date.now()
+      await run({}, 'Say [[one]] and [[two]]')
+      await failureOf(run({}, 'Say [[three]]'))
+      const log = upstream.log()
+      expect(log).toMatchObject([
+        { provider: subject.adapter, model: 'a-model', markers: ['one', 'two'], refused: false },
+        { provider: subject.adapter, model: 'a-model', prompt: 'Say [[three]]', markers: ['three'], refused: true },
+      ])
+      for (const { at } of log) expect(at >= before && at <= Date.now()).toBe(true)
+      upstream.reset()
+      expect([upstream.log(), upstream.traffic().overruns]).toEqual([[], 0])
+      await run()
+    })
+  })
+})
