@@ -62,6 +62,18 @@ export function createMetrics(part: 'api' | 'worker') {
       labelNames: ['queue', 'state'] as const,
       registers,
     }),
+    budgetRemaining: new Gauge({
+      name: 'sluice_budget_remaining_usd',
+      help: 'What is left in the present window of the budget that has least of its sort',
+      labelNames: ['scope_kind', 'window'] as const,
+      registers,
+    }),
+    breakerState: new Gauge({
+      name: 'sluice_breaker_state',
+      help: 'Circuit breaker of the provider, the worst of its models: 0 closed, 1 half-open, 2 open',
+      labelNames: ['provider'] as const,
+      registers,
+    }),
     dispatchedLater: new Counter({
       name: 'sluice_tasks_dispatched_from_backlog_total',
       help: 'Tasks that waited in the backlog of their key before they were handed to the queue',

@@ -19,6 +19,7 @@ import { analytics } from './routes/analytics.ts'
 import { budgets } from './routes/budgets.ts'
 import { events } from './routes/events.ts'
 import { keys } from './routes/keys.ts'
+import { limits } from './routes/limits.ts'
 import { models } from './routes/models.ts'
 import { operations } from './routes/operations.ts'
 import { precomputed } from './routes/precomputed.ts'
@@ -70,6 +71,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(budgets, deps)
   await app.register(analytics, deps)
   await app.register(providers, deps)
+  await app.register(limits, deps)
   await app.register(precomputed, deps)
   await app.register(submit, deps)
   await app.register(tasks, deps)

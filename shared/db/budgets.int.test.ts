@@ -1,7 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { ask, connect, fileDatabase } from '#shared/testing/postgres.ts'
-import { type Budget, deleteBudget, listBudgets, openWindows, putBudget, SPANS, type Span } from './budgets.ts'
+import {
+  type Budget,
+  deleteBudget,
+  leastRemaining,
+  listBudgets,
+  openWindows,
+  putBudget,
+  SPANS,
+  type Span,
+} from './budgets.ts'
 
 const database = fileDatabase()
 const db = () => database.dbs[0]
@@ -123,6 +132,28 @@ describe('a budget', () => {
     expect(await spent('day')).toBe('0.320000000001')
     await rollUp('2031-03-30T12:00Z', '-0.5', { kind: 'corrected' })
     expect(await spent('hour', 'kind:corrected')).toBe('0')
+  })
+
+  it('that has least of its sort is the one to look at', async () => {
+    expect(await leastRemaining(db())).toEqual([])
+    for (const [scope, limit] of [
+      ['kind:a', '5'],
+      ['kind:b', '3.5'],
+      ['kind:c', '9'],
+      ['global', '1'],
+    ] as const)
+      await put('day', limit, scope)
+    await put('request', '0.25', 'kind:a')
+    const spend = `UPDATE budget_windows w SET spent_usd = 7, reserved_usd = 1 FROM budgets b
+      WHERE b.id = w.budget_id AND scope = $1 AND starts_at <= now()`
+    await ask(db(), spend, ['kind:c'])
+    await ask(db(), spend, ['global'])
+    const least = await leastRemaining(db())
+    expect(least.map(one => [one.scope_kind, one.span, one.usd]).toSorted()).toEqual([
+      ['global', 'day', 0],
+      ['kind', 'day', 1],
+      ['kind', 'request', 0.25],
+    ])
   })
 
   it('that is deleted leaves nothing behind', async () => {

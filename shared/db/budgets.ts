@@ -31,9 +31,10 @@ const windowEnd = (span: string, at = 'now()'): string =>
     ELSE (date_trunc(${span}, ${at} AT TIME ZONE 'UTC') + ('1 ' || ${span})::interval) AT TIME ZONE 'UTC' END`
 
 /** Of budgets `b` and their present windows `w`, if there are any. */
+const REMAINING = 'greatest(0, b.limit_usd - coalesce(w.reserved_usd, 0) - coalesce(w.spent_usd, 0))'
 const VIEW = `b.id, b.scope, b.span, trim_scale(b.limit_usd)::text AS limit_usd,
       trim_scale(coalesce(w.reserved_usd, 0))::text AS reserved_usd, trim_scale(coalesce(w.spent_usd, 0))::text AS spent_usd,
-      trim_scale(greatest(0, b.limit_usd - coalesce(w.reserved_usd, 0) - coalesce(w.spent_usd, 0)))::text AS remaining_usd,
+      trim_scale(${REMAINING})::text AS remaining_usd,
       ${windowEnd('b.span')} AS resets_at`
 const PRESENT = `w.budget_id = b.id AND w.starts_at = ${windowStart('b.span')}`
 
@@ -80,6 +81,14 @@ export const listBudgets = (db: Db): Promise<Budget[]> =>
   db.query<Budget>({
     name: 'budgets_list',
     text: `SELECT ${VIEW} FROM budgets b LEFT JOIN budget_windows w ON ${PRESENT} ORDER BY b.scope, b.span`,
+  })
+
+/** What is left of the budget that has least, for each sort of scope and span; in dollars, rounded: to look at. */
+export const leastRemaining = (db: Db): Promise<{ scope_kind: string; span: Span; usd: number }[]> =>
+  db.query({
+    name: 'budgets_least',
+    text: `SELECT split_part(b.scope, ':', 1) AS scope_kind, b.span, min(${REMAINING})::float8 AS usd
+      FROM budgets b LEFT JOIN budget_windows w ON ${PRESENT} GROUP BY 1, 2`,
   })
 
 /** What is reserved in its windows is forgotten with them. @returns the budget as it was, or null if there is none */

@@ -73,6 +73,9 @@ describe('metrics', () => {
 
   it('of both processes can be parsed, and their labels come from closed sets', async () => {
     await machine.finished()
+    const { id } = await machine.makeKey()
+    for (const scope of ['global', `key:${id}`, 'kind:generate', 'provider:anthropic'])
+      await machine.call('PUT', '/api/v1/budgets', { body: { scope, window: 'total', limit_usd: 100 } })
     const routes = new Set([
       'unknown',
       '/openapi.json',
@@ -90,6 +93,8 @@ describe('metrics', () => {
       outcome: value => /^[a-z_]{1,30}$/.test(value),
       direction: value => ['input', 'output'].includes(value),
       queue: value => value === 'default',
+      scope_kind: value => ['global', 'key', 'kind', 'provider'].includes(value),
+      window: value => ['request', 'hour', 'day', 'month', 'total'].includes(value),
       state: value => /^[a-z_-]{1,30}$/.test(value),
       what: value => /^[a-z_]{1,30}$/.test(value),
       dependency: value => /^[a-z_]{1,30}$/.test(value),
@@ -116,6 +121,21 @@ describe('metrics', () => {
     expect(sum(apiAfter, 'sluice_tasks_accepted_total') - sum(api, 'sluice_tasks_accepted_total')).toBe(1)
     for (const name of ['sluice_tasks_ended_total', 'sluice_attempts_total', 'sluice_provider_call_seconds_count'])
       expect(sum(workerAfter, name) - sum(worker, name), name).toBe(1)
+  })
+
+  it('show what is left to spend and how the breakers stand', async () => {
+    await machine.finished()
+    const body = { scope: 'kind:generate', window: 'request', limit_usd: 12.5 }
+    const { id } = (await machine.call('PUT', '/api/v1/budgets', { body })).body
+    const left = async () =>
+      (await scrape()).filter(one => one.name === 'sluice_budget_remaining_usd' && one.labels.window === 'request')
+    expect((await left()).map(one => [one.labels.scope_kind, one.value])).toEqual([['kind', 12.5]])
+    await machine.call('DELETE', `/api/v1/budgets/${id}`)
+    expect(await left()).toEqual([])
+    const breakers = async () => (await scrape()).filter(one => one.name === 'sluice_breaker_state')
+    await expect
+      .poll(async () => (await breakers()).map(one => [one.labels.provider, one.value]))
+      .toEqual([['anthropic', 0]])
   })
 
   it('do not grow with what strangers ask for', async () => {

@@ -5,6 +5,7 @@ import { listWorkers } from '#shared/db/workers.ts'
 import { toWire } from '#shared/ids.ts'
 import { withDeadline } from '#shared/lifecycle.ts'
 import type { ApiDeps } from '../deps.ts'
+import { refreshGauges } from '../gauges.ts'
 import { textResponse } from '../plugins/openapi.ts'
 
 const CHECK_MS = 2000
@@ -16,7 +17,7 @@ const readySchema = Type.Object({
 
 /** For whoever runs it: workers, health, metrics. */
 export const operations: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
-  const { db, redis, producer, metrics, draining } = deps
+  const { db, redis, metrics, draining } = deps
 
   app.get(
     '/api/v1/workers',
@@ -136,22 +137,10 @@ export const operations: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) 
       },
     },
     async (_, reply) => {
-      await withDeadline(countQueues(), CHECK_MS).catch(() => metrics.queueDepth.reset())
+      await refreshGauges(deps, CHECK_MS)
       return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics())
     },
   )
-
-  async function countQueues(): Promise<void> {
-    await Promise.all(
-      producer.queues().map(async queue => {
-        for (const [state, count] of Object.entries(
-          await queue.getJobCounts('waiting', 'prioritized', 'active', 'delayed', 'failed'),
-        )) {
-          metrics.queueDepth.set({ queue: queue.name, state }, count)
-        }
-      }),
-    )
-  }
 }
 
 /** A provider is down if no worker can get an answer from it. */

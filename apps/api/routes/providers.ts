@@ -1,16 +1,12 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { ALL_MODELS, deleteLimits, type Limits, NO_LIMITS, putLimits, SETTINGS } from '#shared/db/provider-limits.ts'
+import { ALL_MODELS } from '#shared/db/provider-limits.ts'
 import { SluiceError } from '#shared/errors.ts'
-import { PROVIDER_NAMES, PROVIDERS } from '#shared/models/providers.ts'
-import { findUnstorable } from '#shared/text.ts'
+import { PROVIDERS } from '#shared/models/providers.ts'
 import type { ApiDeps } from '../deps.ts'
 import {
   breakerSchema,
   fastest,
-  limitsInput,
-  limitsJson,
-  limitsSchema,
   modelHealthJson,
   modelHealthSchema,
   providerJson,
@@ -18,18 +14,10 @@ import {
   stateOf,
 } from '../provider-json.ts'
 
-const params = Type.Object({ name: Type.String({ examples: ['anthropic'] }) })
-const modelName = (description: string) => Type.String({ minLength: 1, maxLength: 200, description })
-const limitsAnswer = Type.Object({
-  provider: Type.String(),
-  model: Type.Union([Type.String(), Type.Null()]),
-  limits: limitsSchema,
-})
+export const providerParams = Type.Object({ name: Type.String({ examples: ['anthropic'] }) })
 
-/** Providers: how they do, and what they may be asked. */
-export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
-  const { config, db, gate, limits, fleet, producer, logger } = deps
-
+/** How the providers do. */
+export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { config, limits, fleet }) => {
   /** Those that this process or a live worker is configured for, in the order of the catalogue. */
   const configured = (reported: ReadonlyMap<string, unknown>) =>
     PROVIDERS.filter(
@@ -70,7 +58,7 @@ export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) =
         tags: ['providers'],
         summary: 'How the models of a provider do',
         description: 'Those that have been called within a day; a second old at most.',
-        params,
+        params: providerParams,
         response: {
           200: Type.Object({
             name: Type.String(),
@@ -128,78 +116,6 @@ export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) =
       })),
     }),
   )
-
-  app.put(
-    '/api/v1/providers/:name/limits',
-    {
-      config: { scope: 'admin' },
-      schema: {
-        tags: ['providers'],
-        summary: 'Set what a provider may be asked',
-        description:
-          'For one model, or for each that has no limits of its own; at once, and in place of what the settings say. All five are replaced: one that is absent or null is unlimited, 0 lets nothing pass.',
-        params,
-        body: Type.Object(
-          {
-            ...limitsInput,
-            model: Type.Optional(modelName('Absent: every model of the provider that has no limits of its own.')),
-          },
-          { additionalProperties: false, examples: [{ rpm: 4000, itpm: 2_000_000, otpm: 400_000, concurrency: 100 }] },
-        ),
-        response: { 200: limitsAnswer },
-      },
-    },
-    async request => {
-      const { model, ...given } = request.body
-      return change(request.params.name, model, { ...NO_LIMITS, ...given })
-    },
-  )
-
-  app.delete(
-    '/api/v1/providers/:name/limits',
-    {
-      config: { scope: 'admin' },
-      schema: {
-        tags: ['providers'],
-        summary: 'Take limits away',
-        description:
-          'What stands behind them holds again: for a model the provider’s, for a provider those of the settings.',
-        params,
-        querystring: Type.Object(
-          { model: Type.Optional(modelName('Absent: those of the provider.')) },
-          { additionalProperties: false },
-        ),
-        response: { 200: limitsAnswer },
-      },
-    },
-    async request => change(request.params.name, request.query.model, null),
-  )
-
-  async function change(provider: string, model: string | undefined, to: Limits | null) {
-    if (!(PROVIDER_NAMES as string[]).includes(provider)) throw unknownProvider(provider)
-    if (model === SETTINGS) throw refuse('invalid_request', '/model is not the name of a model')
-    if (model !== undefined && findUnstorable(model) !== null) throw refuse('invalid_text')
-    if (to) await putLimits(db, provider, model ?? ALL_MODELS, to)
-    else await deleteLimits(db, provider, model ?? ALL_MODELS)
-    await limits.refresh()
-    await push(provider, model).catch(error => {
-      // They are kept; the workers read them within two seconds, and bring them to the gate when it is back.
-      logger.warn({ err: error, provider }, 'the gate was not told of new limits')
-    })
-    fleet.forget()
-    const holds = limits.of({ provider, model: model ?? ALL_MODELS })
-    return { provider, model: model ?? null, limits: limitsJson(holds) }
-  }
-
-  async function push(provider: string, model: string | undefined): Promise<void> {
-    const targets = (await gate.targets()).filter(
-      one => one.provider === provider && (model === undefined || one.model === model),
-    )
-    const woken = await Promise.all(targets.map(target => gate.setLimits(target, limits.of(target))))
-    await producer.wake(woken.flat())
-  }
 }
 
-const unknownProvider = (name: string) => new SluiceError('provider_not_found', undefined, { context: { name } })
-const refuse = (code: 'invalid_request' | 'invalid_text', message?: string) =>
-  new SluiceError(code, message, { context: { field: '/model' } })
+export const unknownProvider = (name: string) => new SluiceError('provider_not_found', undefined, { context: { name } })

@@ -1,0 +1,43 @@
+import { leastRemaining } from '#shared/db/budgets.ts'
+import { withDeadline } from '#shared/lifecycle.ts'
+import type { ApiDeps } from './deps.ts'
+
+type Deps = Pick<ApiDeps, 'producer' | 'db' | 'fleet' | 'metrics'>
+
+const BREAKER = { closed: 0, half_open: 1, open: 2 }
+
+/** What is looked up when it is asked for. What cannot be had within `ms` is left out. Never rejects. */
+export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: number): Promise<void> {
+  const gauges: [gauge: { reset(): void }, read: () => Promise<unknown>][] = [
+    [metrics.queueDepth, countQueues],
+    [metrics.budgetRemaining, lookAtBudgets],
+    [metrics.breakerState, lookAtBreakers],
+  ]
+  await Promise.all(gauges.map(([gauge, read]) => withDeadline(read(), ms).catch(() => gauge.reset())))
+
+  async function countQueues(): Promise<void> {
+    await Promise.all(
+      producer.queues().map(async queue => {
+        for (const [state, count] of Object.entries(
+          await queue.getJobCounts('waiting', 'prioritized', 'active', 'delayed', 'failed'),
+        )) {
+          metrics.queueDepth.set({ queue: queue.name, state }, count)
+        }
+      }),
+    )
+  }
+
+  async function lookAtBudgets(): Promise<void> {
+    const least = await leastRemaining(db)
+    // Some may have been taken away.
+    metrics.budgetRemaining.reset()
+    for (const { scope_kind, span, usd } of least) metrics.budgetRemaining.set({ scope_kind, window: span }, usd)
+  }
+
+  async function lookAtBreakers(): Promise<void> {
+    const { targets } = await fleet.look()
+    metrics.breakerState.reset()
+    for (const [provider, models] of Map.groupBy(targets, one => one.target.provider))
+      metrics.breakerState.set({ provider }, Math.max(...models.map(one => BREAKER[one.breaker])))
+  }
+}
