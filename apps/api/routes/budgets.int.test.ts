@@ -43,6 +43,20 @@ describe('a budget', () => {
     expect(new Set((await list()).map((one: { scope: string }) => one.scope))).toEqual(new Set(scopes))
   })
 
+  it('shows what calls have spent, to the last digit, as the analytics do', async () => {
+    const { secret: key, id } = await machine.makeKey()
+    await put({ scope: `key:${id}`, window: 'month', limit_usd: 1 })
+    await machine.submit({}, { key, headers: { prefer: 'wait=30' } })
+    const [budget] = await list()
+    expect(budget).toMatchObject({ reserved_usd: '0', spent_usd: expect.stringMatching(/^0\.0*[1-9]/) })
+    const places = (text: string) => BigInt(text.replace('.', '').padEnd(text.indexOf('.') + 12, '0'))
+    expect(places(budget.spent_usd) + places(budget.remaining_usd)).toBe(10n ** 12n)
+    const costs = (await machine.call('GET', '/api/v1/analytics/costs?group_by=key')).body.data
+    expect(costs).toContainEqual(expect.objectContaining({ key: id, calls: 1, cost_usd: budget.spent_usd }))
+    // Another one, made afterwards, begins with it.
+    expect((await put({ scope: `key:${id}`, window: 'total', limit_usd: 1 })).body.spent_usd).toBe(budget.spent_usd)
+  })
+
   const nobody = `key:key_${'0'.repeat(32)}`
   it.each([
     ['/scope', { scope: 'world' }],
