@@ -50,6 +50,30 @@ export function createMetrics(part: 'api' | 'worker') {
       labelNames: ['provider', 'direction'] as const,
       registers,
     }),
+    cost: new Counter({
+      name: 'sluice_cost_usd_total',
+      help: 'What settled calls cost, estimates included; the ledger has the exact figures',
+      labelNames: ['provider'] as const,
+      registers,
+    }),
+    overReserved: new Counter({
+      name: 'sluice_settled_above_reservation_total',
+      help: 'Calls that cost more than the most that they could have cost; must stay 0',
+      labelNames: ['provider'] as const,
+      registers,
+    }),
+    permitWaits: new Counter({
+      name: 'sluice_permit_waits_total',
+      help: 'Times that a task had to wait for a permit, by reason',
+      labelNames: ['provider', 'reason'] as const,
+      registers,
+    }),
+    cache: new Counter({
+      name: 'sluice_cache_lookups_total',
+      help: 'Tasks that were looked up in the cache, by what came of it',
+      labelNames: ['kind', 'outcome'] as const,
+      registers,
+    }),
     active: new Gauge({ name: 'sluice_worker_active', help: 'Tasks that this worker is running', registers }),
     lastFetch: new Gauge({
       name: 'sluice_worker_last_fetch_timestamp_seconds',

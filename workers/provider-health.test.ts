@@ -3,7 +3,10 @@ import { createProviderHealth } from './provider-health.ts'
 import { CallFailure, type CallFailureKind } from './providers/define.ts'
 
 const failed = (kind: CallFailureKind) => ({ kind: 'failure' as const, failure: new CallFailure(kind, kind) })
-const answered = { kind: 'answer' as const, answer: { text: '', stop: 'end' as const, usage: null, model: 'm' } }
+const answered = {
+  kind: 'answer' as const,
+  answer: { text: '', stop: 'end' as const, usage: null, limits: null, model: 'm' },
+}
 
 function harness() {
   let time = 0

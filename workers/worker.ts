@@ -1,16 +1,22 @@
+import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
+import { createSeeder } from '#shared/db/gates.ts'
 import { openDb } from '#shared/db/pool.ts'
+import { createPrecomputedFinder } from '#shared/db/precomputed.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
-import { createEnder, createLoader } from '#shared/db/tasks.ts'
+import { createEnder, createFollow, createLoader } from '#shared/db/tasks.ts'
 import { leave } from '#shared/db/workers.ts'
 import { startDispatcher } from '#shared/dispatcher.ts'
 import { createHints } from '#shared/events/hints.ts'
+import { createGate } from '#shared/gate/gate.ts'
+import { createLimits } from '#shared/gate/limits.ts'
 import { startHeartbeat } from '#shared/heartbeat.ts'
 import { newId } from '#shared/ids.ts'
 import { jobs } from '#shared/jobs/index.ts'
 import { createLifecycle, type Lifecycle, withDeadline } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
 import { createMetrics } from '#shared/metrics.ts'
+import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
@@ -20,11 +26,13 @@ import { createHeld } from './held.ts'
 import { createAdmission } from './pipeline/admit.ts'
 import { call } from './pipeline/call.ts'
 import { createClaims } from './pipeline/claim.ts'
+import { createRecall } from './pipeline/recall.ts'
 import { createRunner } from './pipeline/run.ts'
 import { createSettle } from './pipeline/settle.ts'
 import { createProviderHealth } from './provider-health.ts'
 import { DEAD_END_KINDS } from './providers/define.ts'
 import { createProviders } from './providers/index.ts'
+import { startScores } from './scores.ts'
 import { startStatusServer } from './status-server.ts'
 
 export type WorkerOptions = { config: Config; queues: string[]; logger: Logger; host: string; pid: number }
@@ -62,6 +70,12 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     return redis
   }
   const redis = connect('fast', 'main')
+  const connectCache = () => {
+    if (!config.CACHE_REDIS_URL) return redis
+    const own = connectRedis({ url: config.CACHE_REDIS_URL, role: 'fast', name: 'sluice-worker-cache', logger })
+    lifecycle.defer('redis cache', () => closeRedis(own))
+    return own
+  }
   const hints = createHints({ redis, subscriber: connect('subscriber', 'hints'), prefix, logger })
   const producer = createProducer({ redis, prefix })
   const end = createEnder(db, ended => {
@@ -75,6 +89,21 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     hints.onEnded(id => held.stop('lost', { id })),
   )
 
+  const prices = createPrices(config.prices)
+  const cache = createCache({
+    redis: connectCache(),
+    prefix,
+    logger,
+    ...(!config.CACHE_REDIS_URL && { maxBytes: config.CACHE_MAX_MB * 1_000_000 }),
+  })
+  const limits = createLimits({ db, configured: config.providers, logger })
+  lifecycle.defer('limits', () => limits.stop())
+  await limits.refresh()
+  const gate = createGate({ redis, prefix, limitsOf: limits.of, seed: createSeeder(db) })
+  const admission = createAdmission({ gate, wake: jobs => producer.wake(jobs), metrics, logger })
+  lifecycle.defer('admission', () => admission.stop())
+  const scores = startScores({ gate, logger })
+  lifecycle.defer('scores', () => scores.stop())
   const providers = createProviders(config.providers)
   const available = createAvailability(providers)
   const configured = config.providers.filter(one => one.explicit).map(one => one.name)
@@ -85,11 +114,15 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     load: createLoader(db, DEAD_END_KINDS),
     available,
     health,
-    admission: createAdmission(),
+    recall: createRecall({ cache, follow: createFollow(db) }),
+    scores: scores.read,
+    prices,
+    admission,
+    precomputed: createPrecomputedFinder(db),
     claims: createClaims(db, workerId, held, () => heartbeat.whenFit()),
     call: input =>
       call({ providers, redis, hints, prefix, metrics, timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000 }, input),
-    settle: createSettle({ db, workerId, end, producer, metrics }),
+    settle: createSettle({ db, workerId, end, producer, prices, metrics }),
     held,
     draining: () => lifecycle.stopping,
     maxAttempts: config.MAX_ATTEMPTS,

@@ -1,3 +1,4 @@
+import type { Cache } from '#shared/cache.ts'
 import type { Config } from '#shared/config.ts'
 import type { InsertOutcome, NewTask } from '#shared/db/insert.ts'
 import type { Db } from '#shared/db/pool.ts'
@@ -13,6 +14,7 @@ import type { Logger } from '#shared/logger.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import type { Producer } from '#shared/queue/producer.ts'
 import type { Redis } from '#shared/redis.ts'
+import type { Afford } from './afford.ts'
 import type { Fleet } from './fleet.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { Room } from './room.ts'
@@ -29,6 +31,8 @@ export type ApiDeps = {
   end: Ender
   producer: Producer
   room: Room
+  cache: Pick<Cache, 'get'>
+  afford: Afford
   /** The API makes no calls: it looks, and sets limits. */
   gate: Pick<Gate, 'describe' | 'targets' | 'setLimits'>
   limits: LimitsReader

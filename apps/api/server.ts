@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net'
+import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
 import { readRoom } from '#shared/db/dispatches.ts'
 import { createSeeder } from '#shared/db/gates.ts'
@@ -17,9 +18,11 @@ import { createKeyLimiter } from '#shared/key-limiter.ts'
 import { createLifecycle, type Lifecycle } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
 import { createMetrics } from '#shared/metrics.ts'
+import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
+import { createAfford } from './afford.ts'
 import { buildApp } from './app.ts'
 import { createFleet } from './fleet.ts'
 import { createKeyRing } from './key-ring.ts'
@@ -57,7 +60,10 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
 
   const redis = connectRedis({ url: config.REDIS_URL, role: 'fast', name: 'sluice-api-main', logger })
   const subscriber = connectRedis({ url: config.REDIS_URL, role: 'subscriber', name: 'sluice-api-hints', logger })
-  lifecycle.defer('redis', () => [redis, subscriber].forEach(closeRedis))
+  const cacheRedis = config.CACHE_REDIS_URL
+    ? connectRedis({ url: config.CACHE_REDIS_URL, role: 'fast', name: 'sluice-api-cache', logger })
+    : redis
+  lifecycle.defer('redis', () => [redis, subscriber, cacheRedis].forEach(closeRedis))
 
   const hints = createHints({ redis, subscriber, prefix, logger })
   const producer = createProducer({ redis, prefix })
@@ -74,6 +80,9 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
   lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
   lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
 
+  const prices = createPrices(config.prices)
+  const afford = createAfford({ db, providers: config.providers, prices, logger })
+  lifecycle.defer('budgets', () => afford.stop())
   const limits = createLimits({ db, logger })
   lifecycle.defer('limits', () => limits.stop())
   await limits.refresh()
@@ -89,6 +98,15 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
     state: createStateReader(db),
     end,
     producer,
+    cache: createCache({
+      redis: cacheRedis,
+      prefix,
+      logger,
+      // A submit that cannot look is a submit like any other.
+      timeoutMs: 100,
+      ...(!config.CACHE_REDIS_URL && { maxBytes: config.CACHE_MAX_MB * 1_000_000 }),
+    }),
+    afford,
     room: createRoom({ read: (flow, most) => readRoom(db, flow, most), now: () => performance.now(), logger }),
     gate,
     limits,

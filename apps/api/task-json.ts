@@ -40,6 +40,10 @@ export const taskSchema = Type.Object({
       }),
       started_at: moment,
       finished_at: nullable(moment),
+      cost_usd: nullable(Type.Number({ description: 'null while it is under way.' })),
+      estimated: Type.Boolean({
+        description: 'Nobody said what the call cost: `cost_usd` is the most that it can have cost.',
+      }),
       error: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
     }),
     { description: 'Every provider call, oldest first.' },
@@ -93,6 +97,35 @@ export const taskJson = (task: TaskView) => ({
     outcome: attempt.outcome,
     started_at: new Date(attempt.started_at).toISOString(),
     finished_at: attempt.finished_at === null ? null : new Date(attempt.finished_at).toISOString(),
+    cost_usd: attempt.cost_usd === null ? null : Number(attempt.cost_usd),
+    estimated: attempt.estimated,
     ...(attempt.error && { error: attempt.error }),
   })),
 })
+
+/** A task that was answered from the cache as it came, without reading it back. */
+export const answeredJson = (
+  task: { id: string; kind: string; metadata: Record<string, unknown> | null },
+  answer: { result: unknown; provider: string; model: string },
+  at: Date,
+): ReturnType<typeof taskJson> => {
+  const moment = at.toISOString()
+  return {
+    task_id: toWire('task', task.id),
+    kind: task.kind,
+    status: 'succeeded',
+    source: 'cache',
+    quality: 'high',
+    provider: answer.provider,
+    model: answer.model,
+    usage: { input_tokens: 0, output_tokens: 0 },
+    cost_usd: 0,
+    error: null,
+    metadata: task.metadata,
+    created_at: moment,
+    started_at: moment,
+    finished_at: moment,
+    result: answer.result,
+    attempts: [],
+  }
+}

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { ask, type Clock, fileDatabase, newBeat, newTask } from '#shared/testing/postgres.ts'
+import { ask, type Clock, fileDatabase, newBeat, newNeed, newTask } from '#shared/testing/postgres.ts'
 import { createClaimer, createRequeuer } from './claims.ts'
 import { listDispatched, type Position, readOccupied, readRoom, takeBacklog } from './dispatches.ts'
 import { createInserter, type NewTask } from './insert.ts'
@@ -49,8 +49,11 @@ describe('a backlog', () => {
       ...times(4, { apiKeyId: anna, dispatched: true }),
       { apiKeyId: anna, dispatched: false },
     ])
-    await createRequeuer(db, worker.id)({ id: delayed!, epoch: 0, delayMs: 60_000, tries: 0, settlement: null })
-    await createClaimer(db, worker.id)({ id: claimed!, epoch: 0, n: 1, provider: 'p', model: 'm' })
+    await createRequeuer(
+      db,
+      worker.id,
+    )({ id: delayed!, epoch: 0, delayMs: 60_000, tries: 0, settlement: null, claimed: false })
+    await createClaimer(db, worker.id)({ id: claimed!, epoch: 0, n: 1, need: newNeed() })
     expect(await readOccupied(db, 100)).toMatchObject([{ waiting: 2, delayed: 1 }])
   })
 
@@ -117,7 +120,10 @@ describe('the walk over what is dispatched', () => {
 
   it('knows what of its delay is left', async () => {
     const [id] = await insert([{ apiKeyId: anna, dispatched: true }])
-    await createRequeuer(db, newBeat().id)({ id: id!, epoch: 0, delayMs: 60_000, tries: 0, settlement: null })
+    await createRequeuer(
+      db,
+      newBeat().id,
+    )({ id: id!, epoch: 0, delayMs: 60_000, tries: 0, settlement: null, claimed: false })
     await clock.advance(10)
     const [row] = await listDispatched(db, null, 10)
     expect(row).toMatchObject({ id, epoch: 1, queue: 'default', priority: 'normal' })

@@ -29,7 +29,8 @@ const occupiedStatement = {
     FROM flows f LEFT JOIN api_keys k ON k.id = f.api_key_id CROSS JOIN LATERAL (
       SELECT count(*) FILTER (WHERE run_at <= now())::int AS waiting, count(*) FILTER (WHERE run_at > now())::int AS delayed FROM (
         SELECT run_at FROM tasks
-        WHERE status = 'queued' AND dispatched_at IS NOT NULL AND api_key_id = f.api_key_id AND priority = f.priority LIMIT $1
+        WHERE status = 'queued' AND dispatched_at IS NOT NULL AND dispatched_at < 'infinity'
+          AND api_key_id = f.api_key_id AND priority = f.priority LIMIT $1
       ) d
     ) o`,
 }
@@ -74,7 +75,9 @@ const roomStatement = {
       SELECT FROM tasks WHERE status = 'queued' AND dispatched_at IS NULL AND api_key_id = $1 AND priority = $2 AND run_at <= now()
     ) AS backlog, (
       SELECT count(*)::int FROM (
-        SELECT FROM tasks WHERE status = 'queued' AND dispatched_at IS NOT NULL AND api_key_id = $1 AND priority = $2 LIMIT $3
+        SELECT FROM tasks
+        WHERE status = 'queued' AND dispatched_at IS NOT NULL AND dispatched_at < 'infinity' AND api_key_id = $1 AND priority = $2
+        LIMIT $3
       ) d
     ) AS dispatched`,
 }

@@ -14,6 +14,10 @@ export type NewTask = {
   deadlineSeconds: number
   /** Handed to the queue by the caller; false: it waits in its key's backlog. */
   dispatched: boolean
+  /** SHA-256 of the canonical request; null: it neither uses nor feeds the cache. */
+  cacheKey: Buffer | null
+  /** It was answered from the cache: the row is written as succeeded. */
+  answer: { result: unknown; provider: string; model: string } | null
   idempotency: { key: string; requestHash: Buffer } | null
 }
 
@@ -30,14 +34,19 @@ const IDEMPOTENCY_HOURS = 24
 /** Characters of JSON that may wait for Postgres, in one process. */
 const MOST_WAITING = 64_000_000
 
-const COLUMNS = 'id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds, dispatched'
+const COLUMNS =
+  'id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds, dispatched, cache_key, result, provider, model'
 const PARAMETERS =
-  '$1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[], $10::boolean[]'
+  '$1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[], $10::boolean[], $11::bytea[], $12::json[], $13::text[], $14::text[]'
 const INSERT_TASKS = `INSERT INTO tasks
-  (id, kind, queue, priority, api_key_id, input, options, metadata, run_at, dispatched_at, deadline_at, created_at)
+  (id, kind, queue, priority, api_key_id, input, options, metadata, run_at, dispatched_at, deadline_at, created_at, cache_key,
+    status, result, provider, model, source, quality, started_at, finished_at)
   SELECT id, kind, queue, priority, api_key_id, input, options, metadata, now(),
     CASE WHEN dispatched THEN now() END,
-    now() + make_interval(secs => deadline_seconds), now()`
+    now() + make_interval(secs => deadline_seconds), now(), cache_key,
+    CASE WHEN result IS NULL THEN 'queued' ELSE 'succeeded' END, result, provider, model,
+    CASE WHEN result IS NOT NULL THEN 'cache' END, CASE WHEN result IS NOT NULL THEN 'high' END,
+    CASE WHEN result IS NOT NULL THEN now() END, CASE WHEN result IS NOT NULL THEN now() END`
 
 const insertPlain = {
   name: 'tasks_insert',
@@ -52,7 +61,7 @@ const insertIdempotent = {
   name: 'tasks_insert_idempotent',
   text: `WITH input AS MATERIALIZED (
       SELECT *, pg_try_advisory_xact_lock(hashtextextended(api_key_id::text || key, 0)) AS got
-      FROM unnest(${PARAMETERS}, $11::text[], $12::bytea[]) AS i(${COLUMNS}, key, request_hash)
+      FROM unnest(${PARAMETERS}, $15::text[], $16::bytea[]) AS i(${COLUMNS}, key, request_hash)
     ), remembered AS (
       INSERT INTO idempotency_keys AS r (api_key_id, key, task_id, request_hash, expires_at)
       SELECT api_key_id, key, id, request_hash, now() + interval '${IDEMPOTENCY_HOURS} hours' FROM input WHERE got
@@ -73,7 +82,7 @@ const findIdempotent = {
     FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS i(api_key_id, key, ord) JOIN idempotency_keys k USING (api_key_id, key)`,
 }
 
-type Serialized = NewTask & { json: [input: string, options: string, metadata: string | null] }
+type Serialized = NewTask & { json: [input: string, options: string, metadata: string | null, result: string | null] }
 
 const inputValues = (items: Serialized[]) => [
   items.map(one => one.id),
@@ -86,6 +95,10 @@ const inputValues = (items: Serialized[]) => [
   items.map(one => one.json[2]),
   items.map(one => one.deadlineSeconds),
   items.map(one => one.dispatched),
+  items.map(one => one.cacheKey),
+  items.map(one => one.json[3]),
+  items.map(one => one.answer?.provider ?? null),
+  items.map(one => one.answer?.model ?? null),
 ]
 
 /**
@@ -96,7 +109,7 @@ export function createInserter(db: Db): (task: NewTask) => Promise<InsertOutcome
   const limits = {
     max: 500,
     maxWeight: 4_000_000,
-    weigh: (one: Serialized) => one.json[0].length + 500,
+    weigh: (one: Serialized) => one.json[0].length + (one.json[3]?.length ?? 0) + 500,
     full: { weight: MOST_WAITING, error: () => new DatabaseUnavailable('too much waits for it') },
     itemsToBlame,
   }
@@ -120,7 +133,12 @@ export function createInserter(db: Db): (task: NewTask) => Promise<InsertOutcome
   return async task => {
     const item = {
       ...task,
-      json: [JSON.stringify(task.input), JSON.stringify(task.options), jsonOrNull(task.metadata)],
+      json: [
+        JSON.stringify(task.input),
+        JSON.stringify(task.options),
+        jsonOrNull(task.metadata),
+        jsonOrNull(task.answer?.result),
+      ],
     } as Serialized
     if (!task.idempotency) return plain(item)
     const key = `${task.apiKeyId} ${task.idempotency.key}`

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ask, fileDatabase, newBeat, newTask, settlement } from '#shared/testing/postgres.ts'
+import { ask, fileDatabase, newBeat, newNeed, newTask, settlement } from '#shared/testing/postgres.ts'
 import {
+  type ClaimOutcome,
   closeOrphanedAttempts,
   createClaimer,
   createNextAttempt,
@@ -218,11 +219,12 @@ describe('tasks in many hands', () => {
           const claim = async (worker: Worker, id: string) => {
             const known = worker.known.get(id)
             if (!known) return
-            const request = { id, epoch: known.epoch, n: known.n + 1, provider: 'p', model: 'm' }
+            const request = { id, epoch: known.epoch, n: known.n + 1, need: newNeed() }
             const due = (was: Row) =>
               (was.status === 'queued' && was.epoch === request.epoch && was.attempts === request.n - 1) ||
               (holds(worker, was, request.epoch) && was.attempts === request.n)
-            if (await record(() => worker.claim(request), id, Boolean, due)) known.n++
+            const claimed = (one: ClaimOutcome) => one.kind === 'claimed'
+            if (claimed(await record(() => worker.claim(request), id, claimed, due))) known.n++
           }
           const load = async (worker: Worker, id: string) => {
             const task = await worker.load({ id, epoch: (await look(outsider, [id])).tasks.get(id)!.epoch })
@@ -244,12 +246,13 @@ describe('tasks in many hands', () => {
               case 'next': {
                 if (!known || known.n === 0) return
                 const request = {
-                  ...{ id, epoch: known.epoch, n: known.n + 1, provider: 'p', model: 'm' },
+                  ...{ id, epoch: known.epoch, n: known.n + 1, need: newNeed() },
                   ...{ tries: known.tries + 1, settlement: settlement(known.n, 'timeout') },
                 }
                 const due = (was: Row) =>
                   holds(worker, was, request.epoch) && [request.n - 1, request.n].includes(was.attempts)
-                if (await record(() => worker.next(request), id, Boolean, due))
+                const claimed = (one: ClaimOutcome) => one.kind === 'claimed'
+                if (claimed(await record(() => worker.next(request), id, claimed, due)))
                   Object.assign(known, { n: known.n + 1, tries: known.tries + 1 })
                 return
               }
@@ -258,6 +261,7 @@ describe('tasks in many hands', () => {
                 const request = {
                   ...{ id, epoch: known.epoch, delayMs: 0, tries: known.tries },
                   settlement: known.n > 0 ? settlement(known.n, 'overloaded') : null,
+                  claimed: known.n > 0,
                 }
                 const due = (was: Row) =>
                   request.settlement

@@ -1,6 +1,6 @@
 import { coalesce } from '#shared/coalesce.ts'
 import type { TaskError } from '#shared/errors.ts'
-import { type Settlement, settlementColumns, settlementValues } from './attempts.ts'
+import { booking, type Settlement, settlementColumns, settlementValues } from './attempts.ts'
 import { jsonOrNull } from './json.ts'
 import { type Db, itemsToBlame } from './pool.ts'
 
@@ -50,8 +50,9 @@ export const STATUS = "(t.status || '')"
 /** What a worker needs to run a task. `left_ms` is the time to its deadline by Postgres's clock. */
 export type RunnableTask = Pick<
   TaskRow,
-  'id' | 'kind' | 'queue' | 'priority' | 'input' | 'options' | 'epoch' | 'attempts' | 'tries'
+  'id' | 'kind' | 'queue' | 'priority' | 'api_key_id' | 'input' | 'options' | 'epoch' | 'attempts' | 'tries'
 > & {
+  cache_key: Buffer | null
   left_ms: number
   /** Providers and models (`<provider>/<model>`) that said that they can never answer this task. */
   dead_ends: string[]
@@ -59,7 +60,7 @@ export type RunnableTask = Pick<
 
 const loadStatement = {
   name: 'tasks_load',
-  text: `SELECT t.id, t.kind, t.queue, t.priority, t.input, t.options, t.epoch, t.attempts, t.tries,
+  text: `SELECT t.id, t.kind, t.queue, t.priority, t.api_key_id, t.input, t.options, t.epoch, t.attempts, t.tries, t.cache_key,
       (extract(epoch FROM t.deadline_at - now()) * 1000)::float8 AS left_ms,
       CASE WHEN t.attempts = 0 THEN '{}' ELSE ARRAY(
         SELECT a.provider || '/' || a.model FROM attempts a WHERE a.task_id = t.id AND a.outcome = ANY($3)
@@ -112,16 +113,29 @@ const endStatement = {
   text: `WITH input AS (
       SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::uuid[], $6::json[], $7::text[], $8::text[], $9::text[], $10::text[], $11::json[])
         WITH ORDINALITY AS i(id, status, from_status, epoch, worker_id, result, source, quality, provider, model, error, ord)
-    ), ${settlementColumns(12)}, ended AS (
+    ), ${settlementColumns(12)}, ${booking()}, ended AS (
       UPDATE tasks t SET status = i.status, result = i.result, source = i.source, quality = i.quality,
-        provider = i.provider, model = i.model, error = i.error, worker_id = NULL, finished_at = now(),
+        provider = i.provider, model = i.model, error = i.error, worker_id = NULL, leader_id = NULL, finished_at = now(),
         started_at = CASE WHEN i.status = 'succeeded' THEN coalesce(t.started_at, now()) ELSE t.started_at END
-      FROM input i
+      -- Budgets are locked before tasks, everywhere.
+      FROM input i, (SELECT count(*) FROM booked) b
       WHERE t.id = i.id AND t.status = ANY (CASE i.from_status WHEN 'live' THEN ARRAY['queued', 'running'] ELSE ARRAY[i.from_status] END)
         AND (i.epoch IS NULL OR t.epoch = i.epoch) AND (i.worker_id IS NULL OR t.worker_id = i.worker_id)
-      RETURNING i.ord, t.kind
+      RETURNING i.ord, t.id, t.kind
+    ), led AS (
+      -- An answer of a model, or one that was remembered, is the followers' too; after anything else one of them will lead.
+      UPDATE tasks f SET leader_id = NULL, dispatched_at = NULL,
+        status = CASE WHEN e.answered THEN 'succeeded' ELSE f.status END,
+        result = CASE WHEN e.answered THEN e.result END,
+        source = CASE WHEN e.answered THEN 'cache' END, quality = CASE WHEN e.answered THEN e.quality END,
+        provider = CASE WHEN e.answered THEN e.provider END, model = CASE WHEN e.answered THEN e.model END,
+        started_at = CASE WHEN e.answered THEN now() END, finished_at = CASE WHEN e.answered THEN now() END
+      FROM (SELECT i.*, i.source IN ('ai', 'cache') AS answered FROM ended JOIN input i ON i.ord = ended.ord) e
+      WHERE f.leader_id = e.id AND f.status = 'queued'
+      RETURNING e.ord, f.id, f.kind, f.status
     )
-    SELECT ord::int AS ord, kind FROM ended`,
+    SELECT ord::int AS ord, NULL::uuid AS follower, kind FROM ended
+    UNION ALL SELECT ord::int, id, kind FROM led WHERE status = 'succeeded'`,
 }
 
 /** What ended, for whoever waits, counts or holds the claim. */
@@ -141,7 +155,7 @@ export function createEnder(db: Db, onEnded: (ended: Ended[]) => void): Ender {
     weigh: one => one.resultJson?.length ?? 0,
     itemsToBlame,
     flush: async items => {
-      const rows = await db.query<{ ord: number; kind: string }>(endStatement, [
+      const rows = await db.query<{ ord: number; follower: string | null; kind: string }>(endStatement, [
         items.map(one => one.id),
         items.map(one => one.status),
         items.map(one => one.from),
@@ -155,12 +169,14 @@ export function createEnder(db: Db, onEnded: (ended: Ended[]) => void): Ender {
         items.map(one => jsonOrNull(one.error)),
         ...settlementValues(items.map(one => one.settlement && { taskId: one.id, ...one.settlement })),
       ])
-      const ended = new Set(rows.map(row => row.ord))
+      const ended = new Set(rows.filter(row => row.follower === null).map(row => row.ord))
       if (rows.length > 0) {
         onEnded(
           rows.map(row => {
             const { id, status, source } = items[row.ord - 1]!
-            return { id, kind: row.kind, status, source: source ?? null }
+            return row.follower === null
+              ? { id, kind: row.kind, status, source: source ?? null }
+              : { id: row.follower, kind: row.kind, status: 'succeeded', source: 'cache' }
           }),
         )
       }
@@ -169,6 +185,40 @@ export function createEnder(db: Db, onEnded: (ended: Ended[]) => void): Ender {
   })
   return ending => end({ ...ending, resultJson: jsonOrNull(ending.result) })
 }
+
+const followStatement = {
+  name: 'tasks_follow',
+  text: `WITH i AS (
+      SELECT * FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS i(id, epoch, leader_id)
+    ), leaders AS MATERIALIZED (
+      -- Locked, so that it cannot end between being looked at and being followed.
+      SELECT t.id FROM tasks t WHERE t.id IN (SELECT leader_id FROM i) AND (t.status || '') IN ('queued', 'running') AND t.leader_id IS NULL
+      ORDER BY t.id FOR SHARE
+    )
+    UPDATE tasks t SET leader_id = i.leader_id, dispatched_at = 'infinity', epoch = t.epoch + 1
+    FROM leaders l JOIN i ON i.leader_id = l.id
+    WHERE t.id = i.id AND t.epoch = i.epoch AND t.id <> i.leader_id AND ${STATUS} = 'queued'
+    RETURNING t.id`,
+}
+
+/**
+ * Lets a queued task wait for the answer of another, which the end of that one brings or denies. It is then in no queue.
+ * @returns false: that task is not live, or this one has moved on
+ */
+export const createFollow = (db: Db): ((task: { id: string; epoch: number; leaderId: string }) => Promise<boolean>) =>
+  coalesce({
+    max: 200,
+    itemsToBlame,
+    flush: async items => {
+      const rows = await db.query<{ id: string }>(followStatement, [
+        items.map(item => item.id),
+        items.map(item => item.epoch),
+        items.map(item => item.leaderId),
+      ])
+      const following = new Set(rows.map(row => row.id))
+      return items.map(item => following.has(item.id))
+    },
+  })
 
 /** Live tasks whose deadline has passed. */
 export async function findOverdue(db: Db, limit: number): Promise<string[]> {

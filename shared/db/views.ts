@@ -9,6 +9,10 @@ export type AttemptRow = {
   model: string
   outcome: string
   error: { code: string; message: string } | null
+  /** null while it is under way. */
+  cost_usd: string | null
+  /** Nobody said what it cost: `cost_usd` is the most that it can have been. */
+  estimated: boolean
   started_at: string
   finished_at: string | null
 }
@@ -33,7 +37,7 @@ const viewStatement = {
   name: 'views_by_id',
   text: `SELECT ${COLUMNS}, t.result, coalesce((t.options->>'stream')::boolean, false) AS stream, coalesce(a.list, '[]') AS attempt_list
     FROM unnest($1::uuid[]) AS i(id) JOIN tasks t USING (id) LEFT JOIN LATERAL (
-      SELECT ${SUMS}, json_agg(json_build_object('n', n, 'provider', provider, 'model', model, 'outcome', outcome, 'error', error,
+      SELECT ${SUMS}, json_agg(json_build_object('n', n, 'provider', provider, 'model', model, 'outcome', outcome, 'error', error, 'cost_usd', cost_usd::text, 'estimated', estimated,
         'started_at', started_at, 'finished_at', finished_at) ORDER BY n) AS list
       FROM attempts WHERE task_id = t.id
     ) a ON true`,

@@ -26,6 +26,12 @@ export function fromMillionths(amount: bigint): string {
   return `${digits.slice(0, -6)}.${digits.slice(-6)}`.replace(/\.?0+$/, '')
 }
 
+/** Dollars as Postgres or `dollars` write them, up to 12 places, as a whole number of picodollars. */
+export function picodollars(text: string): bigint {
+  const [whole, fraction = ''] = text.split('.')
+  return BigInt(whole + fraction.padEnd(12, '0'))
+}
+
 /** Dollars as a decimal with 12 places. */
 export function dollars(picodollars: bigint): string {
   const digits = picodollars.toString().padStart(13, '0')

@@ -19,6 +19,8 @@ export type Producer = {
    * @throws QueueUnavailable; the sweeper will find that the queue has it not
    */
   dispatch(task: Dispatch): Promise<void>
+  /** Runs delayed jobs now, given as `<queue> <job id>`. One that is not there, or not delayed, is left alone. */
+  wake(jobs: string[]): Promise<void>
   /** False: asking would fail at once. */
   ready(): boolean
   /** Those that the queue has not: neither waiting nor delayed nor in a worker's hands. @throws QueueUnavailable */
@@ -73,6 +75,16 @@ export function createProducer(options: { redis: Redis; prefix: string }): Produ
 
   return {
     dispatch,
+    async wake(jobs) {
+      await Promise.all(
+        jobs.map(async one => {
+          const [name = '', id = ''] = one.split(' ')
+          const job = await queues.get(name)?.getJob(id)
+          // It may have been woken by its own time between the two.
+          await job?.promote().catch(() => undefined)
+        }),
+      )
+    },
     ready: () => redis.status === 'ready',
     missing: tasks =>
       asking(async () => {

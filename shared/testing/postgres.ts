@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
 import type { Settlement } from '#shared/db/attempts.ts'
+import type { Need } from '#shared/db/claims.ts'
 import type { NewTask } from '#shared/db/insert.ts'
 import { type Db, openDb } from '#shared/db/pool.ts'
 import type { WorkerBeat } from '#shared/db/workers.ts'
@@ -42,7 +43,10 @@ export function fileDatabase(pools = 1): FileDatabase {
     clock = clockOf(dbs[0])
   })
   beforeEach(async () => {
-    await ask(dbs[0], 'TRUNCATE api_keys, attempts, idempotency_keys, tasks, workers')
+    await ask(
+      dbs[0],
+      'TRUNCATE api_keys, attempts, budget_windows, budgets, cost_rollups, idempotency_keys, tasks, workers',
+    )
     await clock.reset()
   })
   afterAll(async () => {
@@ -109,6 +113,8 @@ export const newTask = (more: Partial<NewTask> = {}): NewTask => ({
   metadata: null,
   deadlineSeconds: 600,
   dispatched: true,
+  cacheKey: null,
+  answer: null,
   idempotency: null,
   ...more,
 })
@@ -126,11 +132,23 @@ export const newBeat = (more: Partial<WorkerBeat> = {}): WorkerBeat => ({
   ...more,
 })
 
+/** What a call of a task may cost, and whose it is. */
+export const newNeed = (more: Partial<Need> = {}): Need => ({
+  provider: 'anthropic',
+  model: 'claude',
+  kind: 'generate',
+  apiKeyId: randomUUID(),
+  usd: '0.01',
+  priceVersion: 'a version',
+  inputTokens: 100,
+  outputTokens: 100,
+  ...more,
+})
+
 export const settlement = (n: number, outcome: string, more: Partial<Settlement> = {}): Settlement => ({
   n,
   outcome,
   usage: null,
   costUsd: null,
-  priceVersion: null,
   ...more,
 })

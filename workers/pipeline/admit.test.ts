@@ -1,47 +1,108 @@
-import { describe, expect, it } from 'vitest'
-import { createAdmission } from './admit.ts'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { type Decision, GateUnavailable, type Permit } from '#shared/gate/types.ts'
+import { createLogger } from '#shared/logger.ts'
+import { type AdmitRequest, createAdmission } from './admit.ts'
 
-const CLAUDE = { provider: 'anthropic', model: 'claude' }
+const logger = createLogger({ level: 'silent', name: 'test' })
+beforeEach(() => void vi.useFakeTimers())
+afterEach(() => void vi.useRealTimers())
 
-function harness() {
-  const clock = { at: 0 }
-  return { clock, admission: createAdmission(() => clock.at) }
+const permit = { lease: 'a lease', validUntil: 1000, slowAfterMs: 2000 } as Permit
+const request: AdmitRequest = {
+  id: 'task',
+  candidate: { provider: 'anthropic', model: 'claude' },
+  inputTokens: 10,
+  outputTokens: 20,
+  maxWaitMs: 5000,
+  wake: 'default job',
 }
+const outcome = { result: 'success', latencyMs: 1, inputTokens: 1, outputTokens: 1, retryAfterMs: null } as const
+
+/** A gate that decides as the test says, one decision after the other; the last one stays. */
+function harness(...decisions: (Decision | Error)[]) {
+  const log: unknown[] = []
+  let woken: string[] = []
+  const answer = async (what: string, ...rest: unknown[]) => {
+    log.push([what, ...rest])
+    return woken
+  }
+  const admission = createAdmission({
+    gate: {
+      async acquire(asked) {
+        log.push(['acquire', asked.id, asked.maxWaitMs])
+        const decision = decisions.length > 1 ? decisions.shift()! : decisions[0]!
+        if (decision instanceof Error) throw decision
+        return decision
+      },
+      report: (_, what) => answer('report', what),
+      release: () => answer('release'),
+      slow: async () => void log.push(['slow']),
+      renew: async permits => void log.push(['renew', permits]),
+    },
+    wake: async jobs => void log.push(['wake', jobs]),
+    metrics: { permitWaits: { inc: (labels: unknown) => log.push(['waits', labels]) } } as never,
+    logger,
+  })
+  return {
+    admission,
+    log,
+    wakes: (jobs: string[]) => {
+      woken = jobs
+    },
+  }
+}
+const go: Decision = { kind: 'go', permit }
 
 describe('admission', () => {
-  it('is granted while nothing is known against it', () => {
-    expect(harness().admission.admit(CLAUDE)).toEqual({ kind: 'go' })
+  it('is a pass with which one call may be made, renewed until it is reported', async () => {
+    const { admission, log, wakes } = harness(go)
+    const admitted = await admission.admit(request)
+    if (admitted.kind !== 'go') throw new Error('not admitted')
+    expect(admitted.pass).toMatchObject({ validUntil: 1000, slowAfterMs: 2000 })
+    await vi.advanceTimersByTimeAsync(5000)
+    expect(log).toContainEqual(['renew', [permit]])
+    admitted.pass.slow()
+    wakes(['default another'])
+    admitted.pass.report(outcome)
+    await vi.advanceTimersByTimeAsync(5000)
+    expect(log.slice(-4)).toEqual([['slow'], ['report', outcome], ['wake', ['default another']], ['renew', []]])
+    await admission.stop()
   })
 
-  it('is refused for as long as the provider asked, and then granted', () => {
-    const { admission, clock } = harness()
-    admission.pause(CLAUDE, 1000)
-    clock.at = 400
-    expect(admission.admit(CLAUDE)).toEqual({ kind: 'closed', ms: 600 })
-    clock.at = 1000
-    expect(admission.admit(CLAUDE)).toEqual({ kind: 'go' })
+  it('spends a short wait here, and asks again', async () => {
+    const { admission, log } = harness({ kind: 'wait', ms: 40, reason: 'rate' }, go)
+    const admitted = admission.admit(request)
+    await vi.advanceTimersByTimeAsync(40)
+    expect((await admitted).kind).toBe('go')
+    expect(log.filter(one => (one as unknown[])[0] === 'acquire')).toHaveLength(2)
+    await admission.stop()
   })
 
-  it('is a matter of one model of one provider', () => {
-    const { admission } = harness()
-    admission.pause(CLAUDE, 1000)
-    expect(admission.admit({ ...CLAUDE, model: 'other' })).toEqual({ kind: 'go' })
-    expect(admission.admit({ ...CLAUDE, provider: 'other' })).toEqual({ kind: 'go' })
+  it('passes on a longer wait, and does not wait without end in short ones', async () => {
+    const long = harness({ kind: 'wait', ms: 4000, reason: 'rate' })
+    expect(await long.admission.admit(request)).toEqual({ kind: 'wait', ms: 4000 })
+    const short = harness({ kind: 'wait', ms: 50, reason: 'concurrency' })
+    const admitted = short.admission.admit(request)
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(await admitted).toEqual({ kind: 'wait', ms: 50 })
+    await Promise.all([long.admission.stop(), short.admission.stop()])
   })
 
-  it('waits for the latest of several pauses', () => {
-    const { admission } = harness()
-    admission.pause(CLAUDE, 5000)
-    admission.pause(CLAUDE, 1000)
-    expect(admission.admit(CLAUDE)).toEqual({ kind: 'closed', ms: 5000 })
+  it('says whether a place could be kept', async () => {
+    for (const [reason, bookable] of [
+      ['late', true],
+      ['breaker', false],
+      ['pause', false],
+    ] as const) {
+      const { admission } = harness({ kind: 'closed', ms: 700, reason })
+      expect(await admission.admit(request)).toEqual({ kind: 'closed', ms: 700, bookable })
+      await admission.stop()
+    }
   })
 
-  it('forgets pauses that are over, but none that is not, when clients name very many models', () => {
-    const { admission, clock } = harness()
-    admission.pause(CLAUDE, 5000)
-    for (let n = 0; n < 2000; n++) admission.pause({ provider: 'p', model: String(n) }, 10)
-    clock.at = 100
-    for (let n = 0; n < 2000; n++) admission.pause({ provider: 'q', model: String(n) }, 10)
-    expect(admission.admit(CLAUDE)).toEqual({ kind: 'closed', ms: 4900 })
+  it('is closed for a moment while the gate cannot be asked: no limit is overrun for want of Redis', async () => {
+    const { admission } = harness(new GateUnavailable('away'))
+    expect(await admission.admit(request)).toEqual({ kind: 'closed', ms: 1000, bookable: false })
+    await admission.stop()
   })
 })

@@ -1,37 +1,121 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Gate } from '#shared/gate/gate.ts'
+import { type CallOutcome, GateUnavailable, type Permit } from '#shared/gate/types.ts'
+import { every } from '#shared/lifecycle.ts'
+import type { Logger } from '#shared/logger.ts'
+import type { Metrics } from '#shared/metrics.ts'
 import type { Candidate } from '#shared/routing.ts'
 
-/** `go`: call now; `closed`: not before `ms` milliseconds have passed. */
-export type Admission = { kind: 'go' } | { kind: 'closed'; ms: number }
-
-export type Admit = {
-  admit(candidate: Candidate): Admission
-  /** What the provider's Retry-After asked for. */
-  pause(candidate: Candidate, ms: number): void
+/** Leave to make one call. To be reported or released, once; what becomes of that is nobody's concern. */
+export type Pass = {
+  /** The call must have begun by then (performance.now()); later the permit is void. */
+  validUntil: number
+  /** A call that takes longer is to be told by `slow`. */
+  slowAfterMs: number
+  slow(): void
+  report(outcome: CallOutcome): void
+  /** No call was made with it. */
+  release(): void
 }
-
-const keyOf = ({ provider, model }: Candidate) => `${provider}/${model}`
 
 /**
- * Admission to a provider's model. Grants everything but what this process knows to be paused by a Retry-After; the
- * fleet-wide gate takes this place.
+ * `go`: call now. `wait`: a place is kept, come back after `ms`. `closed`: nothing is kept, ask again after `ms`, and, if it
+ * is `bookable`, then or before with the leave to wait. `never`: the request alone is more than the limit.
  */
-export function createAdmission(now: () => number = () => performance.now()): Admit {
-  const pausedUntil = new Map<string, number>()
+export type Admission =
+  | { kind: 'go'; pass: Pass }
+  | { kind: 'wait'; ms: number }
+  | { kind: 'closed'; ms: number; bookable: boolean }
+  | { kind: 'never'; limit: string }
+
+export type AdmitRequest = {
+  id: string
+  candidate: Candidate
+  /** Upper bounds. */
+  inputTokens: number
+  outputTokens: number
+  /** For how long a place may be kept, milliseconds; 0: now or not at all. */
+  maxWaitMs: number
+  /** The job to be woken when a place has become free. */
+  wake: string
+}
+
+export type Admit = {
+  admit(request: AdmitRequest): Promise<Admission>
+  /** Stops renewing; what is still held expires. */
+  stop(): Promise<void>
+}
+
+const RENEW_MS = 5000
+/** Waits this short are spent here; longer ones give the task back. */
+const SHORT_MS = 50
+const SHORT_WAITS = 3
+/** How soon to ask again when Redis could not be asked. */
+const AWAY_MS = 1000
+
+/** Admission to a provider's model, by the gate that the whole fleet shares. */
+export function createAdmission(deps: {
+  gate: Pick<Gate, 'acquire' | 'report' | 'release' | 'slow' | 'renew'>
+  /** Runs delayed jobs now. */
+  wake: (jobIds: string[]) => Promise<void>
+  metrics: Pick<Metrics, 'permitWaits'>
+  logger: Logger
+}): Admit {
+  const { gate, wake, metrics, logger } = deps
+  const held = new Set<Permit>()
+  const unnoticed = (what: string) => (error: unknown) => {
+    // The lease expires by itself, and what was booked is an upper bound.
+    if (error instanceof GateUnavailable) logger.debug({ err: error }, `${what}: the gate is away`)
+    else logger.error({ err: error }, `${what} failed`)
+  }
+  const stopRenewing = every(RENEW_MS, () => gate.renew([...held]), unnoticed('renewing permits'))
+
+  function passOf(permit: Permit): Pass {
+    held.add(permit)
+    const done = (what: string, work: Promise<string[]>) => {
+      held.delete(permit)
+      work.then(jobs => (jobs.length > 0 ? wake(jobs) : undefined)).catch(unnoticed(what))
+    }
+    return {
+      validUntil: permit.validUntil,
+      slowAfterMs: permit.slowAfterMs,
+      slow: () => void gate.slow(permit).catch(unnoticed('telling of a slow call')),
+      report: outcome => done('reporting a call', gate.report(permit, outcome)),
+      release: () => done('releasing a permit', gate.release(permit)),
+    }
+  }
+
+  async function once({ candidate, ...request }: AdmitRequest): Promise<Admission> {
+    try {
+      const decision = await gate.acquire({ ...request, ...candidate, lane: 'normal' })
+      if (decision.kind === 'go') return { kind: 'go', pass: passOf(decision.permit) }
+      if (decision.kind === 'never') return decision
+      metrics.permitWaits.inc({ provider: candidate.provider, reason: decision.reason })
+      if (decision.kind === 'wait') return { kind: 'wait', ms: decision.ms }
+      return { kind: 'closed', ms: decision.ms, bookable: decision.reason === 'late' }
+    } catch (error) {
+      if (!(error instanceof GateUnavailable)) throw error
+      logger.debug({ err: error }, 'the gate is away')
+      return { kind: 'closed', ms: AWAY_MS, bookable: false }
+    }
+  }
+
   return {
-    admit(candidate) {
-      const key = keyOf(candidate)
-      const until = pausedUntil.get(key)
-      if (until === undefined) return { kind: 'go' }
-      const ms = until - now()
-      if (ms > 0) return { kind: 'closed', ms }
-      pausedUntil.delete(key)
-      return { kind: 'go' }
+    async admit(request) {
+      let admission = await once(request)
+      for (let n = 0; n < SHORT_WAITS && admission.kind === 'wait' && admission.ms <= SHORT_MS; n++) {
+        await sleep(admission.ms)
+        admission = await once(request)
+      }
+      return admission
     },
-    pause(candidate, ms) {
-      const key = keyOf(candidate)
-      // Clients name models: what has passed must not pile up.
-      if (pausedUntil.size > 1000) for (const [old, until] of pausedUntil) if (until <= now()) pausedUntil.delete(old)
-      pausedUntil.set(key, Math.max(pausedUntil.get(key) ?? 0, now() + ms))
-    },
+    stop: stopRenewing,
   }
 }
+
+/**
+ * What a call says of the provider. A refusal for the rate is not a failure of its, nor is a request that it cannot
+ * understand.
+ */
+const NEUTRAL = new Set(['rate_limited', 'invalid_request', 'aborted'])
+export const resultOf = (failure: string): CallOutcome['result'] => (NEUTRAL.has(failure) ? 'neutral' : 'failure')

@@ -1,7 +1,7 @@
 import type { RunnableTask } from '#shared/db/tasks.ts'
 import type { Hints } from '#shared/events/hints.ts'
 import { openDeltaWriter } from '#shared/events/stream.ts'
-import type { JobKind } from '#shared/jobs/define.ts'
+import type { JobKind, Prompt } from '#shared/jobs/define.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import type { Redis } from '#shared/redis.ts'
@@ -23,24 +23,28 @@ export type CallDeps = {
 export type CallInput = {
   task: RunnableTask
   kind: JobKind
+  prompt: Prompt
   candidate: Candidate
   attempt: number
   signal: AbortSignal
   /** What the deadline leaves for this call, milliseconds. */
   leftMs: number
+  /** When the call counts as slow, and whom to tell. */
+  slowAfterMs: number
+  slow(): void
 }
 
 /** One provider call; every way that it can go is a value. */
 export async function call(
   deps: CallDeps,
-  { task, kind, candidate, attempt, signal, leftMs }: CallInput,
+  { task, kind, prompt, candidate, attempt, signal, leftMs, slowAfterMs, slow }: CallInput,
 ): Promise<CallResult> {
   const provider = deps.providers.get(candidate.provider)
   if (!provider) throw new Error(`no adapter for provider "${candidate.provider}"`)
   const options = task.options as TaskOptions
   const writer = options.stream ? openDeltaWriter({ ...deps, id: task.id, attempt }) : null
-  const prompt = kind.prompt(task.input)
   const observe = deps.metrics.callSeconds.startTimer({ provider: candidate.provider })
+  const timer = setTimeout(slow, slowAfterMs)
   try {
     const answer = await provider.call(
       {
@@ -61,6 +65,7 @@ export async function call(
     if (error instanceof CallFailure) return { kind: 'failure', failure: error }
     throw error
   } finally {
+    clearTimeout(timer)
     observe()
   }
 }

@@ -1,28 +1,65 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Settlement } from '#shared/db/attempts.ts'
-import type { ClaimRequest, NextRequest, Requeue } from '#shared/db/claims.ts'
+import type { ClaimRequest, NextRequest, Refusal, Requeue } from '#shared/db/claims.ts'
 import type { Ending, RunnableTask } from '#shared/db/tasks.ts'
 import { generate } from '#shared/jobs/generate.ts'
 import { createLogger } from '#shared/logger.ts'
 import { createHeld } from '#workers/held.ts'
 import { CALL_FAILURES, CallFailure, type CallFailureKind } from '#workers/providers/define.ts'
-import { createAdmission } from './admit.ts'
+import type { Admission, AdmitRequest } from './admit.ts'
 import type { CallInput, CallResult } from './call.ts'
 import { createRunner, type RunDeps } from './run.ts'
+import type { AttemptEnd } from './settle.ts'
 
 const NAMES = ['anthropic', 'openai', 'ollama']
 const logger = createLogger({ level: 'silent', name: 'test' })
 
 const answer = (text: string): CallResult => ({
   kind: 'answer',
-  answer: { text, stop: 'end', usage: null, model: 'the-model' },
+  answer: { text, stop: 'end', usage: null, limits: null, model: 'the-model' },
 })
 const failure = (kind: CallFailureKind, retryAfterMs: number | null = null): CallResult => ({
   kind: 'failure',
   failure: new CallFailure(kind, `it was ${kind}`, { retryAfterMs }),
 })
 type Behaviour = CallResult | ((input: CallInput) => CallResult | Promise<CallResult>)
+
+/** A gate that lets everybody through but who is named here. */
+function gate(closed: Record<string, Exclude<Admission, { kind: 'go' }>> = {}) {
+  const asked: AdmitRequest[] = []
+  const reports: unknown[] = []
+  const released: string[] = []
+  return {
+    asked,
+    reports,
+    released,
+    async admit(request: AdmitRequest): Promise<Admission> {
+      asked.push(request)
+      const { provider } = request.candidate
+      return (
+        closed[provider] ?? {
+          kind: 'go',
+          pass: {
+            validUntil: performance.now() + 1000,
+            slowAfterMs: 30_000,
+            slow: () => undefined,
+            report: outcome => void reports.push([provider, outcome]),
+            release: () => void released.push(provider),
+          },
+        }
+      )
+    },
+  }
+}
+const refusal = (more: Partial<Refusal> = {}): Refusal => ({
+  scope: 'global',
+  span: 'day',
+  limit_usd: '1',
+  exceeded: true,
+  resets_ms: 10_000,
+  ...more,
+})
 
 /** One task, one worker, and providers that do what the test says, call by call. */
 function harness(
@@ -34,6 +71,8 @@ function harness(
     kind: 'generate',
     queue: 'default',
     priority: 'normal',
+    api_key_id: 'key',
+    cache_key: null,
     input: { prompt: 'Hi' },
     options: {},
     epoch: 3,
@@ -53,25 +92,35 @@ function harness(
   const attempts = new Map<number, string | null>()
   const settle = (settlement: Settlement | null) => settlement && attempts.set(settlement.n, settlement.outcome)
   const held = createHeld()
+  const admission = gate()
   const deps: RunDeps = {
     workerId: 'worker',
     jobs: new Map([['generate', generate]]),
     load: async () => task,
     health: { note: () => undefined },
     available: async () => NAMES.map(name => ({ name, defaultModel: 'a-model' })),
-    admission: createAdmission(),
+    admission,
+    scores: () => new Map(),
+    prices: { worstCaseOf: () => '0.01', priceVersionOf: () => 'v' },
+    recall: {
+      look: async () => ({ kind: 'lead' }),
+      stale: async () => null,
+      remember: async () => undefined,
+      landed: () => undefined,
+    },
+    precomputed: async () => null,
     claims: {
       async claim(request, controller) {
         claims.push(request)
         attempts.set(request.n, null)
         held.add({ id: request.id, epoch: request.epoch, controller })
-        return true
+        return { kind: 'claimed' }
       },
       async next(request) {
         nexts.push(request)
         settle(request.settlement)
         attempts.set(request.n, null)
-        return true
+        return { kind: 'claimed' }
       },
     },
     async call(input) {
@@ -80,12 +129,11 @@ function harness(
       return typeof behaviour === 'function' ? behaviour(input) : behaviour
     },
     settle: {
-      attempt: (n, _, outcome, usage, error) => ({
+      attempt: ({ n, outcome, usage, error }: AttemptEnd) => ({
         n,
         outcome,
         usage,
         costUsd: null,
-        priceVersion: null,
         ...(error && { error }),
       }),
       async end(ending) {
@@ -117,6 +165,7 @@ function harness(
     endings,
     attempts,
     held,
+    admission,
     deps,
   }
 }
@@ -133,7 +182,12 @@ describe('a run', () => {
     const { run, calls, endings, claims, held } = harness([answer('Hello')])
     expect(await run()).toBe('done')
     expect(calls).toEqual(['anthropic'])
-    expect(claims).toEqual([{ id: 'task', epoch: 3, n: 1, provider: 'anthropic', model: 'a-model' }])
+    expect(claims).toMatchObject([
+      {
+        ...{ id: 'task', epoch: 3, n: 1 },
+        need: { provider: 'anthropic', model: 'a-model', kind: 'generate', apiKeyId: 'key', usd: '0.01' },
+      },
+    ])
     expect(endings).toEqual([
       expect.objectContaining({
         id: 'task',
@@ -167,7 +221,7 @@ describe('a run', () => {
     await run()
     expect(calls).toEqual(NAMES)
     expect(claims).toHaveLength(1)
-    expect(nexts.map(({ n, tries, settlement }) => [n, tries, settlement.n, settlement.outcome])).toEqual([
+    expect(nexts.map(({ n, tries, settlement }) => [n, tries, settlement?.n, settlement?.outcome])).toEqual([
       [2, 1, 1, 'server_error'],
       [3, 2, 2, 'timeout'],
     ])
@@ -222,7 +276,12 @@ describe('a run', () => {
     await run()
     expect(endings).toEqual([])
     expect(requeues).toEqual([
-      { delayMs: 2000, tries: 3, settlement: expect.objectContaining({ n: 3, outcome: 'rate_limited' }) },
+      {
+        delayMs: 2000,
+        tries: 3,
+        settlement: expect.objectContaining({ n: 3, outcome: 'rate_limited' }),
+        claimed: true,
+      },
     ])
   })
 
@@ -233,22 +292,189 @@ describe('a run', () => {
     expect(requeues[0]!.delayMs).toBeLessThanOrEqual(1000)
   })
 
-  it('asks nobody who has asked to be left alone, and claims nothing for that', async () => {
-    const admission = createAdmission()
-    for (const provider of NAMES) admission.pause({ provider, model: 'a-model' }, 7000)
+  it('claims nothing for a task that nobody lets through, and comes back when the first would', async () => {
+    const closed = (ms: number) => ({ kind: 'closed', ms, bookable: false }) as const
+    const admission = gate({ anthropic: closed(9000), openai: closed(7000), ollama: closed(8000) })
     const { run, calls, claims, requeues } = harness([], { deps: { admission } })
     await run()
     expect([calls, claims]).toEqual([[], []])
-    expect(requeues).toEqual([{ delayMs: 7000, tries: 0, settlement: null }])
+    expect(requeues).toEqual([{ delayMs: 7000, tries: 0, settlement: null, claimed: false }])
+    expect(admission.asked.map(one => one.maxWaitMs)).toEqual([0, 0, 0])
   })
 
-  it('leaves a provider alone for all tasks once it has said how long', async () => {
-    const admission = createAdmission()
-    const first = harness([failure('rate_limited', 4000), answer('Hello')], { deps: { admission } })
-    await first.run()
-    const second = harness([answer('Hello')], { deps: { admission } })
-    await second.run()
-    expect(second.calls).toEqual(['openai'])
+  it('goes to who is free before it keeps a place with who is not', async () => {
+    const admission = gate({ anthropic: { kind: 'closed', ms: 900, bookable: true } })
+    const { run, calls } = harness([answer('Hello')], { deps: { admission } })
+    await run()
+    expect(calls).toEqual(['openai'])
+  })
+
+  it('keeps a place where it is soonest when all are busy', async () => {
+    const late = (ms: number) => ({ kind: 'closed', ms, bookable: true }) as const
+    const admission = gate({ anthropic: late(9000), openai: late(7000), ollama: late(8000) })
+    const { run, requeues } = harness([], { deps: { admission } })
+    await run()
+    expect(admission.asked.map(one => one.candidate.provider)).toEqual([...NAMES, 'openai'])
+    expect(admission.asked.at(-1)!.maxWaitMs).toBeGreaterThan(50_000)
+    expect(admission.asked.at(-1)!.wake).toBe('default task-4')
+    expect(requeues[0]!.delayMs).toBe(7000)
+  })
+
+  it('keeps a place at once with the only one that it may ask', async () => {
+    const admission = gate({ openai: { kind: 'wait', ms: 3000 } })
+    const { run, requeues } = harness([], { deps: { admission }, task: { options: { provider: 'openai' } } })
+    await run()
+    expect(admission.asked).toHaveLength(1)
+    expect(admission.asked[0]!.maxWaitMs).toBeGreaterThan(50_000)
+    expect(requeues[0]!.delayMs).toBe(3000)
+  })
+
+  it('tells the gate what came of every call, and gives back what it did not use', async () => {
+    const { run, admission, deps } = harness([failure('rate_limited', 4000), answer('Hello')])
+    await run()
+    expect(admission.reports).toMatchObject([
+      ['anthropic', { result: 'neutral', retryAfterMs: 4000 }],
+      ['openai', { result: 'success', retryAfterMs: null }],
+    ])
+    expect(admission.released).toEqual([])
+    deps.claims.claim = async () => ({ kind: 'lost' })
+    await run()
+    expect(admission.released).toEqual(['anthropic'])
+  })
+
+  it('does not make a call with a permit that has expired while it was claimed', async () => {
+    const { run, calls, deps, admission, attempts, requeues } = harness([], {
+      task: { options: { provider: 'openai' } },
+    })
+    const { claim } = deps.claims
+    deps.claims.claim = async (...args) => {
+      await vi.advanceTimersByTimeAsync(1500)
+      return await claim(...args)
+    }
+    await run()
+    expect(calls).toEqual([])
+    expect(admission.released).toEqual(['openai'])
+    expect([...attempts.values()]).toEqual(['aborted'])
+    expect(requeues).toMatchObject([{ delayMs: 0, tries: 0, claimed: true }])
+  })
+
+  describe('when a budget does not let it pass', () => {
+    /** A run in which the budget refuses these providers. */
+    function broke(by: Partial<Record<string, Refusal>>, options: Record<string, unknown> = {}) {
+      const made = harness([answer('Hello')], { task: { options } })
+      const { claim } = made.deps.claims
+      made.deps.claims.claim = async (request, controller) => {
+        const refused = by[request.need.provider]
+        return refused ? { kind: 'refused', by: refused } : await claim(request, controller)
+      }
+      return made
+    }
+    const everybody = (one: Refusal) => Object.fromEntries(NAMES.map(name => [name, one]))
+
+    it('asks the next candidate, and gives the permit back', async () => {
+      const { run, calls, admission } = broke({ anthropic: refusal() })
+      await run()
+      expect(calls).toEqual(['openai'])
+      expect(admission.released).toEqual(['anthropic'])
+    })
+
+    it('makes do without a model, unless the task says otherwise', async () => {
+      const { run, endings } = broke(everybody(refusal()))
+      await run()
+      expect(endings[0]).toMatchObject({ status: 'succeeded', source: 'rules', from: 'queued' })
+    })
+
+    it('fails and says which budget, if the task is to fail or nothing else may answer', async () => {
+      for (const options of [{ on_budget: 'fail' }, { fallback: 'none', on_budget: 'fallback' }]) {
+        const { run, endings } = broke(everybody(refusal()), options)
+        await run()
+        expect(endings).toMatchObject([{ status: 'failed', error: { code: 'budget_exceeded' } }])
+        expect(endings[0]!.error!.message).toContain('global per day of $1')
+      }
+    })
+
+    it('waits for the next window, if the task is to wait and will live to see it', async () => {
+      const { run, requeues } = broke(everybody(refusal()), { on_budget: 'wait' })
+      await run()
+      expect(requeues).toHaveLength(1)
+      expect(requeues[0]!.delayMs).toBeGreaterThanOrEqual(10_000)
+      expect(requeues[0]!.delayMs).toBeLessThan(11_000)
+      for (const resets_ms of [null, 70_000]) {
+        const late = broke(everybody(refusal({ resets_ms })), { on_budget: 'wait' })
+        await late.run()
+        expect(late.requeues).toEqual([])
+        expect(late.endings).toMatchObject([{ status: 'failed', error: { code: 'budget_exceeded' } }])
+      }
+    })
+
+    it('waits a moment while only the reservations of others stand in its way', async () => {
+      const { run, requeues } = broke(everybody(refusal({ exceeded: false })), { on_budget: 'fail' })
+      await run()
+      expect(requeues).toHaveLength(1)
+      expect(requeues[0]!.delayMs).toBeLessThanOrEqual(400)
+    })
+  })
+
+  it('asks nobody whose price is not known, and says so', async () => {
+    const prices = { worstCaseOf: () => null, priceVersionOf: () => null }
+    const { run, calls, endings } = harness([], { deps: { prices }, task: { options: { fallback: 'none' } } })
+    await run()
+    expect(calls).toEqual([])
+    expect(endings).toMatchObject([{ status: 'failed', error: { code: 'model_price_unknown' } }])
+  })
+
+  describe('without a model', () => {
+    const entry = { result: { text: 'old' }, provider: 'openai', model: 'm', storedAt: 0, freshUntil: 0 }
+    const remembered: RunDeps['recall'] = {
+      look: async () => ({ kind: 'lead' }),
+      stale: async () => ({ entry, fresh: false }),
+      remember: async () => undefined,
+      landed: () => undefined,
+    }
+    const written = async () => ({ result: { text: 'written' } })
+
+    it('a remembered answer comes first, then a precomputed one, then the rules', async () => {
+      const first = harness([], { task: { tries: 4 }, deps: { recall: remembered, precomputed: written } })
+      await first.run()
+      expect(first.endings[0]).toMatchObject({ source: 'cache', quality: 'medium', result: { text: 'old' } })
+      const second = harness([], { task: { tries: 4 }, deps: { precomputed: written } })
+      await second.run()
+      expect(second.endings[0]).toMatchObject({ source: 'precomputed', quality: 'medium', result: { text: 'written' } })
+    })
+
+    it('nothing is remembered for a task that wants none of it', async () => {
+      const { run, endings } = harness([], {
+        task: { tries: 4, options: { cache: 'off' } },
+        deps: { recall: remembered },
+      })
+      await run()
+      expect(endings[0]).toMatchObject({ source: 'rules' })
+    })
+  })
+
+  it('ends with what is remembered, or follows who asks the same, without a call', async () => {
+    const entry = { result: { text: 'known' }, provider: 'openai', model: 'm', storedAt: 0, freshUntil: 1 }
+    const base = harness().deps.recall
+    const hit = harness([], { deps: { recall: { ...base, look: async () => ({ kind: 'hit', entry }) } } })
+    await hit.run()
+    expect(hit.endings).toMatchObject([{ source: 'cache', quality: 'high', from: 'queued', result: { text: 'known' } }])
+    const follower = harness([], { deps: { recall: { ...base, look: async () => ({ kind: 'follows' }) } } })
+    await follower.run()
+    expect([hit.calls, follower.calls, follower.endings, follower.requeues]).toEqual([[], [], [], []])
+  })
+
+  it('remembers an answer before the task ends', async () => {
+    const order: string[] = []
+    const { run, deps } = harness([answer('Hello')])
+    deps.recall.remember = async (_, __, { result }) => void order.push(`remember ${JSON.stringify(result)}`)
+    deps.recall.landed = () => void order.push('landed')
+    const { end } = deps.settle
+    deps.settle.end = ending => {
+      order.push('end')
+      return end(ending)
+    }
+    await run()
+    expect(order).toEqual(['remember {"text":"Hello"}', 'end', 'landed'])
   })
 
   it('counts calls for the whole task, not per provider or run', async () => {
@@ -369,7 +595,7 @@ describe('a run', () => {
       expect(calls).toHaveLength(1)
       expect(endings).toEqual([])
       expect(requeues).toEqual([
-        { delayMs: 0, tries: 2, settlement: expect.objectContaining({ n: 1, outcome: 'aborted' }) },
+        { delayMs: 0, tries: 2, settlement: expect.objectContaining({ n: 1, outcome: 'aborted' }), claimed: true },
       ])
     },
   )
@@ -421,12 +647,14 @@ describe('a run', () => {
   })
 
   it('calls nobody when the claim is not to be had, or is lost before the next attempt', async () => {
-    const never = harness([], { deps: { claims: { claim: async () => false, next: async () => false } } })
+    const never = harness([], {
+      deps: { claims: { claim: async () => ({ kind: 'lost' }), next: async () => ({ kind: 'lost' }) } },
+    })
     expect(await never.run()).toBe('done')
     expect([never.calls, never.endings, never.requeues]).toEqual([[], [], []])
 
     const { deps, ...late } = harness([failure('server_error')])
-    deps.claims.next = async () => false
+    deps.claims.next = async () => ({ kind: 'lost' })
     expect(await late.run()).toBe('done')
     expect([late.calls, late.endings, late.requeues]).toEqual([['anthropic'], [], []])
   })
@@ -435,7 +663,7 @@ describe('a run', () => {
     const { run, requeues, endings } = harness([], { task: { kind: 'newer', tries: 2 } })
     await run()
     expect(endings).toEqual([])
-    expect(requeues).toEqual([{ delayMs: expect.any(Number), tries: 2, settlement: null }])
+    expect(requeues).toEqual([{ delayMs: expect.any(Number), tries: 2, settlement: null, claimed: false }])
   })
 
   it('ends the task without its settlement when the settlement is what Postgres refuses', async () => {
@@ -443,7 +671,7 @@ describe('a run', () => {
     const { run } = harness([answer('Hello')], {
       deps: {
         settle: {
-          attempt: (n, _, outcome) => ({ n, outcome, usage: null, costUsd: 'not a number', priceVersion: 'v' }),
+          attempt: ({ n, outcome }: AttemptEnd) => ({ n, outcome, usage: null, costUsd: 'not a number' }),
           async end(ending) {
             if (ending.settlement?.costUsd === 'not a number') throw new Error('refused')
             endings.push(ending)

@@ -1,34 +1,44 @@
 import { setTimeout as startTimer } from 'node:timers'
 import type { Settlement } from '#shared/db/attempts.ts'
+import type { ClaimOutcome, Need, Refusal } from '#shared/db/claims.ts'
 import { persist } from '#shared/db/persist.ts'
-import type { RunnableTask } from '#shared/db/tasks.ts'
+import type { Quality, RunnableTask, Source } from '#shared/db/tasks.ts'
 import type { ErrorCode, TaskError } from '#shared/errors.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
+import { suits } from '#shared/jobs/suits.ts'
 import type { Logger } from '#shared/logger.ts'
+import type { Prices } from '#shared/models/prices.ts'
+import { upperBoundTokens } from '#shared/models/tokens.ts'
 import { jobId } from '#shared/queue/names.ts'
-import { type Available, type Candidate, route } from '#shared/routing.ts'
+import { type Available, type Candidate, candidateKey, route, type Signals } from '#shared/routing.ts'
 import { clean } from '#shared/text.ts'
 import type { Held, StopReason } from '#workers/held.ts'
 import type { ProviderHealth } from '#workers/provider-health.ts'
 import type { CallAnswer, CallFailure, Usage } from '#workers/providers/define.ts'
-import type { Admit } from './admit.ts'
+import { type Admit, type Pass, resultOf } from './admit.ts'
 import { backoff } from './backoff.ts'
 import type { CallInput, CallResult } from './call.ts'
 import { check } from './check.ts'
 import type { Claims } from './claim.ts'
+import type { Recall } from './recall.ts'
 import type { Settle } from './settle.ts'
 
 export type RunDeps = {
   workerId: string
   jobs: ReadonlyMap<string, JobKind>
   load(job: { id: string; epoch: number }): Promise<RunnableTask | null>
+  recall: Recall
   available(): Promise<Available[]>
-  admission: Admit
+  scores(): ReadonlyMap<string, Signals>
+  prices: Pick<Prices, 'worstCaseOf' | 'priceVersionOf'>
+  admission: Pick<Admit, 'admit'>
   claims: Claims
   call(input: CallInput): Promise<CallResult>
   health: Pick<ProviderHealth, 'note'>
   settle: Settle
+  /** What the operator wrote down for this input. */
+  precomputed(kind: string, input: unknown): Promise<{ result: unknown } | null>
   held: Held
   /** True once the process is stopping: nothing new is claimed. */
   draining(): boolean
@@ -45,6 +55,13 @@ const UNKNOWN_KIND_WAIT_MS = 5000
 
 /** What is kept of the time to the deadline to end the task in, with a reason: a tenth, at most a second. */
 const marginMs = (task: RunnableTask) => Math.min(1000, task.left_ms / 10)
+
+/** How soon a task asks again for a budget in which only reservations of others stand in its way: soon, but not all at once. */
+const contendedMs = () => 100 + Math.random() * 300
+/** So that not all who wait for a window come in its first millisecond. */
+const RESET_JITTER_MS = 1000
+/** The pause after a refusal for the rate that did not say how long. */
+const RATE_PAUSE_MS = 1000
 
 /** Why the last call failed. */
 type Failed = { code: ErrorCode; message: string }
@@ -76,7 +93,8 @@ async function runTask(deps: RunDeps, job: { id: string; epoch: number }): Promi
   if (deps.draining()) return 'give_back'
   const kind = deps.jobs.get(task.kind)
   if (!kind) {
-    await deps.settle.requeue(task, { delayMs: UNKNOWN_KIND_WAIT_MS, tries: task.tries, settlement: null })
+    const wait = { delayMs: UNKNOWN_KIND_WAIT_MS, tries: task.tries, settlement: null, claimed: false }
+    await deps.settle.requeue(task, wait)
     return 'done'
   }
   const run = createRun(deps, task, kind)
@@ -91,10 +109,16 @@ async function runTask(deps: RunDeps, job: { id: string; epoch: number }): Promi
   }
 }
 
+/** Somebody who may answer later. `bookable`: a place can be kept. */
+type Wait = { candidate: Candidate; ms: number; bookable: boolean }
+/** The newest attempt while nobody knows yet what comes of it. */
+type Calling = { candidate: Candidate; need: Need; at: Date }
+
 /** The state of one run: which attempt is the newest, whether the task is claimed, which call failed last. */
 function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
-  const { admission, claims, settle, held, logger } = deps
+  const { admission, claims, settle, held, recall, prices, logger } = deps
   const options = task.options as TaskOptions
+  const prompt = kind.prompt(task.input)
   const controller = new AbortController()
   const deadline = performance.now() + task.left_ms
   /** For calls and waits: what is left to the deadline but for the time to end in. */
@@ -105,31 +129,48 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
   let tries = task.tries
   let claimed = false
   let failed: Failed | null = null
-  /** The newest attempt while nobody knows yet what comes of it. */
-  let calling: Candidate | null = null
-  /** What came of it; written together with what comes next. */
+  let calling: Calling | null = null
+  /** What came of the newest attempt; written together with what comes next. */
   let settlement: Settlement | null = null
+  const waits: Wait[] = []
+  const refusals: Refusal[] = []
+  let unpriced: Candidate | null = null
 
-  const begin = async (candidate: Candidate): Promise<boolean> => {
-    const request = { id: task.id, epoch: task.epoch, n: n + 1, ...candidate }
-    const got = settlement
+  /** What a call may cost at most; null: nobody knows. */
+  function needOf({ provider, model }: Candidate): Need | null {
+    const most = { inputTokens: upperBoundTokens(prompt), outputTokens: options.max_tokens ?? kind.maxTokens }
+    const usd = prices.worstCaseOf(provider, model, most)
+    const priceVersion = prices.priceVersionOf(provider, model)
+    if (usd === null || priceVersion === null) return null
+    return { provider, model, kind: task.kind, apiKeyId: task.api_key_id, usd, priceVersion, ...most }
+  }
+
+  async function begin(candidate: Candidate, need: Need): Promise<ClaimOutcome> {
+    const at = new Date()
+    const request = { id: task.id, epoch: task.epoch, n: n + 1, need }
+    const outcome = claimed
       ? await claims.next({ ...request, tries, settlement })
       : await claims.claim(request, controller)
-    if (!got) return false
+    if (claimed) settlement = null
+    if (outcome.kind !== 'claimed') return outcome
     n++
     claimed = true
-    calling = candidate
-    settlement = null
-    return true
+    calling = { candidate, need, at }
+    return outcome
   }
 
-  const settled = (candidate: Candidate, outcome: string, usage: Usage | null, error?: Settlement['error']) => {
+  const settled = (
+    { need, at }: Calling,
+    outcome: string,
+    usage: Usage | null,
+    more: { error?: Settlement['error']; billed?: boolean } = {},
+  ) => {
     calling = null
-    settlement = settle.attempt(n, candidate, outcome, usage, error)
+    settlement = settle.attempt({ n, need, at, outcome, usage, billed: true, ...more })
   }
 
-  const end = (how: { status: 'succeeded' | 'failed' | 'expired' } & Partial<Outcome>) =>
-    settle.end({
+  async function end(how: { status: 'succeeded' | 'failed' | 'expired' } & Partial<Outcome>): Promise<void> {
+    await settle.end({
       id: task.id,
       epoch: task.epoch,
       from: claimed ? 'running' : 'queued',
@@ -137,9 +178,11 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
       settlement,
       ...how,
     })
+    recall.landed(task)
+  }
 
   const fail = (code: ErrorCode, message: string) => {
-    if (calling) settled(calling, 'unknown', null, { code, message })
+    if (calling) settled(calling, 'unknown', null, { error: { code, message } })
     return end({ status: 'failed', error: { code, message } })
   }
 
@@ -149,21 +192,16 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
       return await fail('internal', BUG)
     } catch (error) {
       logger.error({ err: error, task_id: task.id }, 'its settlement was refused: ending without it')
-      if (settlement) settlement = { n, outcome: 'unknown', usage: null, costUsd: null, priceVersion: null }
+      if (settlement) settlement = { n, outcome: 'unknown', usage: null, costUsd: null }
       return await fail('internal', BUG)
     }
   }
 
-  const succeed = (candidate: Candidate, answer: CallAnswer, result: unknown) => {
-    settled(candidate, 'succeeded', answer.usage)
-    return end({
-      status: 'succeeded',
-      result,
-      source: 'ai',
-      quality: 'high',
-      provider: candidate.provider,
-      model: clean(answer.model),
-    })
+  async function succeed(called: Calling, answer: CallAnswer, result: unknown): Promise<void> {
+    settled(called, 'succeeded', answer.usage)
+    const by = { result, provider: called.candidate.provider, model: clean(answer.model) }
+    await recall.remember(task, kind, by)
+    await end({ status: 'succeeded', source: 'ai', quality: 'high', ...by })
   }
 
   const expire = () =>
@@ -175,36 +213,73 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
       },
     })
 
+  const requeue = (delayMs: number) => settle.requeue(task, { delayMs, tries, settlement, claimed })
+
   /** The call was stopped from outside: its attempt is settled, the task goes where the reason says. */
-  async function stopped(candidate: Candidate, reason: StopReason, failure: CallFailure): Promise<void> {
-    settled(candidate, 'aborted', failure.usage, { code: 'aborted', message: WHY_STOPPED[reason] })
-    if (reason === 'deadline') {
-      await expire()
-    } else {
-      // If the claim is gone this settles the attempt and nothing else.
-      await settle.requeue(task, { delayMs: 0, tries, settlement })
-    }
+  async function stopped(called: Calling, reason: StopReason, failure: CallFailure): Promise<void> {
+    const error = { code: 'aborted', message: WHY_STOPPED[reason] }
+    settled(called, 'aborted', failure.usage, { error, billed: failure.sent })
+    // If the claim is gone the requeue settles the attempt and nothing else.
+    await (reason === 'deadline' ? expire() : requeue(0))
   }
 
-  /** Nobody answered: wait for the one that may answer soonest, or make do without a model. */
-  async function unanswered(candidates: Candidate[], waits: number[]): Promise<void> {
-    const delayMs = Math.min(...waits)
+  /** Makes do without a model, as far as the task lets it. */
+  async function fallBack(): Promise<boolean> {
+    const level = options.fallback ?? kind.fallback
+    if (level === 'none') return false
+    const remembered = options.cache === 'off' ? null : await recall.stale(task)
+    if (remembered) {
+      const { result, provider, model } = remembered.entry
+      const quality = remembered.fresh ? 'high' : 'medium'
+      await end({ status: 'succeeded', source: 'cache', quality, result, provider, model })
+      return true
+    }
+    const written = await persist(() => deps.precomputed(task.kind, task.input))
+    // What holds for a kind need not suit this input.
+    if (written && suits(kind, task.input, written.result)) {
+      await end({ status: 'succeeded', source: 'precomputed', quality: 'medium', result: written.result })
+      return true
+    }
+    const result = level === 'rules' ? kind.rules(task.input) : null
+    if (result === null) return false
+    await end({ status: 'succeeded', source: 'rules', quality: 'low', result })
+    return true
+  }
+
+  /**
+   * How long until a budget lets the task pass, if it is to wait for that; null: it is not. Only where nothing but budgets
+   * stands in the way.
+   */
+  function budgetWait(): number | null {
+    if (waits.length > 0 || refusals.length === 0) return null
+    if (refusals.some(one => !one.exceeded)) return contendedMs()
+    if (options.on_budget !== 'wait') return null
+    const resets = refusals.flatMap(one => (one.resets_ms === null ? [] : [one.resets_ms]))
+    return resets.length === 0 ? null : Math.max(0, Math.min(...resets)) + Math.random() * RESET_JITTER_MS
+  }
+
+  /** Nobody answered: wait for whoever may answer soonest, or make do without a model. */
+  async function unanswered(candidates: Candidate[]): Promise<void> {
+    const delays = [...waits.map(one => one.ms), budgetWait() ?? Number.POSITIVE_INFINITY]
+    if (waits.length > 0 && refusals.some(one => !one.exceeded)) delays.push(contendedMs())
+    const delayMs = Math.min(...delays)
     if (tries < deps.maxAttempts && delayMs < leftMs()) {
-      await settle.requeue(task, { delayMs, tries, settlement })
+      await requeue(delayMs)
       return
     }
-    const result = (options.fallback ?? kind.fallback) === 'rules' ? kind.rules(task.input) : null
-    if (result !== null) {
-      await end({
-        status: 'succeeded',
-        result,
-        source: 'rules',
-        quality: 'low',
-      })
-    } else if (leftMs() <= 0) {
+    const overBudget = waits.length === 0 ? refusals[0] : undefined
+    // A task of before this option was there has none.
+    if ((!overBudget || (options.on_budget ?? 'fallback') === 'fallback') && (await fallBack())) return
+    if (leftMs() <= 0) {
       await expire()
+    } else if (overBudget) {
+      const { scope, span, limit_usd } = overBudget
+      await fail('budget_exceeded', `The budget ${scope} per ${span} of $${limit_usd} does not let this task pass.`)
     } else if (failed) {
       await fail(failed.code, failed.message)
+    } else if (unpriced) {
+      const { provider, model } = unpriced
+      await fail('model_price_unknown', `Nobody knows what ${provider}’s "${model}" costs; PRICES can say it.`)
     } else if (candidates.length === 0 && task.dead_ends.length === 0) {
       await fail('no_provider', 'No configured provider can answer this task.')
     } else {
@@ -212,57 +287,152 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
     }
   }
 
-  async function loop(): Promise<RunOutcome> {
-    const candidates = route(options, await deps.available()).filter(
-      one => !task.dead_ends.includes(`${one.provider}/${one.model}`),
-    )
-    const waits: number[] = []
-    for (const candidate of candidates) {
-      if (tries >= deps.maxAttempts || leftMs() <= 0) break
-      const admitted = admission.admit(candidate)
-      if (admitted.kind === 'closed') {
-        waits.push(admitted.ms)
-        continue
+  /** One call, with everything around it. `null`: the next candidate, please. */
+  async function attempt(candidate: Candidate, book: boolean): Promise<RunOutcome | null> {
+    const need = needOf(candidate)
+    if (!need) {
+      unpriced = candidate
+      return null
+    }
+    if (!claimed && deps.draining()) return 'give_back'
+    const admitted = await admission.admit({
+      id: task.id,
+      candidate,
+      inputTokens: need.inputTokens,
+      outputTokens: need.outputTokens,
+      maxWaitMs: book ? Math.max(0, leftMs()) : 0,
+      // If it waits, it is under the next epoch.
+      wake: `${task.queue} ${jobId({ id: task.id, epoch: task.epoch + 1 })}`,
+    })
+    if (admitted.kind === 'never') {
+      failed = {
+        code: 'provider_failed',
+        message: `${candidate.provider}: the task needs more than the limit (${admitted.limit}) lets pass in a minute.`,
       }
-      if (!claimed && deps.draining()) return 'give_back'
-      if (!(await begin(candidate))) return 'done'
+      return null
+    }
+    if (admitted.kind !== 'go') {
+      waits.push({ candidate, ms: admitted.ms, bookable: admitted.kind === 'closed' && admitted.bookable })
+      return null
+    }
 
-      const called = await deps.call({ task, kind, candidate, attempt: n, signal: controller.signal, leftMs: leftMs() })
-      deps.health.note(candidate.provider, called)
-      if (called.kind === 'answer') {
-        const verdict = check(kind, task.input, called.answer)
-        if (verdict.ok) {
-          await succeed(candidate, called.answer, verdict.result)
-          return 'done'
-        }
-        tries++
-        settled(candidate, 'rejected', called.answer.usage, { code: 'rejected', message: verdict.reason })
-        failed = { code: 'invalid_output', message: verdict.reason }
-        waits.push(0)
-        continue
-      }
+    const { pass } = admitted
+    const begun = await begin(candidate, need)
+    if (begun.kind !== 'claimed') {
+      pass.release()
+      if (begun.kind === 'lost') return 'done'
+      refusals.push(begun.by)
+      return null
+    }
+    const current = calling!
+    if (performance.now() >= pass.validUntil) {
+      pass.release()
+      settled(current, 'aborted', null, { error: LATE, billed: false })
+      waits.push({ candidate, ms: 0, bookable: false })
+      return null
+    }
+    return await make(current, pass)
+  }
 
-      const { failure } = called
-      if (controller.signal.aborted) {
-        await stopped(candidate, controller.signal.reason as StopReason, failure)
+  async function make(current: Calling, pass: Pass): Promise<RunOutcome | null> {
+    const { candidate } = current
+    const from = performance.now()
+    const { slowAfterMs, slow } = pass
+    const called = await deps
+      .call({
+        task,
+        kind,
+        prompt,
+        candidate,
+        attempt: n,
+        signal: controller.signal,
+        leftMs: leftMs(),
+        slowAfterMs,
+        slow,
+      })
+      .catch(error => {
+        pass.report({ result: 'neutral', latencyMs: 0, inputTokens: null, outputTokens: null, retryAfterMs: null })
+        throw error
+      })
+    deps.health.note(candidate.provider, called)
+    const failure = called.kind === 'failure' ? called.failure : null
+    const { usage, limits } = called.kind === 'answer' ? called.answer : called.failure
+    pass.report({
+      result: failure ? resultOf(controller.signal.aborted ? 'aborted' : failure.kind) : 'success',
+      latencyMs: performance.now() - from,
+      inputTokens: usage?.inputTokens ?? null,
+      outputTokens: usage?.outputTokens ?? null,
+      retryAfterMs: failure?.retryAfterMs ?? (failure?.kind === 'rate_limited' ? RATE_PAUSE_MS : null),
+      ...(limits && { headers: limits }),
+    })
+
+    if (called.kind === 'answer') {
+      const verdict = check(kind, task.input, called.answer)
+      if (verdict.ok) {
+        await succeed(current, called.answer, verdict.result)
         return 'done'
       }
       tries++
-      logger.debug(
-        { task_id: task.id, ...candidate, outcome: failure.kind, status: failure.status },
-        'provider call failed',
-      )
-      settled(candidate, failure.kind, failure.usage, { code: failure.kind, message: failure.message })
-      failed = { code: 'provider_failed', message: `${candidate.provider}: ${failure.message}` }
-      if (failure.scope === 'task') {
-        await fail('provider_rejected', failed.message)
-        return 'done'
-      }
-      if (failure.scope === 'provider') continue
-      if (failure.retryAfterMs !== null) admission.pause(candidate, failure.retryAfterMs)
-      waits.push(failure.retryAfterMs ?? backoff(tries, deps.backoff))
+      settled(current, 'rejected', called.answer.usage, { error: { code: 'rejected', message: verdict.reason } })
+      failed = { code: 'invalid_output', message: verdict.reason }
+      waits.push({ candidate, ms: 0, bookable: false })
+      return null
     }
-    await unanswered(candidates, waits)
+    return await failedCall(current, called.failure)
+  }
+
+  async function failedCall(current: Calling, failure: CallFailure): Promise<RunOutcome | null> {
+    const { candidate } = current
+    if (controller.signal.aborted) {
+      await stopped(current, controller.signal.reason as StopReason, failure)
+      return 'done'
+    }
+    tries++
+    logger.debug(
+      { task_id: task.id, ...candidate, outcome: failure.kind, status: failure.status },
+      'provider call failed',
+    )
+    const error = { code: failure.kind, message: failure.message }
+    settled(current, failure.kind, failure.usage, { error, billed: failure.sent })
+    failed = { code: 'provider_failed', message: `${candidate.provider}: ${failure.message}` }
+    if (failure.scope === 'task') {
+      await fail('provider_rejected', failed.message)
+      return 'done'
+    }
+    if (failure.scope === 'none') {
+      waits.push({ candidate, ms: failure.retryAfterMs ?? backoff(tries, deps.backoff), bookable: false })
+    }
+    return null
+  }
+
+  async function loop(): Promise<RunOutcome> {
+    const recalled = await recall.look(task)
+    if (recalled.kind === 'follows') return 'done'
+    if (recalled.kind === 'hit') {
+      const { result, provider, model } = recalled.entry
+      await end({ status: 'succeeded', source: 'cache', quality: 'high', result, provider, model })
+      return 'done'
+    }
+
+    const asked = [prompt.system ?? '', ...prompt.messages.map(one => one.content)].join('\n')
+    const candidates = route(options, await deps.available(), { scores: deps.scores(), prompt: asked }).filter(
+      one => !task.dead_ends.includes(candidateKey(one)),
+    )
+    const mayGoOn = () => tries < deps.maxAttempts && leftMs() > 0
+    for (const candidate of candidates) {
+      if (!mayGoOn()) break
+      // With nobody else to ask, a place is kept at once.
+      const outcome = await attempt(candidate, candidates.length === 1)
+      if (outcome) return outcome
+    }
+    // All are busy: a place is kept where it is soonest.
+    const soonest = waits.toSorted((a, b) => a.ms - b.ms)[0]
+    if (candidates.length > 1 && soonest?.bookable && mayGoOn()) {
+      waits.splice(waits.indexOf(soonest), 1)
+      const outcome = await attempt(soonest.candidate, true)
+      if (outcome) return outcome
+    }
+    await unanswered(candidates)
     return 'done'
   }
 
@@ -278,14 +448,15 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
 
 type Outcome = {
   result: unknown
-  source: 'ai' | 'rules'
-  quality: 'high' | 'low'
+  source: Source
+  quality: Quality
   provider: string
   model: string
   error: TaskError
 }
 
 const BUG = 'Something went wrong in the worker.'
+const LATE = { code: 'aborted', message: 'The permit had expired before the call could be made; it was not made.' }
 
 const WHY_STOPPED: Record<StopReason, string> = {
   lost: 'The task was cancelled or had ended.',

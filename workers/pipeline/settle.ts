@@ -1,23 +1,31 @@
 import type { Settlement } from '#shared/db/attempts.ts'
-import { createRequeuer, type Requeue } from '#shared/db/claims.ts'
+import { createRequeuer, type Need, type Requeue } from '#shared/db/claims.ts'
 import { persist } from '#shared/db/persist.ts'
 import type { Db } from '#shared/db/pool.ts'
 import type { Ender, Ending, RunnableTask } from '#shared/db/tasks.ts'
+import type { TaskError } from '#shared/errors.ts'
 import type { Metrics } from '#shared/metrics.ts'
-import { costOf, priceVersionOf } from '#shared/models/prices.ts'
+import { picodollars } from '#shared/models/picodollars.ts'
+import type { Prices } from '#shared/models/prices.ts'
 import type { Producer } from '#shared/queue/producer.ts'
-import type { Candidate } from '#shared/routing.ts'
 import type { Usage } from '#workers/providers/define.ts'
 
+/** What came of one attempt. `billed` false: it surely costs nothing. */
+export type AttemptEnd = {
+  n: number
+  need: Need
+  /** When it was started: its price is of that time. */
+  at: Date
+  outcome: string
+  /** null: the provider did not say. */
+  usage: Usage | null
+  billed: boolean
+  error?: TaskError | undefined
+}
+
 export type Settle = {
-  /** What came of one attempt, priced and counted. `usage` null: the provider did not say. */
-  attempt(
-    n: number,
-    candidate: Candidate,
-    outcome: string,
-    usage: Usage | null,
-    error?: { code: string; message: string },
-  ): Settlement
+  /** Prices and counts an attempt. */
+  attempt(end: AttemptEnd): Settlement
   /** Ends the task and settles its attempt in one transaction. */
   end: Ender
   /** Settles the attempt and gives the task back, to run again after a while. */
@@ -40,32 +48,37 @@ export function createSettle(deps: {
   workerId: string
   end: Ender
   producer: Pick<Producer, 'dispatch'>
-  metrics: Metrics
+  prices: Pick<Prices, 'costOf'>
+  metrics: Pick<Metrics, 'attempts' | 'tokens' | 'cost' | 'overReserved'>
 }): Settle {
-  const { metrics, producer } = deps
+  const { metrics, producer, prices } = deps
   const requeue = createRequeuer(deps.db, deps.workerId)
+
+  function cost({ need, at, outcome, usage, billed }: AttemptEnd): string | null {
+    if (usage) return prices.costOf(need.provider, need.model, usage, { at })
+    return !billed || UNBILLED.has(outcome) ? '0' : null
+  }
+
   return {
-    attempt(n, { provider, model }, outcome, usage, error) {
+    attempt(end) {
+      const { n, need, outcome, usage, error } = end
+      const { provider } = need
       metrics.attempts.inc({ provider, outcome })
       if (usage) {
         metrics.tokens.inc({ provider, direction: 'input' }, usage.inputTokens)
         metrics.tokens.inc({ provider, direction: 'output' }, usage.outputTokens)
       }
-      const costUsd = usage ? costOf(provider, model, usage) : UNBILLED.has(outcome) ? '0' : null
-      return {
-        n,
-        outcome,
-        ...(error && { error }),
-        usage,
-        costUsd,
-        priceVersion: costUsd === null ? null : priceVersionOf(provider, model),
-      }
+      const costUsd = cost(end)
+      // A figure for dashboards; the ledger has the exact one.
+      metrics.cost.inc({ provider }, Number(costUsd ?? need.usd))
+      if (costUsd !== null && picodollars(costUsd) > picodollars(need.usd)) metrics.overReserved.inc({ provider })
+      return { n, outcome, ...(error && { error }), usage, costUsd }
     },
     end: (ending: Ending) => persist(() => deps.end(ending)),
     async requeue(task, request) {
       const epoch = await persist(() => requeue({ ...request, id: task.id, epoch: task.epoch }))
       if (epoch === null) return
-      // A failed dispatch is the sweeper's: the row says that it has not been dispatched.
+      // A dispatch that fails is the sweeper's, who finds that the queue has it not.
       await producer
         .dispatch({ id: task.id, epoch, queue: task.queue, priority: task.priority, delayMs: request.delayMs })
         .catch(() => undefined)

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { taskCacheKey } from '#shared/cache-key.ts'
 import { canonicalJson } from '#shared/canonical.ts'
 import { isTerminal } from '#shared/db/tasks.ts'
 import { SluiceError } from '#shared/errors.ts'
@@ -10,7 +11,7 @@ import type { JobKind } from '#shared/jobs/define.ts'
 import { type TaskOptions, taskOptions } from '#shared/jobs/options.ts'
 import { findUnstorable, isTooDeep, MAX_DEPTH } from '#shared/text.ts'
 import type { ApiDeps } from '../deps.ts'
-import { accepted, acceptedSchema, taskJson, taskSchema, taskUrl } from '../task-json.ts'
+import { accepted, acceptedSchema, answeredJson, taskJson, taskSchema, taskUrl } from '../task-json.ts'
 import { MAX_WAIT_SECONDS, waitForEnd } from '../wait.ts'
 
 const MAX_METADATA_BYTES = 16_384
@@ -84,22 +85,28 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
   checkBody(job, request.body)
   const wait = waitSeconds(request.headers.prefer)
   const key = request.headers['idempotency-key']
+  const apiKeyId = request.apiKey.id
+  deps.afford.check(job, { input, options, apiKeyId })
+  const cacheKey = taskCacheKey(job, { input, options, apiKeyId })
+  const answer = cacheKey && options.cache === 'use' ? await freshAnswer(deps, cacheKey) : null
   const task = {
     id: newId(),
     kind: job.kind,
     queue: job.queue,
     priority: options.priority,
-    apiKeyId: request.apiKey.id,
+    apiKeyId,
     input,
     options,
     metadata,
     deadlineSeconds: options.deadline_seconds,
-    dispatched: deps.room.take({ apiKeyId: request.apiKey.id, priority: options.priority }),
+    dispatched: !answer && deps.room.take({ apiKeyId, priority: options.priority }),
+    cacheKey,
+    answer,
     idempotency: key === undefined ? null : { key, requestHash: hashOf(job.kind, request.body) },
   }
 
   // Before the row exists, so that its end cannot be missed.
-  const waiting = wait > 0 ? waitForEnd(deps, request, task.id, wait) : null
+  const waiting = wait > 0 && !answer ? waitForEnd(deps, request, task.id, wait) : null
   try {
     const outcome = await deps.insert(task)
     if (outcome.kind === 'in_flight') throw new SluiceError('idempotency_in_flight', undefined, { retryAfter: 1 })
@@ -110,6 +117,10 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
       return await answerAgain(deps, request, reply, outcome.taskId, wait)
     }
     deps.metrics.accepted.inc({ kind: job.kind })
+    if (answer) {
+      deps.metrics.ended.inc({ kind: job.kind, status: 'succeeded', source: 'cache' })
+      return reply.code(200).send(answeredJson({ ...task, metadata: metadata ?? null }, answer, outcome.createdAt))
+    }
     if (task.dispatched) {
       // Not awaited: the row is the outbox, and the sweeper dispatches what this does not.
       deps.producer.dispatch({ id: task.id, epoch: 0, queue: task.queue, priority: task.priority }).catch(error => {
@@ -123,6 +134,11 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
   } finally {
     waiting?.cancel()
   }
+}
+
+async function freshAnswer(deps: ApiDeps, key: Buffer) {
+  const found = await deps.cache.get(key)
+  return found?.kind === 'fresh' ? found.entry : null
 }
 
 /** The task that this Idempotency-Key made before, as it is now. */

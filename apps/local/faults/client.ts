@@ -42,7 +42,7 @@ export function createClient(url: string, adminKey: string) {
     return { status: response.status, headers: response.headers, body: text === '' ? null : JSON.parse(text) }
   }
   const post = (prompt: string, { options, ...o }: SubmitOptions = {}) =>
-    call('POST', '/api/v1/tasks/generate', { ...o, body: { input: { prompt }, options: options ?? {} } })
+    call('POST', '/api/v1/tasks/generate', { ...o, body: { input: { prompt }, options: { cache: 'off', ...options } } })
   return {
     call,
     post,

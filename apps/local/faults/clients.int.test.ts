@@ -8,7 +8,7 @@ beforeAll(async () => {
   cluster = await startCluster({ apis: 2, env: { WORKER_CONCURRENCY: '3' } })
 })
 afterAll(() => cluster?.close())
-beforeEach(() => cluster.upstream.reset())
+beforeEach(() => cluster.begin())
 
 const ALONE = { options: { fallback: 'none' } }
 

@@ -6,6 +6,8 @@ import pg from 'pg'
 import { inject } from 'vitest'
 import { migrate } from '#shared/db/migrate.ts'
 import { fromWire } from '#shared/ids.ts'
+import { createLogger } from '#shared/logger.ts'
+import { closeRedis, connectRedis } from '#shared/redis.ts'
 import { createTestDatabase, testPrefix } from '#shared/testing/database.ts'
 import { startUpstream, type Upstream } from '#shared/testing/upstream.ts'
 import { type Child, startChild } from '../child.ts'
@@ -192,6 +194,17 @@ async function start(options: ClusterOptions, closers: (() => unknown)[]) {
       (await sql<{ count: number }>(`SELECT count(*)::int AS count FROM ${from}`))[0]!.count,
     attempts: (id: string) =>
       sql<Attempt>('SELECT n, worker_id, provider, outcome FROM attempts WHERE task_id = $1 ORDER BY n', [uuidOf(id)]),
+    /** Before a test: what the ones before it made the upstreams do, and the gates think of them, is forgotten. */
+    async begin(): Promise<void> {
+      upstream.reset()
+      openai.reset()
+      const logger = createLogger({ level: 'silent', name: 'test' })
+      const client = connectRedis({ url: redisUrl, role: 'blocking', name: 'test', logger })
+      const keys = await client.keys(`*${prefix}:gate*`)
+      if (keys.length > 0) await client.del(...keys)
+      closeRedis(client)
+      await sql('DELETE FROM gates')
+    },
     /** A worker that was killed or stopped counts as dead at once, instead of after ten seconds without a beat. */
     presumeDead: (worker: { id: string }) =>
       sql(`UPDATE workers SET beat_at = beat_at - interval '1 minute' WHERE id = $1`, [worker.id]),

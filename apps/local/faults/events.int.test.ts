@@ -9,7 +9,7 @@ beforeAll(async () => {
   cluster = await startCluster({ apis: 2 })
 })
 afterAll(() => cluster?.close())
-beforeEach(() => cluster.upstream.reset())
+beforeEach(() => cluster.begin())
 
 const STREAM = { options: { stream: true } }
 const TEXT = 'Ein Gedicht über Redis, mit 🎈 und Umlauten, in vielen Stücken.'

@@ -9,7 +9,7 @@ beforeAll(async () => {
   cluster = await startCluster({ apis: 2 })
 })
 afterAll(() => cluster?.close())
-beforeEach(() => cluster.upstream.reset())
+beforeEach(() => cluster.begin())
 
 const withKey = (key: string, more: Record<string, string> = {}) => ({ headers: { 'idempotency-key': key, ...more } })
 

@@ -10,7 +10,7 @@ beforeAll(async () => {
   cluster = await startCluster({ apis: 2 })
 })
 afterAll(() => cluster?.close())
-beforeEach(() => cluster.upstream.reset())
+beforeEach(() => cluster.begin())
 
 const SUBMIT = '/api/v1/tasks/generate'
 const submit = (body: unknown, o: CallOptions = {}) => cluster.api.call('POST', SUBMIT, { ...o, body })

@@ -10,9 +10,9 @@ beforeAll(async () => {
 })
 afterAll(() => cluster?.close())
 beforeEach(async () => {
-  cluster.upstream.reset()
   // A test that failed may have left it dead.
   await cluster.postgres!.start()
+  await cluster.begin()
 })
 
 const ready = () => until('it is ready', async () => (await cluster.api.call('GET', '/health/ready')).status === 200)

@@ -12,10 +12,7 @@ beforeAll(async () => {
   cluster = await startCluster({ openai: true, env: { MAX_ATTEMPTS: String(MAX_ATTEMPTS), CALL_TIMEOUT_SECONDS: '3' } })
 })
 afterAll(() => cluster?.close())
-beforeEach(() => {
-  cluster.upstream.reset()
-  cluster.openai.reset()
-})
+beforeEach(() => cluster.begin())
 
 /** What may pass by itself: the name is the marker of its task, then what the attempt says. */
 const PASSING: [string, Script, string][] = [

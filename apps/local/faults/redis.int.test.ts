@@ -10,9 +10,9 @@ beforeAll(async () => {
 })
 afterAll(() => cluster?.close())
 beforeEach(async () => {
-  cluster.upstream.reset()
   // A test that failed may have left it dead.
   await cluster.redis!.start()
+  await cluster.begin()
 })
 
 const flush = async () => {

@@ -1,0 +1,62 @@
+import type { Cache, CacheEntry } from '#shared/cache.ts'
+import { persist } from '#shared/db/persist.ts'
+import type { RunnableTask } from '#shared/db/tasks.ts'
+import type { JobKind } from '#shared/jobs/define.ts'
+import type { TaskOptions } from '#shared/jobs/options.ts'
+
+/** `lead`: nobody has the answer, this task is to get it. `follows`: it waits for the answer of another, in no queue. */
+export type Recalled = { kind: 'hit'; entry: CacheEntry } | { kind: 'lead' } | { kind: 'follows' }
+
+export type Recall = {
+  /** Before anything is spent on a task. */
+  look(task: RunnableTask): Promise<Recalled>
+  /** Whatever is remembered, however old; null: nothing. */
+  stale(task: RunnableTask): Promise<{ entry: CacheEntry; fresh: boolean } | null>
+  /** An answer that may be given again. Before the task ends: whoever comes between must find one or the other. */
+  remember(
+    task: RunnableTask,
+    kind: JobKind,
+    answer: { result: unknown; provider: string; model: string },
+  ): Promise<void>
+  /** The task has ended: it leads no more. */
+  landed(task: RunnableTask): void
+}
+
+/** Another may take the lead between two looks; in the end everybody may call for himself. */
+const LOOKS = 3
+
+export function createRecall(deps: {
+  cache: Cache
+  follow: (task: { id: string; epoch: number; leaderId: string }) => Promise<boolean>
+}): Recall {
+  const { cache, follow } = deps
+  return {
+    async look(task) {
+      const key = task.cache_key
+      if (!key) return { kind: 'lead' }
+      const refresh = (task.options as TaskOptions).cache === 'refresh'
+      const ttlMs = Math.max(1000, task.left_ms)
+      // Only Postgres knows whether a leader is still live; Redis only proposes one.
+      let takeFrom: string | undefined
+      for (let n = 0; n < LOOKS; n++) {
+        const found = await cache.lookUp(key, task.id, { refresh, ttlMs, ...(takeFrom && { takeFrom }) })
+        if (found.kind !== 'follow') return found
+        const { leaderId } = found
+        if (await persist(() => follow({ id: task.id, epoch: task.epoch, leaderId }))) return { kind: 'follows' }
+        takeFrom = leaderId
+      }
+      return { kind: 'lead' }
+    },
+    async stale(task) {
+      if (!task.cache_key) return null
+      const found = await cache.get(task.cache_key)
+      return found && { entry: found.entry, fresh: found.kind === 'fresh' }
+    },
+    async remember(task, kind, answer) {
+      if (task.cache_key && kind.cache) await cache.put(task.cache_key, answer, kind.cache)
+    },
+    landed(task) {
+      if (task.cache_key) void cache.land(task.cache_key, task.id)
+    },
+  }
+}
