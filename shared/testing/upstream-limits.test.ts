@@ -69,13 +69,13 @@ describe('the limits of the fake upstream', () => {
         let now = 0
         for (const { gap, tokens } of steps) {
           now += gap
-          const before = (time: number) => accepted.filter(({ at }) => at > time - MINUTE)
+          const within = (time: number) => accepted.filter(({ at }) => at > time - MINUTE)
           const fits = (time: number) =>
-            before(time).length < 3 && before(time).reduce((sum, one) => sum + one.tokens, tokens) <= 100
+            within(time).length < 3 && within(time).reduce((sum, one) => sum + one.tokens, tokens) <= 100
           const { retryAfterMs } = call(now, tokens)
           expect(retryAfterMs === null).toBe(fits(now))
           if (retryAfterMs === null) accepted.push({ at: now, tokens })
-          else if (tokens <= 100 && before(now).length < 3) expect(fits(now + retryAfterMs)).toBe(true)
+          else if (tokens <= 100 && within(now).length < 3) expect(fits(now + retryAfterMs)).toBe(true)
         }
       }),
     )

@@ -56,11 +56,7 @@ export type Call = {
   streaming: boolean
   headers: IncomingHttpHeaders
   body: Record<string, unknown>
-  /** performance.now() of its arrival, and the same as milliseconds since 1970. */
   startedAt: number
-  at: number
-  /** It was beyond the upstream's own limit. */
-  refused: boolean
   /** The client's port: calls that have it in common came over one connection. */
   connection: number | undefined
   /** The client went away before it had the whole answer. */
@@ -76,7 +72,7 @@ type Performance = {
   gone: Promise<void>
   midway: () => Promise<void>
   /** The client may have its answer from now on, and make the next call. */
-  leave: () => void
+  leave?: () => void
 }
 
 /** Plays the script: writes the answer, or what goes wrong with it. */
@@ -130,7 +126,7 @@ export async function perform({
   }
   if (!fault) {
     for (const part of parts.slice(before, -1)) await write(part)
-    leave()
+    leave?.()
     for (const part of parts.slice(-1)) await write(part)
   }
   response.end()

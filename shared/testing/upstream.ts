@@ -17,6 +17,15 @@ export type UpstreamOptions = {
 /** Sent with every answer; those of a script come on top. */
 export type GivenHeaders = Record<string, string> | ((call: Call) => Record<string, string>) | null
 
+export type LogEntry = Pick<Call, 'provider' | 'model' | 'prompt'> & {
+  /** The `[[name]]`s in its prompt. */
+  markers: string[]
+  /** Arrival, milliseconds since 1970. */
+  at: number
+  /** It was beyond the upstream's own limit. */
+  refused: boolean
+}
+
 export type Upstream = Awaited<ReturnType<typeof startUpstream>>
 
 type Gate = { when: RegExp | null; midway: boolean; opened: Promise<void>; waiting: number }
@@ -28,6 +37,7 @@ const markersOf = (prompt: string) => Array.from(prompt.matchAll(MARKER), ([, na
 /** The behaviour without the server: `handle` answers one request. */
 function createUpstream(options: UpstreamOptions = {}) {
   const calls: Call[] = []
+  const log: LogEntry[] = []
   const markers = new Map<string, number>()
   const queue: Script[] = []
   const rules: Script[] = []
@@ -100,18 +110,25 @@ function createUpstream(options: UpstreamOptions = {}) {
       headers: request.headers,
       body,
       startedAt: performance.now(),
-      at: Date.now(),
-      refused: false,
       connection: request.socket.remotePort,
       aborted: false,
     }
     calls.push(call)
+    const entry: LogEntry = {
+      provider: call.provider,
+      model: call.model,
+      prompt: call.prompt,
+      markers: markersOf(call.prompt),
+      at: Date.now(),
+      refused: false,
+    }
+    log.push(entry)
     const visit = limits.arrive(call.startedAt)
     response.once('close', visit.leave)
     const headers = typeof givenHeaders === 'function' ? givenHeaders(call) : givenHeaders
     for (const [name, value] of Object.entries(headers ?? {})) response.setHeader(name, value)
     const refuse = (ms: number) => {
-      call.refused = true
+      entry.refused = true
       arrive(call.prompt)
       json(response, 429, wire.error(429, 'Rate limit reached', undefined), {
         'retry-after': String(Math.ceil(ms / 1000)),
@@ -165,16 +182,13 @@ function createUpstream(options: UpstreamOptions = {}) {
     /** What the clients made of the limits, counted with or without any. */
     traffic: limits.traffic,
     /** Every call in the order of arrival, to compare with a ledger. */
-    log: () =>
-      calls.map(({ provider, model, prompt, at, refused }) => {
-        return { provider, model, prompt, markers: markersOf(prompt), at, refused }
-      }),
+    log: (): readonly LogEntry[] => log,
     /** The models that Ollama's /api/tags lists. */
     models: (names: string[]) => {
       models = names
     },
     reset: () => {
-      queue.length = rules.length = calls.length = arrivals = aborts = 0
+      queue.length = rules.length = calls.length = log.length = arrivals = aborts = 0
       markers.clear()
       fallback = givenHeaders = null
       limits.reset()
