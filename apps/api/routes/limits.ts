@@ -26,7 +26,7 @@ export const limits: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
         tags: ['providers'],
         summary: 'Set what a provider may be asked',
         description:
-          'For one model, or for each that has no limits of its own; at once, and in place of what the settings say. All five are replaced: one that is absent or null is unlimited, 0 lets nothing pass.',
+          'For one model, or for each that has no limits of its own; in place of what the settings say; at once where calls have been made, else within two seconds. All five are replaced: one that is absent or null is unlimited, 0 lets nothing pass.',
         params: providerParams,
         body: Type.Object(
           {
