@@ -1,6 +1,6 @@
 // The dependency rules: which layer may know which, and which file owns which library.
 
-const TESTS = ['[.]test[.]ts$', '^shared/testing/', '^apps/local/testing/', '^apps/local/faults/']
+const TESTS = ['[.]test[.]ts$', '^shared/testing/', '^apps/local/testing/', '^apps/local/faults/', '^apps/local/chaos/']
 
 /** What every adapter is made with; the other files beside them are the adapters. */
 const PROVIDER_PARTS = '^workers/providers/(define|failures|guard|rate-limits)[.]ts$'

@@ -11,6 +11,7 @@ const ENTRIES = {
   test: 'apps/local/check.ts',
   docs: 'apps/local/docs.ts',
   bench: 'bench/main.ts',
+  chaos: 'apps/local/chaos/main.ts',
   migrate: 'apps/local/migrate.ts',
 }
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
@@ -127,7 +128,7 @@ async function ensureRedis() {
   fail(
     'no redis-server or valkey-server on PATH: install one ' +
       '(Debian, Ubuntu: apt-get install redis-server; macOS: brew install redis)' +
-      (script === 'test' ? '' : ', or set REDIS_URL'),
+      (['test', 'chaos'].includes(script) ? '' : ', or set REDIS_URL'),
   )
 }
 
@@ -143,8 +144,8 @@ const entry = Object.hasOwn(ENTRIES, script ?? '') ? ENTRIES[script] : null
 if (!entry) fail(`usage: bootstrap.mjs ${Object.keys(ENTRIES).join(' | ')}`)
 watchSignals()
 await ensurePackages()
-// The tests kill and restart a Redis of their own, whatever REDIS_URL says.
-if (script === 'test' || (['start', 'bench'].includes(script) && !env.REDIS_URL)) await ensureRedis()
+// The tests and the chaos kill and restart a Redis of their own, whatever REDIS_URL says.
+if (['test', 'chaos'].includes(script) || (['start', 'bench'].includes(script) && !env.REDIS_URL)) await ensureRedis()
 // The IPC channel tells it when we are gone.
 const { code, signal } = await run(node24(), [join(root, entry), ...args], {
   stdio: ['inherit', 'inherit', 'inherit', 'ipc'],

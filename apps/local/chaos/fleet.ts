@@ -1,0 +1,168 @@
+import { spawn } from 'node:child_process'
+import { join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Child, startChild } from '../child.ts'
+import { describeExit, freePort, signalIfAlive } from '../process.ts'
+import { NODE_FLAGS } from '../start.ts'
+import { type Closers, patiently, type Servers } from './servers.ts'
+
+const ROOT = resolve(import.meta.dirname, '../../..')
+const SCRAPE_MS = 1000
+const RESTART_MS = 500
+const LOOK_MS = 50
+const OVER_RESERVATION = /^sluice_settled_above_reservation_total\{.*\} (\S+)$/gm
+
+/** One process from its start to its end. */
+export type Life = {
+  /** What its provider keys are: by these the upstream knows it. */
+  caller: string
+  pid: number
+  /** Of its row in `workers`; null: an API, or not found out. */
+  workerId: string | null
+  /** Calls that cost more than was reserved, as it last said. */
+  aboveReservation: number
+}
+
+export type Slot = {
+  role: 'api' | 'worker'
+  name: string
+  url: string
+  readonly lives: Life[]
+  /** Whether it runs, and was not stopped. */
+  fit(): boolean
+  life(): Life
+  /** kill -9, and a new one after so long. Resolves when that serves. */
+  kill(restartMs: number): Promise<void>
+  /** SIGSTOP, and SIGCONT after so long. */
+  freeze(forMs: number): Promise<void>
+}
+
+export type Fleet = Awaited<ReturnType<typeof startFleet>>
+
+/** API processes, and workers once they are wanted, that are started again, at their old ports, whenever they die. */
+export async function startFleet(
+  servers: Servers,
+  apis: number,
+  env: (caller: string) => Record<string, string>,
+  log: (line: string) => void,
+  closers: Closers,
+) {
+  const closing = new AbortController()
+  const slots: (Slot & { scrape(): Promise<void>; end(): Promise<void> })[] = []
+  closers.push(async () => {
+    closing.abort()
+    await Promise.all(slots.map(slot => slot.end()))
+  })
+  /** Those that nobody had killed. */
+  const deaths: string[] = []
+
+  async function openSlot(role: Slot['role'], index: number) {
+    const port = await freePort()
+    const name = `${role}-${index}`
+    const lives: Life[] = []
+    let child: Child | null = null
+    let frozenUntil = 0
+    let killed = false
+
+    async function start(): Promise<void> {
+      const caller = `${name}-${lives.length + 1}`
+      const args = [...NODE_FLAGS, join(ROOT, role === 'api' ? 'apps/api/main.ts' : 'workers/main.ts')]
+      const ports = { PORT: String(port), WORKER_PORT: String(port) }
+      const options = { args, cwd: ROOT, env: { ...env(caller), ...ports }, drainMs: 1000, held: servers.held }
+      const started = await startChild({ ...options, signal: closing.signal })
+      const life: Life = { caller, pid: started.pid, workerId: null, aboveReservation: 0 }
+      lives.push(life)
+      child = started
+      killed = false
+      void watch(started)
+      if (role === 'worker') void identify(life)
+    }
+
+    async function identify(life: Life) {
+      const ask = () => servers.sql<{ id: string }>('SELECT id FROM workers WHERE pid = $1', [life.pid])
+      life.workerId = (await patiently(ask, 10_000))?.[0]?.id ?? null
+    }
+
+    async function watch(one: Child) {
+      const exit = await one.exited
+      if (child === one) child = null
+      if (killed || closing.signal.aborted) return
+      deaths.push(`${name} ${describeExit(exit)}`)
+      log(`${name} ${describeExit(exit)} by itself`)
+      await startAgain(RESTART_MS)
+    }
+
+    async function startAgain(afterMs: number): Promise<void> {
+      await delay(afterMs, undefined, { signal: closing.signal }).catch(() => {})
+      while (!closing.signal.aborted) {
+        // Without Postgres it would only end again, with many words.
+        while (!servers.postgres.up && !closing.signal.aborted) await delay(LOOK_MS)
+        const started = await start().then(
+          () => true,
+          () => false,
+        )
+        if (started) return
+        await delay(RESTART_MS, undefined, { signal: closing.signal }).catch(() => {})
+      }
+    }
+
+    await start()
+    slots.push({
+      ...{ role, name, lives, url: `http://127.0.0.1:${port}` },
+      fit: () => child !== null && !killed && performance.now() > frozenUntil,
+      life: () => lives.at(-1)!,
+      async kill(restartMs) {
+        killed = true
+        const victim = child!
+        victim.kill()
+        await victim.exited
+        child = null
+        await startAgain(restartMs)
+      },
+      async freeze(forMs) {
+        frozenUntil = performance.now() + forMs
+        const { pid } = child!
+        signalIfAlive(pid, 'SIGSTOP')
+        // Not us: if we are killed, it must wake up to notice.
+        const waker = spawn('sh', ['-c', 'sleep "$1"; kill -CONT "$2"', 'sh', String(forMs / 1000), String(pid)], {
+          ...{ detached: true, stdio: 'ignore', cwd: '/' },
+        })
+        await new Promise(done => waker.once('exit', done).once('error', done))
+      },
+      async scrape() {
+        const life = lives.at(-1)!
+        if (!child || performance.now() < frozenUntil) return
+        const answer = await fetch(`http://127.0.0.1:${port}/metrics`, { signal: AbortSignal.timeout(SCRAPE_MS) })
+        const text = await answer.text()
+        life.aboveReservation = [...text.matchAll(OVER_RESERVATION)].reduce((sum, [, value]) => sum + Number(value), 0)
+      },
+      async end() {
+        killed = true
+        child?.kill()
+        await child?.exited
+      },
+    })
+  }
+
+  const open = async (role: Slot['role'], count: number) => {
+    await Promise.all(Array.from({ length: count }, (_, index) => openSlot(role, index + 1)))
+    slots.sort((a, b) => a.name.localeCompare(b.name))
+  }
+  await open('api', apis)
+  // What a process that is killed had counted since, is lost; the ledger has it too.
+  const scrape = () => Promise.all(slots.map(slot => slot.scrape().catch(() => {})))
+  const timer = setInterval(scrape, SCRAPE_MS)
+  closers.push(() => clearInterval(timer))
+  return {
+    slots: slots as readonly Slot[],
+    apis: slots.map(slot => slot.url),
+    startWorkers: (count: number) => open('worker', count),
+    deaths,
+    scrape,
+    /** kill -9 of everything, for good. */
+    async end() {
+      closing.abort()
+      await Promise.all(slots.map(slot => slot.end()))
+    },
+  }
+}
