@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import autocannon from 'autocannon'
 import pg from 'pg'
-import { limitedKey } from './accept.ts'
+import { BODY, limitedKey } from './accept.ts'
 import { finished, sleepUntil } from './drain.ts'
 import type { Servers } from './servers.ts'
 
@@ -23,7 +23,8 @@ export async function benchCpu(servers: Servers, options: { tasks: number }): Pr
       connections: 64,
       amount,
       headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
-      body: JSON.stringify({ input: { prompt: 'Three titles for a post on Redis' } }),
+      body: BODY,
+      idReplacement: true,
     })
   const per = (before: Record<string, number>, after: Record<string, number>) =>
     Object.fromEntries(

@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import autocannon from 'autocannon'
 import pg from 'pg'
-import { limitedKey, median } from './accept.ts'
+import { BODY, limitedKey, median } from './accept.ts'
 import type { Servers } from './servers.ts'
+import { ADMIN_KEY } from './servers.ts'
 
-export type DrainFigures = { sdk: number; sluice: number; apiRss: number[]; workerRss: number[] }
+/** `governed`: with five budgets and all limits in force on every task. */
+export type DrainFigures = { sdk: number; sluice: number; governed: number; apiRss: number[]; workerRss: number[] }
 
 /**
  * Finished tasks per second of one worker process with a full queue, against calls per second of the SDK alone, in
@@ -18,19 +20,68 @@ export async function benchDrain(servers: Servers, options: { rounds: number; ta
   // When another part fails, the server goes away under it.
   pool.on('error', () => {})
   const worker = await servers.start('workers/main.ts', env)
-  const figures = { sdk: [] as number[], sluice: [] as number[], apiRss: [] as number[], workerRss: [] as number[] }
+  const figures = {
+    sdk: [] as number[],
+    sluice: [] as number[],
+    governed: [] as number[],
+    apiRss: [] as number[],
+    workerRss: [] as number[],
+  }
 
   for (let round = 0; round < options.rounds; round++) {
     const sdk = await servers.start('bench/sdk-loop.ts', { ...env, COUNT: String(options.tasks) })
     figures.sdk.push(sdk.port)
     await sdk.stop()
     figures.sluice.push(await drainOnce(pool, api.port, key, worker.pid, options.tasks))
+    const release = await govern(api.port)
+    figures.governed.push(await drainOnce(pool, api.port, key, worker.pid, options.tasks))
+    await release()
     figures.apiRss.push(api.rssMb())
     figures.workerRss.push(worker.rssMb())
   }
   await Promise.all([api.stop(), worker.stop()])
   await pool.end()
-  return { ...figures, sdk: median(figures.sdk), sluice: median(figures.sluice) }
+  return { ...figures, sdk: median(figures.sdk), sluice: median(figures.sluice), governed: median(figures.governed) }
+}
+
+const SCOPES = [
+  ['global', 'month'],
+  ['global', 'day'],
+  ['kind:generate', 'hour'],
+  ['provider:anthropic', 'day'],
+  ['provider:anthropic', 'total'],
+] as const
+const LIMITS = {
+  rpm: 10_000_000,
+  tpm: 1_000_000_000_000,
+  itpm: 1_000_000_000_000,
+  otpm: 1_000_000_000_000,
+  concurrency: 100_000,
+}
+const NO_LIMITS = { rpm: null, tpm: null, itpm: null, otpm: null, concurrency: null }
+
+/** Puts budgets and limits in force that are never reached. @returns how to lift them */
+async function govern(port: number): Promise<() => Promise<void>> {
+  const call = async (method: string, path: string, body?: unknown) => {
+    const response = await fetch(`http://127.0.0.1:${port}/api/v1${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${ADMIN_KEY}`,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    })
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
+    return (await response.json()) as { id: string }
+  }
+  const budgets: { id: string }[] = []
+  for (const [scope, window] of SCOPES)
+    budgets.push(await call('PUT', '/budgets', { scope, window, limit_usd: 1_000_000 }))
+  await call('PUT', '/providers/anthropic/limits', LIMITS)
+  return async () => {
+    for (const { id } of budgets) await call('DELETE', `/budgets/${id}`)
+    await call('PUT', '/providers/anthropic/limits', NO_LIMITS)
+  }
 }
 
 /** Fills the queue while the worker is stopped (SIGSTOP), lets it go, and times from then to the last result. */
@@ -44,7 +95,8 @@ async function drainOnce(pool: pg.Pool, port: number, key: string, workerPid: nu
       connections: 64,
       amount: tasks,
       headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
-      body: JSON.stringify({ input: { prompt: 'Three titles for a post on Redis' } }),
+      body: BODY,
+      idReplacement: true,
     })
   const filled = await fill().finally(() => process.kill(workerPid, 'SIGCONT'))
   const begun = (await pool.query('SELECT now() AS now')).rows[0].now as Date

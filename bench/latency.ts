@@ -5,7 +5,9 @@ import type { Servers } from './servers.ts'
 
 export type LatencyFigures = { rate: number; p50: number; p99: number; upstreamP50: number; upstreamP99: number }
 
-const BODY = JSON.stringify({ input: { prompt: 'Three titles for a post on Redis' } })
+let asked = 0
+/** No task is like another, as the cache would otherwise answer. */
+const body = () => JSON.stringify({ input: { prompt: `Three titles for a post on Redis ${++asked}` } })
 
 /**
  * What `Prefer: wait` adds to the upstream: an open loop (a slow answer delays no later request) of tasks through Sluice,
@@ -33,7 +35,7 @@ export async function benchLatency(
         },
       )
       call.on('error', reject)
-      call.end(BODY)
+      call.end(body())
     })
   const viaSluice = () =>
     post(`http://127.0.0.1:${api.port}/api/v1/tasks/generate`, { authorization: `Bearer ${key}`, prefer: 'wait=30' })

@@ -1,13 +1,15 @@
 import { cpus, release, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
 import { benchAccept } from './accept.ts'
+import { benchCached } from './cached.ts'
 import { benchCpu } from './cpu.ts'
 import { benchDrain } from './drain.ts'
+import { benchGate } from './gate.ts'
 import { benchLatency } from './latency.ts'
 import { startServers } from './servers.ts'
 
 /**
- * `npm run bench [-- --only accept,latency,drain,cpu] [--quick]`: the figures of the README, with the machine that made them.
+ * `npm run bench [-- --only accept,cached,latency,drain,gate,cpu] [--quick]`: the figures of the README, with the machine that made them.
  * Everything (load generator, Postgres with fsync on, Redis, upstream, our processes) shares this one machine. Ratios
  * within a run are what counts.
  */
@@ -31,6 +33,21 @@ try {
     rows.push(['accept: durable 202s, 64 connections', `${n(sluice)}/s, p50 ${n(p50)} ms, p99 ${n(p99)} ms`, ''])
     rows.push(['accept: of the bare route', percent(sluice, bare), '>= 45%'])
   }
+  if (wanted('cached')) {
+    await servers.clear()
+    const { ratio, cached, p50, p99 } = await benchCached(
+      servers,
+      quick ? { rounds: 1, seconds: 4 } : { rounds: 3, seconds: 8 },
+    )
+    rows.push(['cached: answers (200), 64 connections', `${n(cached)}/s, p50 ${n(p50)} ms`, ''])
+    rows.push(['cached: of the accept figure of the same run', `${n(100 * ratio)}%`, '>= 80%'])
+    rows.push(['cached: p99', `${n(p99)} ms`, '< 15 ms'])
+  }
+  if (wanted('gate')) {
+    const { rate, p50, p99, redisMicros } = await benchGate({ perSecond: 3000, seconds: quick ? 4 : 10 })
+    rows.push([`gate: a decision at ${n(rate)}/s, p50 (Redis: ${n(redisMicros)} µs a call)`, `${n(p50, 2)} ms`, ''])
+    rows.push(['gate: p99', `${n(p99, 1)} ms`, '< 2 ms'])
+  }
   if (wanted('latency')) {
     await servers.clear()
     const { rate, p50, p99, upstreamP50, upstreamP99 } = await benchLatency(servers, {
@@ -46,14 +63,15 @@ try {
   }
   if (wanted('drain')) {
     await servers.clear()
-    const { sdk, sluice, apiRss, workerRss } = await benchDrain(
+    const { sdk, sluice, governed, apiRss, workerRss } = await benchDrain(
       servers,
       quick ? { rounds: 1, tasks: 10_000 } : { rounds: 5, tasks: 20_000 },
     )
     rows.push(['drain: the Anthropic SDK alone, 100 at a time', `${n(sdk)} calls/s`, ''])
     rows.push(['drain: finished tasks of one worker process', `${n(sluice)}/s`, ''])
     rows.push(['drain: of the SDK alone', percent(sluice, sdk), '>= 55%'])
-    const total = apiRss.length * (quick ? 10_000 : 20_000)
+    rows.push(['drain: with 5 budgets and all limits in force', percent(governed, sluice), '>= 90%'])
+    const total = 2 * apiRss.length * (quick ? 10_000 : 20_000)
     rows.push([
       `memory: API after ${n(total)} tasks (each fifth: ${apiRss.map(mb => n(mb)).join(', ')})`,
       `${n(apiRss.at(-1)!)} MB`,

@@ -1,3 +1,4 @@
+import { forgetWindows, openWindows } from './db/budgets.ts'
 import { closeOrphanedAttempts, takeOverDeadClaims } from './db/claims.ts'
 import { listDispatched, type Position } from './db/dispatches.ts'
 import { forgetExpiredKeys } from './db/insert.ts'
@@ -140,5 +141,7 @@ function createRedispatch({ db, producer, metrics, logger }: SweeperDeps) {
 
 async function housekeeping({ db }: SweeperDeps): Promise<boolean> {
   await forgetExpiredKeys(db)
+  await openWindows(db)
+  await forgetWindows(db)
   return false
 }

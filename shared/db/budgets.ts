@@ -135,3 +135,12 @@ export const openWindows = async (db: Db): Promise<void> =>
       SELECT id, starts_at, ${windowEnd('span', 'starts_at')}, limit_usd FROM missing ORDER BY id, starts_at
       ON CONFLICT DO NOTHING`,
   }))
+
+/** Windows that ended long ago, with nothing open in them; what is corrected later is then only in the ledger and its sums. */
+export const forgetWindows = async (db: Db): Promise<void> =>
+  void (await db.query({
+    name: 'budgets_forget_windows',
+    text: `DELETE FROM budget_windows WHERE id IN (
+      SELECT w.id FROM budgets b JOIN budget_windows w ON w.budget_id = b.id
+      WHERE w.ends_at < now() - interval '40 days' AND w.reserved_usd = 0 LIMIT 5000)`,
+  }))
