@@ -70,7 +70,7 @@ export function createMetrics(part: 'api' | 'worker') {
     }),
     cache: new Counter({
       name: 'sluice_cache_lookups_total',
-      help: 'Tasks that were looked up in the cache, by what came of it',
+      help: 'Tasks that were looked up in the cache: hit, miss, follow (the answer of an identical task under way)',
       labelNames: ['kind', 'outcome'] as const,
       registers,
     }),

@@ -114,7 +114,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     load: createLoader(db, DEAD_END_KINDS),
     available,
     health,
-    recall: createRecall({ cache, follow: createFollow(db) }),
+    recall: createRecall({ cache, follow: createFollow(db), metrics }),
     scores: scores.read,
     prices,
     admission,

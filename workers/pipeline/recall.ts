@@ -3,6 +3,7 @@ import { persist } from '#shared/db/persist.ts'
 import type { RunnableTask } from '#shared/db/tasks.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
+import type { Metrics } from '#shared/metrics.ts'
 
 /** `lead`: nobody has the answer, this task is to get it. `follows`: it waits for the answer of another, in no queue. */
 export type Recalled = { kind: 'hit'; entry: CacheEntry } | { kind: 'lead' } | { kind: 'follows' }
@@ -22,14 +23,21 @@ export type Recall = {
   landed(task: RunnableTask): void
 }
 
+const OUTCOMES = { hit: 'hit', lead: 'miss', follows: 'follow' } as const
+
 /** Another may take the lead between two looks; in the end everybody may call for himself. */
 const LOOKS = 3
 
 export function createRecall(deps: {
   cache: Cache
   follow: (task: { id: string; epoch: number; leaderId: string }) => Promise<boolean>
+  metrics: Pick<Metrics, 'cache'>
 }): Recall {
-  const { cache, follow } = deps
+  const { cache, follow, metrics } = deps
+  const count = (task: RunnableTask, found: Recalled): Recalled => {
+    metrics.cache.inc({ kind: task.kind, outcome: OUTCOMES[found.kind] })
+    return found
+  }
   return {
     async look(task) {
       const key = task.cache_key
@@ -40,12 +48,13 @@ export function createRecall(deps: {
       let takeFrom: string | undefined
       for (let n = 0; n < LOOKS; n++) {
         const found = await cache.lookUp(key, task.id, { refresh, ttlMs, ...(takeFrom && { takeFrom }) })
-        if (found.kind !== 'follow') return found
+        if (found.kind !== 'follow') return count(task, found)
         const { leaderId } = found
-        if (await persist(() => follow({ id: task.id, epoch: task.epoch, leaderId }))) return { kind: 'follows' }
+        if (await persist(() => follow({ id: task.id, epoch: task.epoch, leaderId })))
+          return count(task, { kind: 'follows' })
         takeFrom = leaderId
       }
-      return { kind: 'lead' }
+      return count(task, { kind: 'lead' })
     },
     async stale(task) {
       if (!task.cache_key) return null

@@ -119,6 +119,7 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
     deps.metrics.accepted.inc({ kind: job.kind })
     if (answer) {
       deps.metrics.ended.inc({ kind: job.kind, status: 'succeeded', source: 'cache' })
+      deps.metrics.cache.inc({ kind: job.kind, outcome: 'hit' })
       return reply.code(200).send(answeredJson({ ...task, metadata: metadata ?? null }, answer, outcome.createdAt))
     }
     if (task.dispatched) {

@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest'
+import type { Cache, LookUp } from '#shared/cache.ts'
+import type { RunnableTask } from '#shared/db/tasks.ts'
+import { createRecall } from './recall.ts'
+
+const entry = { result: 1, provider: 'p', model: 'm', storedAt: 0, freshUntil: 1 }
+
+/** A cache that answers as the test says, one look after the other, and a Postgres in which these tasks are live. */
+function harness(looks: LookUp[], live: string[] = []) {
+  const asked: unknown[] = []
+  const counted: unknown[] = []
+  const followed: string[] = []
+  const recall = createRecall({
+    cache: {
+      lookUp: async (_, __, options) => {
+        asked.push(options)
+        return looks.shift()!
+      },
+    } as Partial<Cache> as Cache,
+    follow: async ({ leaderId }) => {
+      followed.push(leaderId)
+      return live.includes(leaderId)
+    },
+    metrics: { cache: { inc: (labels: { outcome: string }) => counted.push(labels.outcome) } } as never,
+  })
+  const look = (more: Partial<RunnableTask> = {}) =>
+    recall.look({
+      ...{ id: 'task', epoch: 2, kind: 'generate', options: {}, left_ms: 5000, cache_key: Buffer.from('key') },
+      ...more,
+    } as RunnableTask)
+  return { look, asked, counted, followed }
+}
+
+describe('recalling', () => {
+  it('gives a remembered answer', async () => {
+    const { look, counted } = harness([{ kind: 'hit', entry }])
+    expect(await look()).toEqual({ kind: 'hit', entry })
+    expect(counted).toEqual(['hit'])
+  })
+
+  it('asks for a new one when the task wants one', async () => {
+    const { look, asked } = harness([{ kind: 'lead' }])
+    await look({ options: { cache: 'refresh' } })
+    expect(asked).toEqual([{ refresh: true, ttlMs: 5000 }])
+  })
+
+  it('follows a task that is live', async () => {
+    const { look, followed, counted } = harness([{ kind: 'follow', leaderId: 'first' }], ['first'])
+    expect(await look()).toEqual({ kind: 'follows' })
+    expect([followed, counted]).toEqual([['first'], ['follow']])
+  })
+
+  it('takes the place of one that is not', async () => {
+    const { look, asked } = harness([{ kind: 'follow', leaderId: 'gone' }, { kind: 'lead' }])
+    expect(await look()).toEqual({ kind: 'lead' })
+    expect(asked.at(-1)).toMatchObject({ takeFrom: 'gone' })
+  })
+
+  it('calls for itself rather than look for a leader without end', async () => {
+    const { look, asked, counted } = harness(Array(5).fill({ kind: 'follow', leaderId: 'gone' }))
+    expect(await look()).toEqual({ kind: 'lead' })
+    expect(asked).toHaveLength(3)
+    expect(counted).toEqual(['miss'])
+  })
+
+  it('does not look for a task that is not to be remembered', async () => {
+    const { look, asked, counted } = harness([])
+    expect(await look({ cache_key: null })).toEqual({ kind: 'lead' })
+    expect([asked, counted]).toEqual([[], []])
+  })
+})
