@@ -28,6 +28,16 @@ const PATIENCE_MS = 100_000
 /** For `vi.setConfig`: upper bounds that only a test that hangs reaches. */
 export const PATIENT = { testTimeout: 240_000, hookTimeout: 240_000 }
 
+/** Dollars per million tokens, read or written. */
+const PRICE = { input: 1, output: 1 }
+const TEST_MODEL = 'test-'
+
+/**
+ * A model that every provider has. Gates, breakers, pauses, limits and scores are each model's own: tests with a model of
+ * their own do not disturb each other.
+ */
+export const modelOf = (name: string) => `${TEST_MODEL}${name}`
+
 export type Env = Record<string, string>
 
 export type ClusterOptions = {
@@ -129,6 +139,7 @@ async function start(options: ClusterOptions, closers: (() => unknown)[]) {
     PROVIDERS: options.openai ? 'anthropic,openai' : 'anthropic',
     ANTHROPIC_API_KEY: 'key-anthropic',
     ANTHROPIC_BASE_URL: upstream.url,
+    PRICES: JSON.stringify(Object.fromEntries(['anthropic', 'openai'].map(name => [`${name}/${TEST_MODEL}*`, PRICE]))),
     ...(options.openai && { OPENAI_API_KEY: 'key-openai', OPENAI_BASE_URL: `${openai.url}/v1` }),
     ...options.env,
   }
