@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import autocannon from 'autocannon'
 import pg from 'pg'
 import { BODY, limitedKey, median } from './accept.ts'
+import { asAdmin } from './limit.ts'
 import type { Servers } from './servers.ts'
-import { ADMIN_KEY } from './servers.ts'
 
 /** `governed`: with five budgets and all limits in force on every task. */
 export type DrainFigures = { sdk: number; sluice: number; governed: number; apiRss: number[]; workerRss: number[] }
@@ -62,25 +62,13 @@ const NO_LIMITS = { rpm: null, tpm: null, itpm: null, otpm: null, concurrency: n
 
 /** Puts budgets and limits in force that are never reached. @returns how to lift them */
 async function govern(port: number): Promise<() => Promise<void>> {
-  const call = async (method: string, path: string, body?: unknown) => {
-    const response = await fetch(`http://127.0.0.1:${port}/api/v1${path}`, {
-      method,
-      headers: {
-        authorization: `Bearer ${ADMIN_KEY}`,
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-      },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    })
-    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
-    return (await response.json()) as { id: string }
-  }
   const budgets: { id: string }[] = []
   for (const [scope, window] of SCOPES)
-    budgets.push(await call('PUT', '/budgets', { scope, window, limit_usd: 1_000_000 }))
-  await call('PUT', '/providers/anthropic/limits', LIMITS)
+    budgets.push((await asAdmin(port, 'PUT', '/budgets', { scope, window, limit_usd: 1_000_000 })) as { id: string })
+  await asAdmin(port, 'PUT', '/providers/anthropic/limits', LIMITS)
   return async () => {
-    for (const { id } of budgets) await call('DELETE', `/budgets/${id}`)
-    await call('PUT', '/providers/anthropic/limits', NO_LIMITS)
+    for (const { id } of budgets) await asAdmin(port, 'DELETE', `/budgets/${id}`)
+    await asAdmin(port, 'PUT', '/providers/anthropic/limits', NO_LIMITS)
   }
 }
 

@@ -55,7 +55,7 @@ export async function benchLatency(
   }
 }
 
-async function openLoop(work: () => Promise<void>, perSecond: number, seconds: number): Promise<number[]> {
+export async function openLoop(work: () => Promise<void>, perSecond: number, seconds: number): Promise<number[]> {
   const took: number[] = []
   const under: Promise<void>[] = []
   const begun = performance.now()
@@ -71,5 +71,5 @@ async function openLoop(work: () => Promise<void>, perSecond: number, seconds: n
   return took
 }
 
-const quantile = (values: number[], q: number): number =>
+export const quantile = (values: number[], q: number): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length * q)]!

@@ -5,11 +5,13 @@ import { benchCached } from './cached.ts'
 import { benchCpu } from './cpu.ts'
 import { benchDrain } from './drain.ts'
 import { benchGate } from './gate.ts'
+import { benchHang } from './hang.ts'
 import { benchLatency } from './latency.ts'
+import { benchLimit } from './limit.ts'
 import { startServers } from './servers.ts'
 
 /**
- * `npm run bench [-- --only accept,cached,latency,drain,gate,cpu] [--quick]`: the figures of the README, with the machine that made them.
+ * `npm run bench [-- --only accept,cached,latency,drain,gate,limit,hang,cpu] [--quick]`: the figures of the README, with the machine that made them.
  * Everything (load generator, Postgres with fsync on, Redis, upstream, our processes) shares this one machine. Ratios
  * within a run are what counts.
  */
@@ -82,6 +84,20 @@ try {
       `${n(workerRss.at(-1)!)} MB`,
       '< 250 MB',
     ])
+  }
+  if (wanted('limit')) {
+    await servers.clear()
+    const { limit, refused, best, worst } = await benchLimit(servers, { limit: 600, seconds: quick ? 70 : 150 })
+    rows.push([`limit: ${n(limit)} calls a minute, tasks at twice that, refused by the provider`, n(refused), '0'])
+    rows.push(['limit: used of what is permitted, worst minute', percent(worst, limit), '>= 90%'])
+    rows.push(['limit: best minute', percent(best, limit), '<= 100%'])
+  }
+  if (wanted('hang')) {
+    await servers.clear()
+    const { healthyP99, p99, timeouts, twice } = await benchHang(servers, { perSecond: 50, seconds: quick ? 10 : 20 })
+    rows.push(['hang: p99 of the healthy provider', `${n(healthyP99)} ms`, ''])
+    rows.push(['hang: p99 of tasks that came 5 s after the other hung', `${n(p99)} ms`, 'within 10%'])
+    rows.push(['hang: tasks that met a time-out, and met two', `${n(timeouts)}, ${n(twice)}`, 'few, 0'])
   }
   if (wanted('cpu')) {
     await servers.clear()

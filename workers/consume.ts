@@ -10,6 +10,12 @@ const MAX_STALLED = 1_000_000
 const LOCK_MS = 8000
 const STALLED_CHECK_MS = 4000
 
+/**
+ * Slow calls that a worker lets go on beside its `concurrency`, as a multiple of that: when a provider hangs, its calls
+ * must not keep everybody else's tasks waiting. The claim of such a task is in Postgres; the queue's job has done its part.
+ */
+const SLOW_FACTOR = 4
+
 export type Consumer = {
   /** When a job was last taken from a queue, milliseconds ago; null: never. */
   fetchedAgoMs(): number | null
@@ -23,7 +29,8 @@ export type ConsumeOptions = {
   connect: (queue: string) => Redis
   prefix: string
   concurrency: number
-  run: (job: { id: string; epoch: number }) => Promise<RunOutcome>
+  /** Calls `slow` when a call takes unusually long. */
+  run: (job: { id: string; epoch: number }, slow: () => void) => Promise<RunOutcome>
   logger: Logger
 }
 
@@ -31,6 +38,7 @@ export type ConsumeOptions = {
 export function consume(options: ConsumeOptions): Consumer {
   const { run, logger } = options
   let fetchedAt: number | null = null
+  const slow = new Set<Promise<unknown>>()
 
   async function process(job: Job, token?: string): Promise<void> {
     fetchedAt = performance.now()
@@ -39,7 +47,20 @@ export function consume(options: ConsumeOptions): Consumer {
       logger.warn({ job_id: job.id }, 'a job that Sluice did not add: ignored')
       return
     }
-    if ((await run(dispatched)) === 'give_back') {
+    const { promise: letGo, resolve: beSlow } = Promise.withResolvers<'slow'>()
+    const running = run(dispatched, () => {
+      if (slow.size >= options.concurrency * SLOW_FACTOR) return
+      slow.add(running)
+      beSlow('slow')
+    })
+    const outcome = await Promise.race([running, letGo])
+    if (outcome === 'slow') {
+      const done = () => void slow.delete(running)
+      running.then(done, error => {
+        done()
+        logger.error({ err: error, job_id: job.id }, 'a slow job failed outside its run')
+      })
+    } else if (outcome === 'give_back') {
       await job.moveToWait(token)
       throw new WaitingError()
     }
@@ -70,6 +91,7 @@ export function consume(options: ConsumeOptions): Consumer {
     fetchedAgoMs: () => (fetchedAt === null ? null : performance.now() - fetchedAt),
     stop: async () => {
       await Promise.all(workers.map(worker => worker.close()))
+      await Promise.allSettled(slow)
     },
   }
 }

@@ -70,24 +70,26 @@ type Failed = { code: ErrorCode; message: string }
  * Runs one dispatched task through the stages: route, admit, claim, call, check, settle. This file alone owns the loop
  * over candidates; no stage calls another.
  */
-export function createRunner(deps: RunDeps): (job: { id: string; epoch: number }) => Promise<RunOutcome> {
+export function createRunner(
+  deps: RunDeps,
+): (job: { id: string; epoch: number }, slow?: () => void) => Promise<RunOutcome> {
   // After a flush the queue may deliver a job twice to one process, and the second claim would pass for a repetition of
   // the first.
   const underWay = new Set<string>()
-  return async job => {
+  return async (job, slow = () => undefined) => {
     // With its epoch: the next dispatch of a task may well arrive while this one is still being put away.
     const dispatch = jobId(job)
     if (underWay.has(dispatch)) return 'done'
     underWay.add(dispatch)
     try {
-      return await runTask(deps, job)
+      return await runTask(deps, job, slow)
     } finally {
       underWay.delete(dispatch)
     }
   }
 }
 
-async function runTask(deps: RunDeps, job: { id: string; epoch: number }): Promise<RunOutcome> {
+async function runTask(deps: RunDeps, job: { id: string; epoch: number }, slow: () => void): Promise<RunOutcome> {
   const task = await persist(() => deps.load(job))
   if (!task) return 'done'
   if (deps.draining()) return 'give_back'
@@ -97,7 +99,7 @@ async function runTask(deps: RunDeps, job: { id: string; epoch: number }): Promi
     await deps.settle.requeue(task, wait)
     return 'done'
   }
-  const run = createRun(deps, task, kind)
+  const run = createRun(deps, task, kind, slow)
   try {
     return await run.loop()
   } catch (error) {
@@ -115,7 +117,7 @@ type Wait = { candidate: Candidate; ms: number; bookable: boolean }
 type Calling = { candidate: Candidate; need: Need; at: Date }
 
 /** The state of one run: which attempt is the newest, whether the task is claimed, which call failed last. */
-function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
+function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () => void) {
   const { admission, claims, settle, held, recall, prices, logger } = deps
   const options = task.options as TaskOptions
   const prompt = kind.prompt(task.input)
@@ -337,7 +339,11 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind) {
   async function make(current: Calling, pass: Pass): Promise<RunOutcome | null> {
     const { candidate } = current
     const from = performance.now()
-    const { slowAfterMs, slow } = pass
+    const { slowAfterMs } = pass
+    const slow = () => {
+      pass.slow()
+      onSlow()
+    }
     const called = await deps
       .call({
         task,
