@@ -88,6 +88,14 @@ export function createClient(url: string, adminKey: string) {
   }
 }
 
+/**
+ * The attempts of a task but for those that were given up before anything was sent: a permit is void after a second, which
+ * a busy machine can take to write the attempt down.
+ */
+export function callsOf<Attempt extends { outcome: string; cost_usd: number | null }>(task: { attempts: Attempt[] }) {
+  return task.attempts.filter(({ outcome, cost_usd }) => outcome !== 'aborted' || cost_usd !== 0)
+}
+
 // biome-ignore lint/suspicious/noExplicitAny: JSON, looked into by tests.
 export type ServerEvent = { event: string; id: number | null; data: any }
 

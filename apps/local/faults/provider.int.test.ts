@@ -92,7 +92,10 @@ test('calls are capped for the whole task, over all providers, and the task says
     { provider: 'anthropic', outcome: 'server_error' },
     { provider: 'openai', outcome: 'server_error' },
     // Both have failed: who is asked next is a matter of their scores.
-    ...Array(MAX_ATTEMPTS - 2).fill({ provider: expect.stringMatching(/^(anthropic|openai)$/), outcome: 'server_error' }),
+    ...Array(MAX_ATTEMPTS - 2).fill({
+      provider: expect.stringMatching(/^(anthropic|openai)$/),
+      outcome: 'server_error',
+    }),
   ]
   const task = await api.task(failed)
   expect(task).toMatchObject({
