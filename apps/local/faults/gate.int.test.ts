@@ -1,6 +1,16 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { callsOf } from './client.ts'
-import { type Cluster, countedOtherThan, markers, modelOf, PATIENT, startCluster, until, within } from './cluster.ts'
+import {
+  type Cluster,
+  type ClusterOptions,
+  countedOtherThan,
+  markers,
+  modelOf,
+  PATIENT,
+  startCluster,
+  until,
+  within,
+} from './cluster.ts'
 
 vi.setConfig(PATIENT)
 
@@ -111,32 +121,66 @@ describe('the breaker', () => {
   })
 })
 
-// Side by side: one of them waits for a minute to pass.
-describe.concurrent('limits that are set while it runs, for two workers', () => {
-  const setUp = async (onTestFinished: (close: () => Promise<void>) => void) => {
-    const cluster = await startCluster({ workers: 2, env: { WORKER_CONCURRENCY: '20' } })
+// Side by side: some of them wait for a breaker to try again, or for a minute to pass.
+describe.concurrent('side by side', () => {
+  type Closing = (close: () => Promise<void>) => void
+
+  const start = async (onTestFinished: Closing, options: ClusterOptions = {}) => {
+    const cluster = await startCluster({ workers: 2, ...options, env: { WORKER_CONCURRENCY: '20', MAX_ATTEMPTS: '3' } })
     onTestFinished(cluster.close)
-    const options = { model: modelOf('limited'), fallback: 'none' }
-    const limit = async (limits: object) => {
-      const answer = await cluster.api.call('PUT', '/api/v1/providers/anthropic/limits', {
-        body: { model: options.model, ...limits },
-      })
-      expect(answer).toMatchObject({ status: 200, body: { limits } })
-    }
-    // So that the gate is there to be told.
-    const first = await cluster.api.submit('[[first]]', { options })
-    await cluster.ended([first])
-    cluster.upstream.reset()
-    return { ...cluster, options, limit }
+    const { api } = cluster
+    const claude = { model: modelOf('only'), provider: 'anthropic', fallback: 'none' }
+    const state = async () => (await api.call('GET', '/api/v1/providers/anthropic/health')).body.models[0]
+    return { ...cluster, claude, state }
   }
 
+  /** With a gate that has been called, so that limits reach it at once. */
+  const startLimited = async (onTestFinished: Closing, limits: object, options: ClusterOptions = {}) => {
+    const cluster = await start(onTestFinished, options)
+    const { api, upstream, claude } = cluster
+    const first = await api.submit('[[first]]', { options: claude })
+    await cluster.ended([first])
+    upstream.reset()
+    const limit = async (to: object) => {
+      const body = { model: claude.model, ...to }
+      const answer = await api.call('PUT', '/api/v1/providers/anthropic/limits', { body })
+      expect(answer).toMatchObject({ status: 200, body: { limits: to } })
+    }
+    await limit(limits)
+    return { ...cluster, limit }
+  }
+
+  test('an open breaker lets one call at a time try, and closes when two went well', async ({ onTestFinished }) => {
+    const { api, upstream, claude, state, ended } = await start(onTestFinished)
+    upstream.default({ status: 500 })
+    const first = await api.submit('[[first]]', { options: claude })
+    await ended([first])
+    await until('it is open', async () => (await state())?.breaker === 'open')
+    upstream.default(null)
+
+    const held = upstream.hold()
+    const names = markers('waits', 10)
+    const ids = await api.submitAll(names, { options: claude })
+    await within('one of them tries', held.waiting(1))
+    expect(await state()).toMatchObject({ breaker: 'half_open' })
+    const impatient = await api.submit('[[impatient]]', { options: { ...claude, deadline_seconds: 1 } })
+    await ended([impatient])
+    expect(await api.task(impatient)).toMatchObject({ result: null, attempts: [] })
+    expect(upstream.count()).toBe(4)
+
+    held.release()
+    await ended(ids)
+    for (const task of await api.tasks(ids)) expect(task).toMatchObject(ANSWERED)
+    expect(countedOtherThan(upstream, names, 1)).toEqual({})
+    await until('it is closed', async () => (await state()).breaker === 'closed')
+  })
+
   test('calls at once are never more than they may be, and all tasks end', async ({ onTestFinished }) => {
-    const { api, upstream, limit, options, ended } = await setUp(onTestFinished)
-    await limit({ concurrency: 2 })
+    const { api, upstream, claude, ended } = await startLimited(onTestFinished, { concurrency: 2 })
     upstream.limit({ concurrency: 2 })
     upstream.default({ delayMs: 20 })
     const names = markers('at-once', 60)
-    const ids = await api.submitAll(names, { options })
+    const ids = await api.submitAll(names, { options: claude })
     await ended(ids)
     for (const task of await api.tasks(ids)) expect(task).toMatchObject(ANSWERED)
     expect(countedOtherThan(upstream, names, 1)).toEqual({})
@@ -144,16 +188,12 @@ describe.concurrent('limits that are set while it runs, for two workers', () => 
   })
 
   test('when more may run, those who wait come at once', async ({ onTestFinished }) => {
-    const { api, upstream, limit, options, ended } = await setUp(onTestFinished)
-    await limit({ concurrency: 1 })
+    const { api, upstream, limit, claude, state, ended } = await startLimited(onTestFinished, { concurrency: 1 })
     const held = upstream.hold()
     const names = markers('raised', 6)
-    const ids = await api.submitAll(names, { options })
+    const ids = await api.submitAll(names, { options: claude })
     await within('one calls', held.waiting(1))
-    await until('the others wait', async () => {
-      const { body } = await api.call('GET', '/api/v1/providers/anthropic/health')
-      return body.models[0].waiting.for_concurrency === 5
-    })
+    await until('the others wait', async () => (await state()).waiting.for_concurrency === 5)
     expect(upstream.count()).toBe(1)
     await limit({ concurrency: 6 })
     await within('all call', held.waiting(6))
@@ -162,21 +202,38 @@ describe.concurrent('limits that are set while it runs, for two workers', () => 
     expect(countedOtherThan(upstream, names, 1)).toEqual({})
   })
 
+  // Its ticket stays in the line until it is overdue, two seconds later, and keeps the free slot from everybody else.
+  test.fails('a task that another provider answered does not stand in line any more', async ({ onTestFinished }) => {
+    const started = await startLimited(onTestFinished, { concurrency: 1 }, { openai: true })
+    const { api, upstream, claude, ended } = started
+    const options = { model: claude.model, fallback: 'none' }
+    const held = upstream.hold()
+    const ids = [await api.submit('[[calls]]', { options })]
+    await within('the only slot is taken', held.waiting(1))
+    ids.push(await api.submit('[[passes-by]]', { options }))
+    await ended(ids.slice(1))
+    held.release()
+    await ended(ids)
+    for (const name of markers('next', 5)) {
+      const id = await api.submit(`[[${name}]]`, { options })
+      await ended([id])
+      ids.push(id)
+    }
+    const providers = (await api.tasks(ids)).map(task => task.provider)
+    expect(providers).toEqual(['anthropic', 'openai', ...Array(5).fill('anthropic')])
+  })
+
   test('no minute has more calls than it may, and those beyond wait for the next', async ({ onTestFinished }) => {
-    const { api, upstream, limit, options, ended } = await setUp(onTestFinished)
-    await limit({ rpm: 6 })
+    const { api, upstream, claude, state, ended } = await startLimited(onTestFinished, { rpm: 6 })
     // The first of all was made in this minute, too, before the upstream began to count.
     upstream.limit({ requestsPerMinute: 6 })
     const names = markers('rate', 11)
-    const ids = await api.submitAll(names, { options })
+    const ids = await api.submitAll(names, { options: claude })
     await within('five are let in', upstream.arrived(5))
-    await until('the others have a place', async () => {
-      const { body } = await api.call('GET', '/api/v1/providers/anthropic/health')
-      return body.models[0].waiting.for_rate === 6
-    })
+    await until('the others have a place', async () => (await state()).waiting.for_rate === 6)
     expect(upstream.count()).toBe(5)
     // A place after the deadline is none.
-    const late = await api.submit('[[late]]', { options: { ...options, deadline_seconds: 10 } })
+    const late = await api.submit('[[late]]', { options: { ...claude, deadline_seconds: 10 } })
     await ended([late])
     expect(await api.task(late)).toMatchObject({ status: 'failed', error: { code: 'provider_failed' }, attempts: [] })
 
@@ -189,11 +246,10 @@ describe.concurrent('limits that are set while it runs, for two workers', () => 
   })
 
   test('0 lets nothing pass', async ({ onTestFinished }) => {
-    const { api, upstream, limit, options, ended } = await setUp(onTestFinished)
-    await limit({ rpm: 0 })
+    const { api, upstream, claude, ended } = await startLimited(onTestFinished, { rpm: 0 })
     const [none, rules] = await Promise.all([
-      api.submit('[[none]]', { options }),
-      api.submit('[[rules]]', { options: { ...options, fallback: 'rules' } }),
+      api.submit('[[none]]', { options: claude }),
+      api.submit('[[rules]]', { options: { ...claude, fallback: 'rules' } }),
     ])
     await ended([none, rules])
     expect(await api.task(none)).toMatchObject({ status: 'failed', error: { code: 'provider_failed' }, attempts: [] })

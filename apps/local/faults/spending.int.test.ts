@@ -8,7 +8,7 @@ vi.setConfig(PATIENT)
 let cluster: Cluster
 let living: Map<string, Cluster['workers'][number]>
 beforeAll(async () => {
-  cluster = await startCluster()
+  cluster = await startCluster({ openai: true })
   living = new Map(cluster.workers.map(worker => [worker.id, worker]))
 })
 afterAll(() => cluster?.close())
@@ -17,7 +17,8 @@ beforeEach(() => cluster.begin())
 /** At a dollar per million tokens: what a call costs, and what one of `OPTIONS` may cost at most, which is a little more. */
 const USAGE = { inputTokens: 250, outputTokens: 100 }
 const COST = picodollars('0.00035')
-const OPTIONS = { model: modelOf('spending'), max_tokens: 100, on_budget: 'fail', fallback: 'rules' }
+const MODEL = modelOf('spending')
+const OPTIONS = { provider: 'anthropic', model: MODEL, max_tokens: 100, on_budget: 'fail', fallback: 'rules' }
 const EXCEEDED = { status: 'failed', result: null, source: null, error: { code: 'budget_exceeded' } }
 
 /** A key with a budget of its own, so that nobody else spends of it. */
@@ -84,6 +85,31 @@ test('a limit of 0 stops at once, and a higher one lets go on', async () => {
   await limit(1)
   expect(await run('after')).toMatchObject({ status: 'succeeded', source: 'ai' })
   expect(upstream.markers()).toEqual({ before: 1, after: 1 })
+})
+
+test('what one provider may not spend another answers, and no permit is lost over it', async () => {
+  const { api, upstream, openai } = cluster
+  const options = { model: modelOf('refused'), fallback: 'none' }
+  const run = async (marker: string, more = {}) => {
+    const id = await api.submit(`[[${marker}]]`, { options: { ...options, ...more } })
+    await cluster.ended([id])
+    return api.task(id)
+  }
+  await run('first', { provider: 'anthropic' })
+  const limits = { model: options.model, concurrency: 1 }
+  expect(await api.call('PUT', '/api/v1/providers/anthropic/limits', { body: limits })).toMatchObject({ status: 200 })
+  const budget = { scope: 'provider:anthropic', window: 'total', limit_usd: 0 }
+  const { body: made } = await api.call('PUT', '/api/v1/budgets', { body: budget })
+  try {
+    for (const name of markers('elsewhere', 3)) expect(await run(name)).toMatchObject({ provider: 'openai' })
+    expect(upstream.markers()).toEqual({ first: 1 })
+    expect(openai.count()).toBe(3)
+  } finally {
+    expect(await api.call('DELETE', `/api/v1/budgets/${made.id}`)).toMatchObject({ status: 200 })
+  }
+  // The only permit, which would take 15 s to lapse: longer than this may wait.
+  const back = await run('back', { provider: 'anthropic', deadline_seconds: 10 })
+  expect(back).toMatchObject({ status: 'succeeded', source: 'ai', provider: 'anthropic' })
 })
 
 test('a call whose worker was killed -9 is charged at its reservation, and so shown', async () => {
