@@ -14,7 +14,15 @@ export type Injected = {
   caller: string | null
 }
 
-const BURSTS: Burst['what'][] = ['rate_limited', 'server_error', 'overloaded', 'cut', 'cut_midway', 'hang']
+/** Most failures open a circuit breaker for half a minute, and then there is little to be seen. */
+const BURSTS: Record<Burst['what'], number> = {
+  rate_limited: 4,
+  hang: 2,
+  server_error: 1,
+  overloaded: 1,
+  cut: 1,
+  cut_midway: 1,
+}
 /** For a victim that fits; one is always on its way back. */
 const PATIENCE_MS = 60_000
 
@@ -103,7 +111,7 @@ function prepare({ kind, forMs, draw }: FaultPlan, { servers, fleet, upstreams }
     case 'burst': {
       const random = createRandom('burst', draw)
       const upstream = random.pick(upstreams)
-      const what = random.pick(BURSTS)
+      const what = random.weighted(BURSTS)
       const until = performance.timeOrigin + performance.now() + forMs
       return {
         what: `${what} of ${upstream.provider}`,

@@ -10,6 +10,7 @@ const ROOT = resolve(import.meta.dirname, '../../..')
 const SCRAPE_MS = 1000
 const RESTART_MS = 500
 const LOOK_MS = 50
+const FIRST_STARTS = 3
 const OVER_RESERVATION = /^sluice_settled_above_reservation_total\{.*\} (\S+)$/gm
 
 /** One process from its start to its end. */
@@ -106,7 +107,12 @@ export async function startFleet(
       }
     }
 
-    await start()
+    for (let tries = 1; ; tries++) {
+      const failure = await start().catch((error: Error) => error)
+      if (!failure) break
+      log(`${name} does not start: ${failure.message}`)
+      if (tries === FIRST_STARTS) throw failure
+    }
     slots.push({
       ...{ role, name, lives, url: `http://127.0.0.1:${port}` },
       fit: () => child !== null && !killed && performance.now() > frozenUntil,

@@ -6,6 +6,7 @@ import { type AttemptRow, inFlight, matchCalls, paidTwice, readAttempts } from '
 import { mostAtOnce, mostInAMinute } from './load.ts'
 import { type Plan, PROVIDERS } from './plan.ts'
 import type { Sql } from './servers.ts'
+import { type GateSample, type Second, timelineOf } from './timeline.ts'
 import type { LoggedCall } from './upstream.ts'
 
 export type Row = {
@@ -16,13 +17,16 @@ export type Row = {
   ok: boolean
 }
 /** `evidence`: some of what should not be, by row. */
-export type Verdict = { rows: Row[]; ok: boolean; evidence: Record<string, unknown[]> }
+export type Verdict = { rows: Row[]; ok: boolean; evidence: Record<string, unknown[]>; timeline: Second[] }
 
 export type Witnessed = {
   plan: Plan
+  /** When it began, by the wall clock. */
+  from: number
   notes: Note[]
   calls: LoggedCall[]
   injected: Injected[]
+  gates: GateSample[]
   fleet: Pick<Fleet, 'slots' | 'deaths'>
   sql: Sql
 }
@@ -42,7 +46,7 @@ const EVIDENCE = 10
 const isLive = (status: string) => status === 'queued' || status === 'running'
 
 /** Holds what Postgres, the upstream and the clients say against each other. To be called when nothing runs any more. */
-export async function judge({ plan, notes, calls, injected, fleet, sql }: Witnessed): Promise<Verdict> {
+export async function judge({ plan, from, notes, calls, injected, gates, fleet, sql }: Witnessed): Promise<Verdict> {
   const tasks = await sql<TaskRow>(
     `SELECT id, status, source, finished_at, result, error, (metadata->>'chaos')::int AS index FROM tasks`,
   )
@@ -157,7 +161,7 @@ export async function judge({ plan, notes, calls, injected, fleet, sql }: Witnes
     most('calls at once', mostAtOnce(its), concurrency)
   }
   none('processes that died by themselves', fleet.deaths)
-  return { rows, ok: rows.every(row => row.ok), evidence }
+  return { rows, ok: rows.every(row => row.ok), evidence, timeline: timelineOf(from, calls, tasks, injected, gates) }
 }
 
 /** A late answer to a call that had been given up is no second end; two answers that were both settled in time are. */

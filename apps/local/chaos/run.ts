@@ -8,6 +8,7 @@ import { judge, type Verdict } from './judge.ts'
 import { type ChaosOptions, MODELS, makePlan, type Plan } from './plan.ts'
 import { type Closers, patiently, type Servers, startServers } from './servers.ts'
 import { installWitnesses, prepare } from './setup.ts'
+import { watchGates } from './timeline.ts'
 import { type ChaosUpstream, startChaosUpstream } from './upstream.ts'
 
 export type ChaosReport = Verdict & {
@@ -74,6 +75,7 @@ async function run(plan: Plan, log: (line: string) => void, signal: AbortSignal,
   const faults = injectFaults(plan.faults, { servers, fleet, upstreams, log }, stop)
   const clients = runClients(plan, fleet.apis, keys, stop)
   const from = performance.now()
+  const gates = watchGates(fleet.apis, adminKey, stop)
   const [{ injected, missed }, notes] = await Promise.all([
     faults.then(async done => {
       for (const upstream of upstreams) upstream.behave()
@@ -81,7 +83,9 @@ async function run(plan: Plan, log: (line: string) => void, signal: AbortSignal,
       return done
     }),
     clients,
-    endOfTasks(servers, { clients, bound: from + bound, log, stop }).finally(() => over.abort()),
+    endOfTasks(servers, { quiet: Promise.all([faults, clients]), bound: from + bound, log, stop }).finally(() =>
+      over.abort(),
+    ),
   ])
   signal.throwIfAborted()
   lag.disable()
@@ -90,7 +94,16 @@ async function run(plan: Plan, log: (line: string) => void, signal: AbortSignal,
   // What was still being answered has been dropped by now.
   await delay(100)
   const calls = upstreams.flatMap(upstream => upstream.calls)
-  const verdict = await judge({ plan, notes, calls, injected, fleet, sql: servers.sql })
+  const verdict = await judge({
+    plan,
+    from: performance.timeOrigin + from,
+    notes,
+    calls,
+    injected,
+    gates,
+    fleet,
+    sql: servers.sql,
+  })
   const { rows } = verdict
   const kinds = Object.entries(Object.groupBy(injected, one => one.kind)).map(
     ([kind, some]) => `${some.length} ${kind}`,
@@ -131,21 +144,21 @@ function envFor(servers: Servers, upstreams: ChaosUpstream[], adminKey: string, 
   })
 }
 
-/** Resolves when all tasks have ended and all calls are settled, or when that takes too long. */
+/** Resolves when all tasks have ended and all calls are settled, or when that takes too long. `quiet`: no more of either. */
 async function endOfTasks(
   { sql }: Servers,
-  o: { clients: Promise<unknown>; bound: number; log: (line: string) => void; stop: AbortSignal },
+  o: { quiet: Promise<unknown>; bound: number; log: (line: string) => void; stop: AbortSignal },
 ): Promise<void> {
-  let submitted = false
-  void o.clients.then(() => {
-    submitted = true
+  let quiet = false
+  void o.quiet.then(() => {
+    quiet = true
   })
   const count = `SELECT (SELECT count(*)::int FROM tasks WHERE status IN ('queued', 'running')) AS live,
     (SELECT count(*)::int FROM attempts WHERE outcome = 'started') AS open`
   while (!o.stop.aborted && performance.now() < o.bound) {
     await delay(LOOK_MS, undefined, { signal: o.stop }).catch(() => {})
     const rows = await patiently(() => sql<{ live: number; open: number }>(count), 10_000)
-    if (submitted && rows?.[0]?.live === 0 && rows[0].open === 0) return
+    if (quiet && rows?.[0]?.live === 0 && rows[0].open === 0) return
   }
   if (!o.stop.aborted) o.log('not everything has ended in time')
 }

@@ -1,0 +1,104 @@
+import { describe, expect, test } from 'vitest'
+import { type AttemptRow, inFlight, matchCalls, paidTwice } from './ledger.ts'
+import { mostAtOnce, mostInAMinute } from './load.ts'
+import { makePlan } from './plan.ts'
+import type { LoggedCall } from './upstream.ts'
+
+const call = (more: Partial<LoggedCall> = {}): LoggedCall => ({
+  ...{
+    provider: 'anthropic',
+    marker: 'm1',
+    caller: 'worker-1-1',
+    at: 1000,
+    endedAt: 1200,
+    end: 'answered',
+    status: 200,
+  },
+  ...{ usage: { inputTokens: 10, outputTokens: 5 }, tokens: 15 },
+  ...more,
+})
+
+const attempt = (more: Partial<AttemptRow> = {}): AttemptRow => ({
+  ...{ task_id: 't1', n: 1, worker_id: 'w1', provider: 'anthropic', outcome: 'succeeded' },
+  ...{ started_ms: 990, finished_ms: 1210, cost_usd: '0.001', reserved_usd: '0.002', over_reserved: false },
+  ...{ estimated: false, settlements: 1, input_tokens: 10, output_tokens: 5 },
+  ...more,
+})
+
+const match = (calls: LoggedCall[], attempts: AttemptRow[]) =>
+  matchCalls(
+    calls,
+    attempts,
+    id => id.replace('t', 'm'),
+    () => 'w1',
+  )
+
+describe('the ledger against the upstream', () => {
+  test('a call and its row are a pair', () => {
+    const { pairs, ...wrong } = match([call()], [attempt()])
+    expect(pairs).toHaveLength(1)
+    expect(wrong).toEqual({ unwritten: [], uncalled: [], perhaps: [], miscounted: [] })
+  })
+
+  test.each([
+    ['no row at all', []],
+    ['a row of another task', [attempt({ task_id: 't2' })]],
+    ['a row of another provider', [attempt({ provider: 'openai' })]],
+    ['a row of another process', [attempt({ worker_id: 'w2' })]],
+    ['a row that was written after the call', [attempt({ started_ms: 2000, finished_ms: 2100 })]],
+    ['a row that was settled before the call', [attempt({ outcome: 'aborted', started_ms: 100, finished_ms: 200 })]],
+    ['a row that says that the provider refused', [attempt({ outcome: 'rate_limited' })]],
+  ])('a call with %s is not written down', (_, rows) => {
+    expect(match([call()], rows).unwritten).toHaveLength(1)
+  })
+
+  test('a row that says that it was answered, and no call', () => {
+    expect(match([], [attempt()]).uncalled).toHaveLength(1)
+  })
+
+  test('a row of a call that may never have been sent', () => {
+    expect(match([], [attempt({ outcome: 'unknown' })])).toMatchObject({ uncalled: [], perhaps: [{ n: 1 }] })
+  })
+
+  test('other tokens than the upstream reported; none, and no estimate', () => {
+    expect(match([call()], [attempt({ output_tokens: 6 })]).miscounted).toHaveLength(1)
+    expect(match([call({ usage: null })], [attempt()]).miscounted).toHaveLength(1)
+    expect(match([call({ usage: null })], [attempt({ estimated: true })]).miscounted).toHaveLength(0)
+  })
+
+  test('paid twice is what may be billed beyond one call a task', () => {
+    const calls = [call({ end: 'dropped' }), call({ at: 3000 }), call({ at: 5000, end: 'refused', status: 429 })]
+    const rows = [
+      attempt({ outcome: 'unknown', finished_ms: 2000 }),
+      attempt({ n: 2, started_ms: 2990, finished_ms: 3300 }),
+      attempt({ n: 3, outcome: 'rate_limited', started_ms: 4990, finished_ms: 5300 }),
+    ]
+    expect(paidTwice(match(calls, rows).pairs)).toEqual({ calls: 1, answered: 0, byDesign: 0 })
+    expect(inFlight(rows, 1500, 'w1')).toBe(1)
+    expect(inFlight(rows, 1500, 'w2')).toBe(0)
+    expect(inFlight(rows, 2500, null)).toBe(0)
+  })
+})
+
+describe('the load on the upstream', () => {
+  test('a minute begins anywhere, and is over when 60 s are', () => {
+    const calls = [0, 30_000, 59_999, 60_000, 89_999].map(at => call({ at }))
+    expect(mostInAMinute(calls, () => 1)).toBe(4)
+    expect(mostInAMinute(calls, one => one.tokens)).toBe(60)
+  })
+
+  test('a call that ends when another begins is not open beside it; one whose client had gone ended a little before', () => {
+    expect(mostAtOnce([call({ at: 0, endedAt: 100 }), call({ at: 100, endedAt: 200 })])).toBe(1)
+    expect(mostAtOnce([call({ at: 0, endedAt: 101 }), call({ at: 100, endedAt: 200 })])).toBe(2)
+    expect(
+      mostAtOnce([call({ at: 0, endedAt: 101, end: 'dropped' }), call({ at: 100, endedAt: null, end: null })]),
+    ).toBe(1)
+  })
+})
+
+test('the same seed makes the same plan, another one another', () => {
+  const options = { seed: 3, faults: 20, tasks: 200, seconds: 60 }
+  expect(makePlan(options)).toEqual(makePlan(options))
+  expect(makePlan({ ...options, seed: 4 }).faults).not.toEqual(makePlan(options).faults)
+  expect(new Set(makePlan({ ...options, faults: 7 }).faults.map(fault => fault.kind)).size).toBe(7)
+})
