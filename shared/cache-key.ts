@@ -41,7 +41,6 @@ const IMMATERIAL: ReadonlySet<string> = new Set<keyof TaskOptions>([
   'cache',
   'fallback',
   'on_budget',
-  'on_budget',
 ])
 
 /** @returns the key under which a task's answer is remembered; null: it neither uses nor feeds the cache */

@@ -10,7 +10,7 @@ export const cacheKeys = (prefix: string) => {
   const base = `{${prefix}:cache}`
   return {
     entry: (key: Buffer) => `${base}:${key.toString('hex')}`,
-    flight: (key: Buffer) => `${base}:flight:${key.toString('hex')}`,
+    flight: (key: Buffer, among: string) => `${base}:flight:${key.toString('hex')}:${among}`,
     order: `${base}:order`,
     sizes: `${base}:sizes`,
   }

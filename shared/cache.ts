@@ -15,6 +15,8 @@ export type Lead = { kind: 'lead' } | { kind: 'follow'; leaderId: string }
 export type LookUp = { kind: 'hit'; entry: CacheEntry } | Lead
 
 export type LeadOptions = {
+  /** Only tasks that say the same here follow each other: what has no say in the answer, but in whether and when there is one. */
+  among?: string | undefined
   /** How long it may lead without a sign, ms: no less than what is left to its deadline. */
   ttlMs: number
   /** A leader that Postgres knows to have ended: its place may be taken. */
@@ -34,7 +36,7 @@ export type Cache = {
   /** Remembers an answer. Resolves, never rejects: to false if it is too large or Redis did not take it. */
   put(key: Buffer, answer: CachedAnswer, life: { ttlSeconds: number; staleSeconds: number }): Promise<boolean>
   /** This task asks no more: the next one with the key leads. After `put`, so that the next one finds the answer. */
-  land(key: Buffer, taskId: string): Promise<void>
+  land(key: Buffer, taskId: string, among?: string): Promise<void>
 }
 
 /** JSON of a larger answer is not remembered, bytes. */
@@ -90,7 +92,7 @@ export function createCache(options: {
     flush: async asked => {
       const answers = await guard(() =>
         scripts.lookUp(
-          asked.flatMap(({ key }) => [keys.entry(key), keys.flight(key)]),
+          asked.flatMap(({ key, among = '' }) => [keys.entry(key), keys.flight(key, among)]),
           asked.flatMap(({ taskId, ttlMs, takeFrom = '', refresh }) => [
             taskId,
             Math.max(1, Math.ceil(ttlMs)),
@@ -126,13 +128,13 @@ export function createCache(options: {
     },
   })
 
-  const end = coalesce<{ key: Buffer; taskId: string }, void>({
+  const end = coalesce<{ key: Buffer; taskId: string; among: string }, void>({
     max: MOST_TASKS,
     itemsToBlame,
     flush: async landed => {
       await guard(() =>
         scripts.land(
-          landed.map(one => keys.flight(one.key)),
+          landed.map(one => keys.flight(one.key, one.among)),
           landed.map(one => one.taskId),
         ),
       )
@@ -158,7 +160,7 @@ export function createCache(options: {
         return false
       }
     },
-    land: (key, taskId) => end({ key, taskId }).catch(() => {}),
+    land: (key, taskId, among = '') => end({ key, taskId, among }).catch(() => {}),
   }
 }
 

@@ -56,7 +56,7 @@ export function createAfford(deps: {
     const { scope, limit_usd } = over[0]!
     throw new SluiceError(
       'request_over_budget',
-      `Its worst case is more than the $${limit_usd} that ${scope} may cost.`,
+      `Its worst case is more than the $${limit_usd} that one request may cost.`,
       {
         context: { scope: scope.split(':')[0], limit_usd },
       },

@@ -10,7 +10,11 @@ export const taskOptions = Type.Object(
   {
     provider: Type.Optional(Type.Enum(PROVIDER_NAMES, { description: 'Ask only this provider.' })),
     model: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 200, description: 'Ask this model; `<provider>/<model>` names both.' }),
+      Type.String({
+        minLength: 1,
+        maxLength: 200,
+        description: 'Ask this model; `<provider>/<model>` names both. `auto`: a cheap or a strong one, by the prompt.',
+      }),
     ),
     max_tokens: Type.Optional(Type.Integer({ minimum: 1, maximum: 200_000, description: 'Most tokens to write.' })),
     temperature: Type.Optional(Type.Number({ minimum: 0, maximum: 2 })),

@@ -25,7 +25,15 @@ function harness(looks: LookUp[], live: string[] = []) {
   })
   const look = (more: Partial<RunnableTask> = {}) =>
     recall.look({
-      ...{ id: 'task', epoch: 2, kind: 'generate', options: {}, left_ms: 5000, cache_key: Buffer.from('key') },
+      ...{
+        id: 'task',
+        epoch: 2,
+        kind: 'generate',
+        priority: 'normal',
+        options: {},
+        left_ms: 5000,
+        cache_key: Buffer.from('key'),
+      },
       ...more,
     } as RunnableTask)
   return { look, asked, counted, followed }
@@ -41,7 +49,15 @@ describe('recalling', () => {
   it('asks for a new one when the task wants one', async () => {
     const { look, asked } = harness([{ kind: 'lead' }])
     await look({ options: { cache: 'refresh' } })
-    expect(asked).toEqual([{ refresh: true, ttlMs: 5000 }])
+    expect(asked).toEqual([{ refresh: true, ttlMs: 5000, among: 'normal fallback ' }])
+  })
+
+  it('does not wait among tasks that wait for something else', async () => {
+    const { look, asked } = harness(Array(3).fill({ kind: 'lead' }))
+    await look({ options: { on_budget: 'wait' } })
+    await look({ priority: 'interactive' })
+    await look({ options: { fallback: 'none' } })
+    expect(new Set(asked.map(one => (one as { among: string }).among)).size).toBe(3)
   })
 
   it('follows a task that is live', async () => {

@@ -23,6 +23,15 @@ export type Recall = {
   landed(task: RunnableTask): void
 }
 
+/**
+ * A task that would rather fail or make do than wait must not wait for one that would rather wait, nor one that is urgent
+ * for one that is not.
+ */
+const amongOf = ({ priority, options }: RunnableTask): string => {
+  const { on_budget = 'fallback', fallback = '' } = options as TaskOptions
+  return `${priority} ${on_budget} ${fallback}`
+}
+
 const OUTCOMES = { hit: 'hit', lead: 'miss', follows: 'follow' } as const
 
 /** Another may take the lead between two looks; in the end everybody may call for himself. */
@@ -43,11 +52,12 @@ export function createRecall(deps: {
       const key = task.cache_key
       if (!key) return { kind: 'lead' }
       const refresh = (task.options as TaskOptions).cache === 'refresh'
+      const among = amongOf(task)
       const ttlMs = Math.max(1000, task.left_ms)
       // Only Postgres knows whether a leader is still live; Redis only proposes one.
       let takeFrom: string | undefined
       for (let n = 0; n < LOOKS; n++) {
-        const found = await cache.lookUp(key, task.id, { refresh, ttlMs, ...(takeFrom && { takeFrom }) })
+        const found = await cache.lookUp(key, task.id, { refresh, ttlMs, among, ...(takeFrom && { takeFrom }) })
         if (found.kind !== 'follow') return count(task, found)
         const { leaderId } = found
         if (await persist(() => follow({ id: task.id, epoch: task.epoch, leaderId })))
@@ -65,7 +75,7 @@ export function createRecall(deps: {
       if (task.cache_key && kind.cache) await cache.put(task.cache_key, answer, kind.cache)
     },
     landed(task) {
-      if (task.cache_key) void cache.land(task.cache_key, task.id)
+      if (task.cache_key) void cache.land(task.cache_key, task.id, amongOf(task))
     },
   }
 }

@@ -276,7 +276,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       await expire()
     } else if (overBudget) {
       const { scope, span, limit_usd } = overBudget
-      await fail('budget_exceeded', `The budget ${scope} per ${span} of $${limit_usd} does not let this task pass.`)
+      // Whose key it is, the client knows.
+      const whose = scope.startsWith('key:') ? 'key' : scope
+      await fail('budget_exceeded', `The budget ${whose} per ${span} of $${limit_usd} does not let this task pass.`)
     } else if (failed) {
       await fail(failed.code, failed.message)
     } else if (unpriced) {
@@ -309,7 +311,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     if (admitted.kind === 'never') {
       failed = {
         code: 'provider_failed',
-        message: `${candidate.provider}: the task needs more than the limit (${admitted.limit}) lets pass in a minute.`,
+        message: `${candidate.provider}: the limit (${admitted.limit}) is 0, or less than this task alone may need.`,
       }
       return null
     }

@@ -86,9 +86,10 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
   const wait = waitSeconds(request.headers.prefer)
   const key = request.headers['idempotency-key']
   const apiKeyId = request.apiKey.id
-  deps.afford.check(job, { input, options, apiKeyId })
   const cacheKey = taskCacheKey(job, { input, options, apiKeyId })
   const answer = cacheKey && options.cache === 'use' ? await freshAnswer(deps, cacheKey) : null
+  // What costs nothing needs no budget.
+  if (!answer) deps.afford.check(job, { input, options, apiKeyId })
   const task = {
     id: newId(),
     kind: job.kind,
