@@ -3,7 +3,7 @@ import { closeOrphanedAttempts, takeOverDeadClaims } from './db/claims.ts'
 import { listDispatched, type Position } from './db/dispatches.ts'
 import { forgetExpiredKeys } from './db/insert.ts'
 import { type Db, isUnavailable } from './db/pool.ts'
-import { type Ender, type Ending, findOverdue } from './db/tasks.ts'
+import { type Ender, type Ending, findOverdue, releaseStrayFollowers } from './db/tasks.ts'
 import { buryDead, DEAD_AFTER_SECONDS } from './db/workers.ts'
 import { every } from './lifecycle.ts'
 import type { Logger } from './logger.ts'
@@ -50,6 +50,7 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
         ['expire', () => expire(deps)],
         ['take over', () => (settled ? takeOver(deps) : Promise.resolve(false))],
         ['bury', () => (settled ? bury(deps) : Promise.resolve(false))],
+        ['followers', () => releaseFollowers(deps)],
         ['redispatch', redispatch],
       ]
       if (performance.now() - lastHousekeeping > HOUSEKEEPING_MS) {
@@ -109,6 +110,12 @@ async function takeOver({ db, end, metrics, logger }: SweeperDeps): Promise<bool
   metrics.swept.inc({ what: 'orphaned_attempts' }, orphaned)
   if (taken + hopeless.length > 0) logger.warn({ taken, hopeless: hopeless.length }, 'took over claims of dead workers')
   return taken + hopeless.length === ROWS || orphaned === ROWS
+}
+
+async function releaseFollowers({ db, metrics }: SweeperDeps): Promise<boolean> {
+  const released = await releaseStrayFollowers(db, ROWS)
+  metrics.swept.inc({ what: 'followers' }, released)
+  return released === ROWS
 }
 
 async function bury({ db, logger }: SweeperDeps): Promise<boolean> {

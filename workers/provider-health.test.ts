@@ -2,7 +2,11 @@ import { expect, test } from 'vitest'
 import { createProviderHealth } from './provider-health.ts'
 import { CallFailure, type CallFailureKind } from './providers/define.ts'
 
-const failed = (kind: CallFailureKind) => ({ kind: 'failure' as const, failure: new CallFailure(kind, kind) })
+const failed = (kind: CallFailureKind) => ({
+  kind: 'failure' as const,
+  hurried: false,
+  failure: new CallFailure(kind, kind),
+})
 const answered = {
   kind: 'answer' as const,
   answer: { text: '', stop: 'end' as const, usage: null, limits: null, model: 'm' },

@@ -81,7 +81,7 @@ const admission = (worker: string, after = '') => `applies AS MATERIALIZED (
       WHERE NOT EXISTS (SELECT FROM attempts a WHERE a.task_id = i.id AND a.n = i.n AND a.worker_id = ${worker})
     ), locked AS MATERIALIZED (
       SELECT w.id, w.limit_usd, w.reserved_usd, w.spent_usd, w.ends_at FROM budget_windows w
-      WHERE w.id IN (SELECT window_id FROM applies) ORDER BY w.id FOR UPDATE
+      WHERE w.id IN (SELECT window_id FROM applies ${after && `UNION SELECT unnest(windows) FROM ${after}`}) ORDER BY w.id FOR UPDATE
     ), checks AS MATERIALIZED (
       SELECT a.ord, a.scope, a.span, coalesce(l.limit_usd, a.limit_usd) AS limit_usd, l.ends_at,
         CASE WHEN a.need = 0 THEN true WHEN a.span = 'request' THEN a.need <= a.limit_usd
@@ -229,7 +229,8 @@ const requeueStatement = {
   text: `WITH input AS (
       SELECT * FROM unnest($1::uuid[], $2::int[], $3::float8[], $4::int[], $5::boolean[]) AS i(id, epoch, delay_ms, tries, claimed)
     ), ${settlementColumns(7)}, ${booking()}
-    UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, worker_id = NULL, claims = 0, tries = i.tries,
+    UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, worker_id = NULL, tries = i.tries,
+      claims = CASE WHEN i.claimed THEN 0 ELSE t.claims END,
       dispatched_at = now(), run_at = now() + i.delay_ms * interval '1 millisecond'
     FROM input i, (SELECT count(*) FROM booked) b WHERE t.id = i.id AND t.epoch = i.epoch
       AND CASE WHEN i.claimed THEN ${STATUS} = 'running' AND t.worker_id = $6 ELSE ${STATUS} = 'queued' END

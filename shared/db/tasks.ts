@@ -119,23 +119,11 @@ const endStatement = {
         started_at = CASE WHEN i.status = 'succeeded' THEN coalesce(t.started_at, now()) ELSE t.started_at END
       -- Budgets are locked before tasks, everywhere.
       FROM input i, (SELECT count(*) FROM booked) b
-      WHERE t.id = i.id AND t.status = ANY (CASE i.from_status WHEN 'live' THEN ARRAY['queued', 'running'] ELSE ARRAY[i.from_status] END)
+      WHERE t.id = i.id AND ${STATUS} = ANY (CASE i.from_status WHEN 'live' THEN ARRAY['queued', 'running'] ELSE ARRAY[i.from_status] END)
         AND (i.epoch IS NULL OR t.epoch = i.epoch) AND (i.worker_id IS NULL OR t.worker_id = i.worker_id)
-      RETURNING i.ord, t.id, t.kind
-    ), led AS (
-      -- An answer of a model, or one that was remembered, is the followers' too; after anything else one of them will lead.
-      UPDATE tasks f SET leader_id = NULL, dispatched_at = NULL,
-        status = CASE WHEN e.answered THEN 'succeeded' ELSE f.status END,
-        result = CASE WHEN e.answered THEN e.result END,
-        source = CASE WHEN e.answered THEN 'cache' END, quality = CASE WHEN e.answered THEN e.quality END,
-        provider = CASE WHEN e.answered THEN e.provider END, model = CASE WHEN e.answered THEN e.model END,
-        started_at = CASE WHEN e.answered THEN now() END, finished_at = CASE WHEN e.answered THEN now() END
-      FROM (SELECT i.*, i.source IN ('ai', 'cache') AS answered FROM ended JOIN input i ON i.ord = ended.ord) e
-      WHERE f.leader_id = e.id AND f.status = 'queued'
-      RETURNING e.ord, f.id, f.kind, f.status
+      RETURNING i.ord, t.kind, t.cache_key IS NOT NULL AS leads
     )
-    SELECT ord::int AS ord, NULL::uuid AS follower, kind FROM ended
-    UNION ALL SELECT ord::int, id, kind FROM led WHERE status = 'succeeded'`,
+    SELECT ord::int AS ord, kind, leads FROM ended`,
 }
 
 /** What ended, for whoever waits, counts or holds the claim. */
@@ -155,7 +143,7 @@ export function createEnder(db: Db, onEnded: (ended: Ended[]) => void): Ender {
     weigh: one => one.resultJson?.length ?? 0,
     itemsToBlame,
     flush: async items => {
-      const rows = await db.query<{ ord: number; follower: string | null; kind: string }>(endStatement, [
+      const rows = await db.query<{ ord: number; kind: string; leads: boolean }>(endStatement, [
         items.map(one => one.id),
         items.map(one => one.status),
         items.map(one => one.from),
@@ -169,41 +157,47 @@ export function createEnder(db: Db, onEnded: (ended: Ended[]) => void): Ender {
         items.map(one => jsonOrNull(one.error)),
         ...settlementValues(items.map(one => one.settlement && { taskId: one.id, ...one.settlement })),
       ])
-      const ended = new Set(rows.filter(row => row.follower === null).map(row => row.ord))
+      const ended = new Set(rows.map(row => row.ord))
       if (rows.length > 0) {
         onEnded(
           rows.map(row => {
             const { id, status, source } = items[row.ord - 1]!
-            return row.follower === null
-              ? { id, kind: row.kind, status, source: source ?? null }
-              : { id: row.follower, kind: row.kind, status: 'succeeded', source: 'cache' }
+            return { id, kind: row.kind, status, source: source ?? null }
           }),
         )
       }
+      const leaders = rows.filter(row => row.leads).map(row => items[row.ord - 1]!.id)
+      // Not awaited: what this does not come to, the sweeper does.
+      for (const id of leaders) void release(id).catch(() => undefined)
       return items.map((_, index) => ({ ended: ended.has(index + 1) }))
     },
   })
+  const release = createRelease(db, onEnded)
   return ending => end({ ...ending, resultJson: jsonOrNull(ending.result) })
 }
+
+/** A leader that will not call within this time is none: its followers had better call themselves. */
+const SOON = "interval '5 seconds'"
 
 const followStatement = {
   name: 'tasks_follow',
   text: `WITH i AS (
       SELECT * FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS i(id, epoch, leader_id)
     ), leaders AS MATERIALIZED (
-      -- Locked, so that it cannot end between being looked at and being followed.
-      SELECT t.id FROM tasks t WHERE t.id IN (SELECT leader_id FROM i) AND (t.status || '') IN ('queued', 'running') AND t.leader_id IS NULL
+      SELECT t.id FROM tasks t WHERE t.id IN (SELECT leader_id FROM i) AND t.leader_id IS NULL
+        AND (${STATUS} = 'running' OR ${STATUS} = 'queued' AND t.run_at < now() + ${SOON})
       ORDER BY t.id FOR SHARE
     )
     UPDATE tasks t SET leader_id = i.leader_id, dispatched_at = 'infinity', epoch = t.epoch + 1
     FROM leaders l JOIN i ON i.leader_id = l.id
     WHERE t.id = i.id AND t.epoch = i.epoch AND t.id <> i.leader_id AND ${STATUS} = 'queued'
+      AND NOT EXISTS (SELECT FROM tasks f WHERE f.leader_id = t.id)
     RETURNING t.id`,
 }
 
 /**
  * Lets a queued task wait for the answer of another, which the end of that one brings or denies. It is then in no queue.
- * @returns false: that task is not live, or this one has moved on
+ * @returns false: that task is not live or not about to call, or this one has moved on or is followed itself
  */
 export const createFollow = (db: Db): ((task: { id: string; epoch: number; leaderId: string }) => Promise<boolean>) =>
   coalesce({
@@ -219,6 +213,70 @@ export const createFollow = (db: Db): ((task: { id: string; epoch: number; leade
       return items.map(item => following.has(item.id))
     },
   })
+
+/** Followers that one ending settles; the others find the answer in the cache. */
+const MOST_SETTLED = 500
+
+const releaseStatement = {
+  name: 'tasks_release',
+  text: `WITH l AS MATERIALIZED (
+      SELECT t.id, t.result, t.provider, t.model, t.quality,
+        t.status = 'succeeded' AND (t.source = 'ai' OR t.source = 'cache' AND t.quality = 'high') AS answered
+      FROM tasks t WHERE t.id = ANY($1::uuid[]) AND ${STATUS} NOT IN ('queued', 'running')
+    ), f AS MATERIALIZED (
+      SELECT f.id, l.id AS leader_id FROM l CROSS JOIN LATERAL (
+        SELECT t.id FROM tasks t WHERE t.leader_id = l.id AND ${STATUS} = 'queued' LIMIT ${MOST_SETTLED} FOR UPDATE SKIP LOCKED
+      ) f
+    )
+    UPDATE tasks t SET leader_id = NULL, dispatched_at = NULL,
+      status = CASE WHEN l.answered THEN 'succeeded' ELSE t.status END,
+      result = CASE WHEN l.answered THEN l.result END, source = CASE WHEN l.answered THEN 'cache' END,
+      quality = CASE WHEN l.answered THEN l.quality END, provider = CASE WHEN l.answered THEN l.provider END,
+      model = CASE WHEN l.answered THEN l.model END, started_at = CASE WHEN l.answered THEN now() END,
+      finished_at = CASE WHEN l.answered THEN now() END
+    FROM f JOIN l ON l.id = f.leader_id WHERE t.id = f.id AND t.leader_id = f.leader_id AND ${STATUS} = 'queued'
+    RETURNING t.id, t.kind, t.status`,
+}
+
+/**
+ * Lets the followers of tasks that have ended go: a fresh answer of a model is theirs too; after anything else they are
+ * on their own, and one of them leads. A statement of its own, after the ending: one that began to follow while the
+ * leader ended is in no snapshot of that.
+ */
+const createRelease = (db: Db, onEnded: (ended: Ended[]) => void): ((leaderId: string) => Promise<void>) =>
+  coalesce({
+    max: 200,
+    itemsToBlame,
+    flush: async leaders => {
+      const rows = await db.query<{ id: string; kind: string; status: TaskStatus }>(releaseStatement, [leaders])
+      const settled = rows.filter(row => row.status === 'succeeded')
+      if (settled.length > 0)
+        onEnded(settled.map(({ id, kind }) => ({ id, kind, status: 'succeeded', source: 'cache' })))
+      return leaders.map(() => undefined)
+    },
+  })
+
+/**
+ * Lets followers go that wait in vain: for a leader that has ended, is not there, follows itself or will not call soon, or
+ * for longer than leaves them time to make do. @returns how many, at most `limit`
+ */
+export const releaseStrayFollowers = async (db: Db, limit: number): Promise<number> => {
+  const rows = await db.query(
+    {
+      name: 'tasks_release_stray',
+      text: `WITH stray AS (
+          SELECT t.id FROM tasks t LEFT JOIN tasks l ON l.id = t.leader_id
+          WHERE t.leader_id IS NOT NULL AND ${STATUS} = 'queued' AND (
+            l.id IS NULL OR l.leader_id IS NOT NULL OR (l.status || '') NOT IN ('queued', 'running')
+            OR (l.status || '') = 'queued' AND l.run_at > now() + ${SOON} OR t.deadline_at < now() + ${SOON})
+          LIMIT $1 FOR UPDATE OF t SKIP LOCKED
+        )
+        UPDATE tasks t SET leader_id = NULL, dispatched_at = NULL FROM stray s WHERE t.id = s.id RETURNING t.id`,
+    },
+    [limit],
+  )
+  return rows.length
+}
 
 /** Live tasks whose deadline has passed. */
 export async function findOverdue(db: Db, limit: number): Promise<string[]> {

@@ -53,6 +53,9 @@ local function acquire(id, leaseId, input, output, maxWait, batch, wake)
       rank = call('ZCOUNT', QUEUE, '-inf', '(' .. number)
     end
     if rank >= free then
+      local ms = min(1000, 200 + 50 * rank)
+      -- Who will not wait must not stand in the line, in front of all who come after.
+      if not number and not booking and maxWait < ms then return refuse({ SHUT, ms, TOO_LATE }) end
       -- Its rate is not lost while it waits for a slot: the booking comes along.
       if booking and booking.at < head then
         dropBooking(id, booking)
@@ -64,7 +67,6 @@ local function acquire(id, leaseId, input, output, maxWait, batch, wake)
         lastTicket = lastTicket + 1
         number = lastTicket
       end
-      local ms = min(1000, 200 + 50 * rank)
       writeTicket(id, number, not ticket, wake, ms)
       return { WAIT, ms, CONCURRENCY }
     end

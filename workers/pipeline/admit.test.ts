@@ -7,7 +7,7 @@ const logger = createLogger({ level: 'silent', name: 'test' })
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
 
-const permit = { lease: 'a lease', validUntil: 1000, slowAfterMs: 2000 } as Permit
+const permit = { lease: 'a lease', validUntil: Number.POSITIVE_INFINITY, slowAfterMs: 2000 } as Permit
 const request: AdmitRequest = {
   id: 'task',
   candidate: { provider: 'anthropic', model: 'claude' },
@@ -58,7 +58,10 @@ describe('admission', () => {
     const { admission, log, wakes } = harness(go)
     const admitted = await admission.admit(request)
     if (admitted.kind !== 'go') throw new Error('not admitted')
-    expect(admitted.pass).toMatchObject({ validUntil: 1000, slowAfterMs: 2000 })
+    expect(admitted.pass.slowAfterMs).toBe(2000)
+    await vi.advanceTimersByTimeAsync(5000)
+    expect(log.at(-1)).toEqual(['renew', []])
+    expect(admitted.pass.start()).toBe(true)
     await vi.advanceTimersByTimeAsync(5000)
     expect(log).toContainEqual(['renew', [permit]])
     admitted.pass.slow()

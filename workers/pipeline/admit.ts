@@ -8,8 +8,8 @@ import type { Candidate } from '#shared/routing.ts'
 
 /** Leave to make one call. To be reported or released, once; what becomes of that is nobody's concern. */
 export type Pass = {
-  /** The call must have begun by then (performance.now()); later the permit is void. */
-  validUntil: number
+  /** To be asked right before the call; false: the permit has expired, it is to be released. */
+  start(): boolean
   /** A call that takes longer is to be told by `slow`. */
   slowAfterMs: number
   slow(): void
@@ -62,22 +62,31 @@ export function createAdmission(deps: {
   logger: Logger
 }): Admit {
   const { gate, wake, metrics, logger } = deps
-  const held = new Set<Permit>()
+  /** With whether its call has begun: one that never does must not be kept alive, a worker that has lost Postgres has many. */
+  const held = new Map<Permit, boolean>()
   const unnoticed = (what: string) => (error: unknown) => {
     // The lease expires by itself, and what was booked is an upper bound.
     if (error instanceof GateUnavailable) logger.debug({ err: error }, `${what}: the gate is away`)
     else logger.error({ err: error }, `${what} failed`)
   }
-  const stopRenewing = every(RENEW_MS, () => gate.renew([...held]), unnoticed('renewing permits'))
+  const stopRenewing = every(
+    RENEW_MS,
+    () => gate.renew([...held].flatMap(([permit, begun]) => (begun ? [permit] : []))),
+    unnoticed('renewing permits'),
+  )
 
   function passOf(permit: Permit): Pass {
-    held.add(permit)
+    held.set(permit, false)
     const done = (what: string, work: Promise<string[]>) => {
       held.delete(permit)
       work.then(jobs => (jobs.length > 0 ? wake(jobs) : undefined)).catch(unnoticed(what))
     }
     return {
-      validUntil: permit.validUntil,
+      start() {
+        if (performance.now() >= permit.validUntil) return false
+        held.set(permit, true)
+        return true
+      },
       slowAfterMs: permit.slowAfterMs,
       slow: () => void gate.slow(permit).catch(unnoticed('telling of a slow call')),
       report: outcome => done('reporting a call', gate.report(permit, outcome)),

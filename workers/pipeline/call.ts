@@ -8,7 +8,13 @@ import type { Redis } from '#shared/redis.ts'
 import type { Candidate } from '#shared/routing.ts'
 import { type CallAnswer, CallFailure, type Provider } from '#workers/providers/define.ts'
 
-export type CallResult = { kind: 'answer'; answer: CallAnswer } | { kind: 'failure'; failure: CallFailure }
+export type CallResult =
+  | { kind: 'answer'; answer: CallAnswer }
+  | {
+      kind: 'failure'
+      failure: CallFailure /** It ran out of time because the task had less than a call may take. */
+      hurried: boolean
+    }
 
 export type CallDeps = {
   providers: ReadonlyMap<string, Provider>
@@ -62,7 +68,8 @@ export async function call(
     await writer?.end()
     return { kind: 'answer', answer }
   } catch (error) {
-    if (error instanceof CallFailure) return { kind: 'failure', failure: error }
+    if (error instanceof CallFailure)
+      return { kind: 'failure', failure: error, hurried: error.kind === 'timeout' && leftMs < deps.timeoutMs }
     throw error
   } finally {
     clearTimeout(timer)

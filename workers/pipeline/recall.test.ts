@@ -31,7 +31,7 @@ function harness(looks: LookUp[], live: string[] = []) {
         kind: 'generate',
         priority: 'normal',
         options: {},
-        left_ms: 5000,
+        left_ms: 50_000,
         cache_key: Buffer.from('key'),
       },
       ...more,
@@ -49,7 +49,7 @@ describe('recalling', () => {
   it('asks for a new one when the task wants one', async () => {
     const { look, asked } = harness([{ kind: 'lead' }])
     await look({ options: { cache: 'refresh' } })
-    expect(asked).toEqual([{ refresh: true, ttlMs: 5000, among: 'normal fallback ' }])
+    expect(asked).toEqual([{ refresh: true, ttlMs: 50_000, among: 'normal fallback  refresh' }])
   })
 
   it('does not wait among tasks that wait for something else', async () => {
@@ -77,6 +77,14 @@ describe('recalling', () => {
     expect(await look()).toEqual({ kind: 'lead' })
     expect(asked).toHaveLength(3)
     expect(counted).toEqual(['miss'])
+  })
+
+  it('lets nobody wait who has waited often, or has little time left', async () => {
+    for (const more of [{ epoch: 3 }, { left_ms: 4000 }]) {
+      const { look, followed } = harness([{ kind: 'follow', leaderId: 'first' }], ['first'])
+      expect(await look(more)).toEqual({ kind: 'lead' })
+      expect(followed).toEqual([])
+    }
   })
 
   it('does not look for a task that is not to be remembered', async () => {

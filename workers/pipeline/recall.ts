@@ -28,12 +28,16 @@ export type Recall = {
  * for one that is not.
  */
 const amongOf = ({ priority, options }: RunnableTask): string => {
-  const { on_budget = 'fallback', fallback = '' } = options as TaskOptions
-  return `${priority} ${on_budget} ${fallback}`
+  const { on_budget = 'fallback', fallback = '', cache } = options as TaskOptions
+  return `${priority} ${on_budget} ${fallback} ${cache}`
 }
 
 const OUTCOMES = { hit: 'hit', lead: 'miss', follows: 'follow' } as const
 
+/** After that a task calls for itself: while a provider is down, each leader that fails costs its followers its time. */
+const MOST_DISPATCHES = 3
+/** With less to its deadline a task does not wait for others. */
+const LEAST_LEFT_MS = 6000
 /** Another may take the lead between two looks; in the end everybody may call for himself. */
 const LOOKS = 3
 
@@ -59,6 +63,7 @@ export function createRecall(deps: {
       for (let n = 0; n < LOOKS; n++) {
         const found = await cache.lookUp(key, task.id, { refresh, ttlMs, among, ...(takeFrom && { takeFrom }) })
         if (found.kind !== 'follow') return count(task, found)
+        if (task.epoch >= MOST_DISPATCHES || task.left_ms < LEAST_LEFT_MS) break
         const { leaderId } = found
         if (await persist(() => follow({ id: task.id, epoch: task.epoch, leaderId })))
           return count(task, { kind: 'follows' })

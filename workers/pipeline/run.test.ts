@@ -21,9 +21,15 @@ const answer = (text: string): CallResult => ({
 })
 const failure = (kind: CallFailureKind, retryAfterMs: number | null = null): CallResult => ({
   kind: 'failure',
+  hurried: false,
   failure: new CallFailure(kind, `it was ${kind}`, { retryAfterMs }),
 })
 type Behaviour = CallResult | ((input: CallInput) => CallResult | Promise<CallResult>)
+
+const expiring = (ms: number) => {
+  const until = performance.now() + ms
+  return () => performance.now() < until
+}
 
 /** A gate that lets everybody through but who is named here. */
 function gate(closed: Record<string, Exclude<Admission, { kind: 'go' }>> = {}) {
@@ -41,7 +47,7 @@ function gate(closed: Record<string, Exclude<Admission, { kind: 'go' }>> = {}) {
         closed[provider] ?? {
           kind: 'go',
           pass: {
-            validUntil: performance.now() + 1000,
+            start: expiring(1000),
             slowAfterMs: 30_000,
             slow: () => undefined,
             report: outcome => void reports.push([provider, outcome]),
@@ -342,6 +348,21 @@ describe('a run', () => {
     expect(admission.released).toEqual(['anthropic'])
   })
 
+  it('does not blame a provider that the deadline left no time', async () => {
+    const hurried: CallResult = { kind: 'failure', hurried: true, failure: new CallFailure('timeout', 'too late') }
+    const slow: Behaviour = input => {
+      input.slow()
+      return hurried
+    }
+    const { run, admission } = harness([hurried, slow, answer('Hello')])
+    await run()
+    expect(admission.reports).toMatchObject([
+      ['anthropic', { result: 'neutral' }],
+      ['openai', { result: 'failure' }],
+      ['ollama', { result: 'success' }],
+    ])
+  })
+
   it('does not make a call with a permit that has expired while it was claimed', async () => {
     const { run, calls, deps, admission, attempts, requeues } = harness([], {
       task: { options: { provider: 'openai' } },
@@ -355,7 +376,8 @@ describe('a run', () => {
     expect(calls).toEqual([])
     expect(admission.released).toEqual(['openai'])
     expect([...attempts.values()]).toEqual(['aborted'])
-    expect(requeues).toMatchObject([{ delayMs: 0, tries: 0, claimed: true }])
+    expect(requeues).toMatchObject([{ tries: 0, claimed: true }])
+    expect(requeues[0]!.delayMs).toBeGreaterThanOrEqual(500)
   })
 
   describe('when a budget does not let it pass', () => {
@@ -411,7 +433,7 @@ describe('a run', () => {
       const { run, requeues } = broke(everybody(refusal({ exceeded: false })), { on_budget: 'fail' })
       await run()
       expect(requeues).toHaveLength(1)
-      expect(requeues[0]!.delayMs).toBeLessThanOrEqual(400)
+      expect(requeues[0]!.delayMs).toBeLessThanOrEqual(1200)
     })
   })
 

@@ -56,10 +56,12 @@ const UNKNOWN_KIND_WAIT_MS = 5000
 /** What is kept of the time to the deadline to end the task in, with a reason: a tenth, at most a second. */
 const marginMs = (task: RunnableTask) => Math.min(1000, task.left_ms / 10)
 
-/** How soon a task asks again for a budget in which only reservations of others stand in its way: soon, but not all at once. */
-const contendedMs = () => 100 + Math.random() * 300
+/** How soon a task asks again for a budget in which only reservations of others stand in its way: not all at once, and less often the longer it waits. */
+const contendedMs = ({ epoch }: RunnableTask) => 100 * 2 ** Math.min(epoch, 5) * (0.5 + Math.random())
 /** So that not all who wait for a window come in its first millisecond. */
 const RESET_JITTER_MS = 1000
+/** A database so slow that permits expire while tasks are claimed is not to be asked again at once. */
+const LATE_PERMIT_MS = 500
 /** The pause after a refusal for the rate that did not say how long. */
 const RATE_PAUSE_MS = 1000
 
@@ -254,7 +256,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
    */
   function budgetWait(): number | null {
     if (waits.length > 0 || refusals.length === 0) return null
-    if (refusals.some(one => !one.exceeded)) return contendedMs()
+    if (refusals.some(one => !one.exceeded)) return contendedMs(task)
     if (options.on_budget !== 'wait') return null
     const resets = refusals.flatMap(one => (one.resets_ms === null ? [] : [one.resets_ms]))
     return resets.length === 0 ? null : Math.max(0, Math.min(...resets)) + Math.random() * RESET_JITTER_MS
@@ -263,7 +265,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   /** Nobody answered: wait for whoever may answer soonest, or make do without a model. */
   async function unanswered(candidates: Candidate[]): Promise<void> {
     const delays = [...waits.map(one => one.ms), budgetWait() ?? Number.POSITIVE_INFINITY]
-    if (waits.length > 0 && refusals.some(one => !one.exceeded)) delays.push(contendedMs())
+    if (waits.length > 0 && refusals.some(one => !one.exceeded)) delays.push(contendedMs(task))
     const delayMs = Math.min(...delays)
     if (tries < deps.maxAttempts && delayMs < leftMs()) {
       await requeue(delayMs)
@@ -329,10 +331,10 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       return null
     }
     const current = calling!
-    if (performance.now() >= pass.validUntil) {
+    if (!pass.start()) {
       pass.release()
       settled(current, 'aborted', null, { error: LATE, billed: false })
-      waits.push({ candidate, ms: 0, bookable: false })
+      waits.push({ candidate, ms: LATE_PERMIT_MS * (1 + Math.random()), bookable: false })
       return null
     }
     return await make(current, pass)
@@ -342,7 +344,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     const { candidate } = current
     const from = performance.now()
     const { slowAfterMs } = pass
+    let wasSlow = false
     const slow = () => {
+      wasSlow = true
       pass.slow()
       onSlow()
     }
@@ -362,11 +366,13 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
         pass.report({ result: 'neutral', latencyMs: 0, inputTokens: null, outputTokens: null, retryAfterMs: null })
         throw error
       })
-    deps.health.note(candidate.provider, called)
+    // A deadline that left the provider no time says nothing of it.
+    const unheard = called.kind === 'failure' && called.hurried && !wasSlow
+    if (!unheard) deps.health.note(candidate.provider, called)
     const failure = called.kind === 'failure' ? called.failure : null
     const { usage, limits } = called.kind === 'answer' ? called.answer : called.failure
     pass.report({
-      result: failure ? resultOf(controller.signal.aborted ? 'aborted' : failure.kind) : 'success',
+      result: failure ? resultOf(unheard || controller.signal.aborted ? 'aborted' : failure.kind) : 'success',
       latencyMs: performance.now() - from,
       inputTokens: usage?.inputTokens ?? null,
       outputTokens: usage?.outputTokens ?? null,

@@ -203,7 +203,7 @@ describe.concurrent('side by side', () => {
   })
 
   // Its ticket stays in the line until it is overdue, two seconds later, and keeps the free slot from everybody else.
-  test.fails('a task that another provider answered does not stand in line any more', async ({ onTestFinished }) => {
+  test('a task that another provider answered does not stand in line any more', async ({ onTestFinished }) => {
     const started = await startLimited(onTestFinished, { concurrency: 1 }, { openai: true })
     const { api, upstream, claude, ended } = started
     const options = { model: claude.model, fallback: 'none' }

@@ -1,0 +1,175 @@
+import { randomUUID } from 'node:crypto'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { ask, type Clock, fileDatabase, newBeat, newNeed, newTask, settlement } from '#shared/testing/postgres.ts'
+import { createClaimer, createRequeuer } from './claims.ts'
+import { readOccupied } from './dispatches.ts'
+import { createInserter } from './insert.ts'
+import type { Db } from './pool.ts'
+import { createEnder, createFollow, type Ended, type Ending, releaseStrayFollowers } from './tasks.ts'
+import { beat } from './workers.ts'
+
+/** Tasks that wait for the answer of an identical one. */
+
+const database = fileDatabase(2)
+let db: Db
+let clock: Clock
+beforeEach(() => {
+  db = database.dbs[0]
+  clock = database.clock
+})
+
+const KEY = randomUUID()
+async function accept(deadlineSeconds = 600): Promise<string> {
+  const task = newTask({ apiKeyId: KEY, cacheKey: Buffer.alloc(32, 7), deadlineSeconds })
+  await createInserter(db)(task)
+  return task.id
+}
+const follow = (id: string, leaderId: string, epoch = 0) => createFollow(db)({ id, epoch, leaderId })
+const row = async (id: string) =>
+  (
+    await ask<{
+      status: string
+      source: string | null
+      quality: string | null
+      leader: boolean
+      backlog: boolean
+      epoch: number
+    }>(
+      db,
+      `SELECT status, source, quality, epoch, leader_id IS NOT NULL AS leader, dispatched_at IS NULL AS backlog FROM tasks WHERE id = $1`,
+      [id],
+    )
+  )[0]!
+
+/** Ends a queued task, and resolves once its followers have been let go, if it has any. */
+async function end(id: string, more: Partial<Ending>): Promise<Ended[]> {
+  const told: Ended[] = []
+  const ender = createEnder(db, ended => told.push(...ended))
+  await ender({ id, status: 'succeeded', from: 'queued', epoch: null, workerId: null, settlement: null, ...more })
+  for (;;) {
+    const [left] = await ask<{ n: number }>(db, 'SELECT count(*)::int AS n FROM tasks WHERE leader_id = $1', [id])
+    if (left!.n === 0) return told
+  }
+}
+
+describe('a follower', () => {
+  it('is in no queue, and in no backlog', async () => {
+    const [leader, follower] = [await accept(), await accept()]
+    expect(await follow(follower, leader)).toBe(true)
+    expect(await row(follower)).toMatchObject({ status: 'queued', leader: true, backlog: false, epoch: 1 })
+    await ask(db, 'UPDATE tasks SET dispatched_at = NULL WHERE id = $1', [leader])
+    expect(await readOccupied(db, 100)).toMatchObject([{ waiting: 0, delayed: 0 }])
+  })
+
+  it.each([
+    ['an answer', { source: 'ai', quality: 'high' }, true],
+    ['a fresh answer that was remembered', { source: 'cache', quality: 'high' }, true],
+    ['a stale one', { source: 'cache', quality: 'medium' }, false],
+    ['a template', { source: 'rules', quality: 'low' }, false],
+  ] as const)('has what its leader got, if that is %s', async (_, how, shared) => {
+    const [leader, follower] = [await accept(), await accept()]
+    await follow(follower, leader)
+    const told = await end(leader, { ...how, result: { text: 'Hi' }, provider: 'p', model: 'm' })
+    if (shared) {
+      expect(await row(follower)).toMatchObject({
+        status: 'succeeded',
+        source: 'cache',
+        quality: 'high',
+        leader: false,
+      })
+      expect(await ask(db, 'SELECT result, provider, model FROM tasks WHERE id = $1', [follower])).toEqual([
+        { result: { text: 'Hi' }, provider: 'p', model: 'm' },
+      ])
+      expect(told.map(one => one.id).toSorted()).toEqual([leader, follower].toSorted())
+    } else {
+      expect(await row(follower)).toMatchObject({ status: 'queued', source: null, leader: false, backlog: true })
+      expect(await ask(db, 'SELECT result FROM tasks WHERE id = $1', [follower])).toEqual([{ result: null }])
+    }
+  })
+
+  it.each(['failed', 'cancelled', 'expired'] as const)('is on its own when its leader has %s', async status => {
+    const [leader, follower] = [await accept(), await accept()]
+    await follow(follower, leader)
+    await end(leader, { status, from: 'live' })
+    expect(await row(follower)).toMatchObject({ status: 'queued', leader: false, backlog: true })
+  })
+
+  it('may be cancelled itself', async () => {
+    const [leader, follower] = [await accept(), await accept()]
+    await follow(follower, leader)
+    await end(follower, { status: 'cancelled', from: 'live' })
+    await end(leader, { source: 'ai', result: 1 })
+    expect((await row(follower)).status).toBe('cancelled')
+  })
+
+  it('follows nobody who has ended, follows himself, is followed, or will not call soon; nor itself', async () => {
+    const [ended, leader, second, third] = [await accept(), await accept(), await accept(), await accept()]
+    await end(ended, { status: 'cancelled' })
+    expect(await follow(leader, ended)).toBe(false)
+    expect(await follow(leader, leader)).toBe(false)
+    expect(await follow(second, leader)).toBe(true)
+    expect(await follow(third, second)).toBe(false)
+    // A leader with followers must not leave them behind.
+    expect(await follow(leader, third)).toBe(false)
+    await createRequeuer(
+      db,
+      newBeat().id,
+    )({
+      ...{ id: leader, epoch: 0, delayMs: 60_000, tries: 0, settlement: null, claimed: false },
+    })
+    expect(await follow(third, leader)).toBe(false)
+  })
+
+  it('that began to follow in the very moment in which its leader ended is let go', async () => {
+    const [first, second] = database.dbs as [Db, Db]
+    for (let n = 0; n < 30; n++) {
+      const [leader, follower] = [await accept(), await accept()]
+      const ender = createEnder(first, () => {})
+      const [, followed] = await Promise.all([
+        ender({
+          ...{ id: leader, status: 'succeeded', from: 'queued', epoch: null, workerId: null, settlement: null },
+          ...{ result: 1, source: 'ai', quality: 'high' },
+        }),
+        createFollow(second)({ id: follower, epoch: 0, leaderId: leader }),
+      ])
+      if (!followed) continue
+      // By the ending, or else by the sweeper.
+      for (let seen = await row(follower); seen.leader; seen = await row(follower)) await releaseStrayFollowers(db, 100)
+    }
+  })
+
+  it('is let go by the sweeper when it waits in vain, and only then', async () => {
+    const worker = newBeat()
+    await beat(db, worker, [])
+    const leader = await accept()
+    const [patient, urgent] = [await accept(), await accept(60)]
+    await follow(patient, leader)
+    await follow(urgent, leader)
+    await createClaimer(db, worker.id)({ id: leader, epoch: 0, n: 1, need: newNeed() })
+    expect(await releaseStrayFollowers(db, 100)).toBe(0)
+    await clock.advance(56)
+    expect(await releaseStrayFollowers(db, 100)).toBe(1)
+    expect(await row(urgent)).toMatchObject({ leader: false, backlog: true })
+    await createRequeuer(
+      db,
+      worker.id,
+    )({
+      ...{ id: leader, epoch: 0, delayMs: 60_000, tries: 1, settlement: settlement(1, 'overloaded'), claimed: true },
+    })
+    expect(await releaseStrayFollowers(db, 100)).toBe(1)
+    expect(await row(patient)).toMatchObject({ leader: false, backlog: true })
+  })
+})
+
+it('a task that kills its workers is not forgiven by having to wait in between', async () => {
+  const worker = newBeat()
+  await beat(db, worker, [])
+  const id = await accept()
+  await ask(db, 'UPDATE tasks SET claims = 3 WHERE id = $1', [id])
+  const requeue = createRequeuer(db, worker.id)
+  await requeue({ id, epoch: 0, delayMs: 0, tries: 0, settlement: null, claimed: false })
+  expect(await ask(db, 'SELECT claims FROM tasks WHERE id = $1', [id])).toEqual([{ claims: 3 }])
+  await createClaimer(db, worker.id)({ id, epoch: 1, n: 1, need: newNeed() })
+  await requeue({ id, epoch: 1, delayMs: 0, tries: 0, settlement: settlement(1, 'timeout'), claimed: true })
+  expect(await ask(db, 'SELECT claims FROM tasks WHERE id = $1', [id])).toEqual([{ claims: 0 }])
+})
