@@ -536,6 +536,17 @@ describe('a target that Redis forgot', () => {
   })
 })
 
+it('takes a target off its list when nobody has called it for a day, and no other', async () => {
+  const { go, gate, redis, prefix } = await open()
+  await go()
+  await gate.forget(TARGET)
+  expect(await gate.targets()).toEqual([TARGET])
+  const state = (await redis.keys(`{${prefix}:*`)).filter(key => !key.endsWith('targets'))
+  await redis.del(...state)
+  await gate.forget(TARGET)
+  expect(await gate.targets()).toEqual([])
+})
+
 describe('without Redis', () => {
   it('says that it could not be asked', async () => {
     const gate = createGate({ redis: awayRedis(), prefix: 'p', limitsOf: () => null, seed: async () => FIRST })

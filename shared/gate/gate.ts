@@ -213,6 +213,17 @@ export function createGate(options: GateOptions) {
       )
     },
 
+    /** Takes a target that was idle for so long that its state has expired off the list of `targets`. */
+    async forget(target: Target): Promise<void> {
+      try {
+        await redis.srem(targetsKey(prefix), targetName(target))
+        // It may have been called for the first time in a long while just now.
+        if (await redis.exists(keysOf(prefix, target)[0]!)) await redis.sadd(targetsKey(prefix), targetName(target))
+      } catch (error) {
+        throw unavailable(error)
+      }
+    },
+
     /** The targets that Redis knows. */
     async targets(): Promise<Target[]> {
       try {
