@@ -99,6 +99,13 @@ export async function judge({ plan, from, notes, calls, injected, gates, fleet, 
     countsOf(tasks, task => `${task.status}${task.source ? ` (${task.source})` : ''}`),
   )
   tell(
+    'why it did not succeed, and whose key',
+    countsOf(
+      tasks.filter(task => task.error),
+      task => `${task.error!.code} (${planOf.get(task.index)?.key})`,
+    ),
+  )
+  tell(
     'calls',
     countsOf(calls, call => `${call.provider} ${call.end ?? 'open'}`),
   )
