@@ -67,7 +67,7 @@ try {
     await servers.clear()
     const { sdk, sluice, governed, apiRss, workerRss } = await benchDrain(
       servers,
-      quick ? { rounds: 1, tasks: 10_000 } : { rounds: 5, tasks: 20_000 },
+      quick ? { rounds: 1, tasks: 10_000 } : { rounds: 3, tasks: 20_000 },
     )
     rows.push(['drain: the Anthropic SDK alone, 100 at a time', `${n(sdk)} calls/s`, ''])
     rows.push(['drain: finished tasks of one worker process', `${n(sluice)}/s`, ''])
@@ -75,12 +75,12 @@ try {
     rows.push(['drain: with 5 budgets and all limits in force', percent(governed, sluice), '>= 90%'])
     const total = 2 * apiRss.length * (quick ? 10_000 : 20_000)
     rows.push([
-      `memory: API after ${n(total)} tasks (each fifth: ${apiRss.map(mb => n(mb)).join(', ')})`,
+      `memory: API after ${n(total)} tasks (after each round: ${apiRss.map(mb => n(mb)).join(', ')})`,
       `${n(apiRss.at(-1)!)} MB`,
       '< 200 MB',
     ])
     rows.push([
-      `memory: worker (each fifth: ${workerRss.map(mb => n(mb)).join(', ')})`,
+      `memory: worker (after each round: ${workerRss.map(mb => n(mb)).join(', ')})`,
       `${n(workerRss.at(-1)!)} MB`,
       '< 250 MB',
     ])

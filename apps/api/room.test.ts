@@ -5,7 +5,7 @@ import { createRoom } from './room.ts'
 const logger = createLogger({ level: 'silent', name: 'test' })
 const anna = { apiKeyId: 'anna', priority: 'normal' }
 
-function harness(dispatched = 0, backlog = false) {
+function harness(dispatched = 0, backlog = 0) {
   const state = { now: 1000, asked: 0, dispatched, backlog, broken: false }
   const room = createRoom({
     now: () => state.now,
@@ -47,15 +47,15 @@ describe('the room of a flow', () => {
     expect(take(100)).toBeGreaterThanOrEqual(64)
   })
 
-  it('is none while the key has a backlog, which is older', async () => {
+  it('is what the backlog leaves, which is older: none while that is long', async () => {
     const { take, state, later } = harness()
     take(64)
-    state.backlog = true
+    state.backlog = 2000
     await later(100)
     expect(take(100)).toBe(0)
-    state.backlog = false
+    state.backlog = 20
     await later(100)
-    expect(take(100)).toBe(64)
+    expect(take(100)).toBe(44)
   })
 
   it('grows with the pace at which tasks are taken', async () => {

@@ -20,7 +20,7 @@ type State = { left: number; taken: number; dispatched: number; askedAt: number;
  * awaited: a flow has some room of its own, and what it has used up of it is asked for on the side.
  */
 export function createRoom(deps: {
-  read: (flow: Flow, most: number) => Promise<{ backlog: boolean; dispatched: number }>
+  read: (flow: Flow, most: number) => Promise<{ backlog: number; dispatched: number }>
   now: () => number
   logger: Logger
 }): Room {
@@ -38,8 +38,9 @@ export function createRoom(deps: {
       const consumed = Math.max(0, state.dispatched + taken - dispatched)
       state.taken -= taken
       state.dispatched = dispatched
-      // What the backlog holds is older.
-      state.left = backlog ? 0 : Math.max(FIRST, depthFor(consumed, seconds)) - dispatched - state.taken
+      // What the backlog holds is older, and will be handed over first. That there is some is no reason to add to it: a
+      // flow whose tasks all take that way is only looked after ten times a second.
+      state.left = Math.max(FIRST, depthFor(consumed, seconds)) - dispatched - backlog - state.taken
     } catch (error) {
       logger.debug({ err: error }, 'room in the queue not known')
     } finally {

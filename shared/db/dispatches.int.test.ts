@@ -91,10 +91,10 @@ describe('a backlog', () => {
 
   it('is told to whoever asks for one flow', async () => {
     await insert([...times(3, { apiKeyId: anna, dispatched: true }), { apiKeyId: bert, dispatched: false }])
-    expect(await readRoom(db, flow(anna), 100)).toEqual({ backlog: false, dispatched: 3 })
-    expect(await readRoom(db, flow(anna), 2)).toEqual({ backlog: false, dispatched: 2 })
-    expect(await readRoom(db, flow(anna, 'low'), 100)).toEqual({ backlog: false, dispatched: 0 })
-    expect(await readRoom(db, flow(bert), 100)).toEqual({ backlog: true, dispatched: 0 })
+    expect(await readRoom(db, flow(anna), 100)).toEqual({ backlog: 0, dispatched: 3 })
+    expect(await readRoom(db, flow(anna), 2)).toEqual({ backlog: 0, dispatched: 2 })
+    expect(await readRoom(db, flow(anna, 'low'), 100)).toEqual({ backlog: 0, dispatched: 0 })
+    expect(await readRoom(db, flow(bert), 100)).toEqual({ backlog: 1, dispatched: 0 })
   })
 })
 

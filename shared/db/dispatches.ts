@@ -71,8 +71,11 @@ export const takeBacklog = (
 
 const roomStatement = {
   name: 'dispatches_room',
-  text: `SELECT EXISTS (
-      SELECT FROM tasks WHERE status = 'queued' AND dispatched_at IS NULL AND api_key_id = $1 AND priority = $2 AND run_at <= now()
+  text: `SELECT (
+      SELECT count(*)::int FROM (
+        SELECT FROM tasks
+        WHERE status = 'queued' AND dispatched_at IS NULL AND api_key_id = $1 AND priority = $2 AND run_at <= now() LIMIT $3
+      ) b
     ) AS backlog, (
       SELECT count(*)::int FROM (
         SELECT FROM tasks
@@ -82,9 +85,9 @@ const roomStatement = {
     ) AS dispatched`,
 }
 
-/** What a flow has waiting here and in the queue, there counted up to `most`. */
-export async function readRoom(db: Db, flow: Flow, most: number): Promise<{ backlog: boolean; dispatched: number }> {
-  const rows = await db.query<{ backlog: boolean; dispatched: number }>(roomStatement, [
+/** What a flow has waiting here and in the queue, each counted up to `most`. */
+export async function readRoom(db: Db, flow: Flow, most: number): Promise<{ backlog: number; dispatched: number }> {
+  const rows = await db.query<{ backlog: number; dispatched: number }>(roomStatement, [
     flow.apiKeyId,
     flow.priority,
     most,
