@@ -70,9 +70,15 @@ export async function startHeartbeat(options: {
   await once()
   const stopBeating = every(BEAT_MS, onceOrAgain, error => logger.error({ err: error }, 'heartbeat broke'))
   // Apart from the beats: one that hangs must not keep the calls alive.
+  let told = false
   const watchdog = setInterval(() => {
-    if (performance.now() - last < ABORT_AFTER_MS || held.size === 0) return
-    logger.error({ claims: held.size }, 'no heartbeat for 8 s: stopping all calls')
+    if (performance.now() - last < ABORT_AFTER_MS) {
+      told = false
+      return
+    }
+    if (held.size === 0) return
+    if (!told) logger.error({ claims: held.size }, 'no heartbeat for 8 s: stopping all calls')
+    told = true
     held.stop('no_beat')
   }, 250)
 

@@ -5,7 +5,7 @@ import type { Db } from '#shared/db/pool.ts'
 import { ask, fileDatabase } from '#shared/testing/postgres.ts'
 import { createKeyRing } from './key-ring.ts'
 
-const database = fileDatabase()
+const database = fileDatabase(4)
 
 /** The ring of one process, whose time the test sets, and how often it has asked Postgres for keys. */
 function process() {
@@ -119,6 +119,15 @@ it('guesses drive out what was remembered longest ago, and do not add up', async
 })
 
 describe('the operator’s key', () => {
+  it('is installed by any number of processes at once', async () => {
+    const rings = database.dbs.map(db => createKeyRing(db))
+    for (let n = 0; n < 20; n++) {
+      await ask(database.dbs[0], 'TRUNCATE api_keys')
+      await Promise.all([...rings, ...rings].map(one => one.installAdmin('the secret of all')))
+      expect(await rings[0]!.find('the secret of all')).not.toBeNull()
+    }
+  })
+
   it('may do everything, and the next one takes its place under the same id', async () => {
     const { ring } = process()
     await ring.installAdmin('the first')

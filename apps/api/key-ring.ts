@@ -1,7 +1,7 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { coalesce } from '#shared/coalesce.ts'
-import { type ApiKey, findKeys, putKey, type Scope } from '#shared/db/keys.ts'
-import { type Db, itemsToBlame } from '#shared/db/pool.ts'
+import { type ApiKey, findKeys, putKey, SCOPES, type Scope } from '#shared/db/keys.ts'
+import { type Db, isDuplicate, itemsToBlame } from '#shared/db/pool.ts'
 import { newId } from '#shared/ids.ts'
 
 /** How long a process may act on what it last read of a key; a revocation takes effect everywhere within this. */
@@ -70,12 +70,12 @@ export function createKeyRing(db: Db, now: () => number = () => performance.now(
       return { key: await put(newId(), secret, key), secret }
     },
     async installAdmin(secret) {
-      await put(ADMIN_ID, secret, {
-        name: 'admin',
-        scopes: ['submit', 'read', 'admin'],
-        requestsPerMinute: null,
-        weight: 1,
-      })
+      const admin = { name: 'admin', scopes: [...SCOPES], requestsPerMinute: null, weight: 1 }
+      // Processes that start together insert the same row: whoever is second trips over its secret before its id, and
+      // finds the row there when it tries again.
+      await put(ADMIN_ID, secret, admin).catch(error =>
+        isDuplicate(error) ? put(ADMIN_ID, secret, admin) : Promise.reject(error),
+      )
     },
     forget: secretHash => void remembered.delete(secretHash.toString('base64')),
   }

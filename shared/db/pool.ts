@@ -41,6 +41,9 @@ export const itemsToBlame = (error: unknown): boolean => !(error instanceof Data
 
 export const isUnavailable = (error: unknown): error is DatabaseUnavailable => error instanceof DatabaseUnavailable
 
+/** A row that was to be unique was there already. */
+export const isDuplicate = (error: unknown): boolean => error instanceof pg.DatabaseError && error.code === '23505'
+
 /**
  * Every statement in this folder is written for an index and touches few rows. Statistics that are a minute old, as they
  * are in a burst, make the planner prefer to read whole tables, and a plan made then is kept: so it is not asked.
