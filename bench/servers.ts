@@ -31,9 +31,10 @@ export async function startServers(): Promise<Servers> {
   const dir = mkdtempSync(join(tmpdir(), 'sluice-bench-'))
   chmodSync(dir, 0o711)
   const children = new Set<ChildProcess>()
-  const [postgres, redis] = await Promise.all([
+  const [postgres, redis, cache] = await Promise.all([
     startPostgres({ dir: join(dir, 'postgres') }),
     startRedis({ dir: join(dir, 'redis'), role: 'queue' }),
+    startRedis({ dir: join(dir, 'cache'), role: 'cache' }),
   ])
   await migrate(postgres.url)
 
@@ -45,6 +46,7 @@ export async function startServers(): Promise<Servers> {
         PATH: process.env.PATH,
         DATABASE_URL: postgres.url,
         REDIS_URL: redis.url,
+        CACHE_REDIS_URL: cache.url,
         ADMIN_KEY,
         PORT: '0',
         WORKER_PORT: '0',
@@ -80,15 +82,17 @@ export async function startServers(): Promise<Servers> {
     async clear() {
       const client = new pg.Client({ connectionString: postgres.url })
       await client.connect()
-      await client.query('TRUNCATE tasks, attempts, idempotency_keys')
+      await client.query('TRUNCATE tasks, attempts, idempotency_keys, budgets, budget_windows, cost_rollups, gates, provider_limits')
       await client.end()
-      const flush = connectRedis({ url: redis.url, role: 'blocking', name: 'bench', logger: pino({ level: 'silent' }) })
-      await flush.flushall()
-      closeRedis(flush)
+      for (const { url } of [redis, cache]) {
+        const flush = connectRedis({ url, role: 'blocking', name: 'bench', logger: pino({ level: 'silent' }) })
+        await flush.flushall()
+        closeRedis(flush)
+      }
     },
     async stop() {
       for (const child of children) child.kill('SIGKILL')
-      await Promise.all([postgres.stop(), redis.stop()])
+      await Promise.all([postgres.stop(), redis.stop(), cache.stop()])
       rmSync(dir, { recursive: true, force: true })
     },
   }

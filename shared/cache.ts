@@ -47,6 +47,9 @@ const MOST_STORED_BYTES = 4_000_000
 /** Beyond this much that waits to be stored, answers are not remembered, bytes. */
 const MOST_WAITING_BYTES = 32_000_000
 
+/** Nobody waits for a landing. */
+const LINGER_MS = 10
+
 const LEAD: Lead = { kind: 'lead' }
 
 /**
@@ -130,6 +133,7 @@ export function createCache(options: {
 
   const end = coalesce<{ key: Buffer; taskId: string; among: string }, void>({
     max: MOST_TASKS,
+    idle: { lingerMs: LINGER_MS, is: () => true },
     itemsToBlame,
     flush: async landed => {
       await guard(() =>

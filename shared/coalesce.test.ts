@@ -138,6 +138,26 @@ describe('coalesce', () => {
     expect(await Promise.all([...waiting, last])).toEqual([18, 18, 2])
   })
 
+  it('sends what nobody waits for along with what is waited for, or by itself after a while', async () => {
+    const { ask, batches, end } = server<number, number>(double, {
+      idle: { lingerMs: 20, is: item => item < 0 },
+    })
+    const along = [ask(-1), ask(-2)]
+    await settle()
+    expect(batches).toEqual([])
+    const waited = ask(5)
+    await settle()
+    expect(batches).toEqual([[-1, -2, 5]])
+    const alone = ask(-3)
+    end()
+    expect(await Promise.all([...along, waited])).toEqual([-2, -4, 10])
+    await settle()
+    expect(batches).toHaveLength(1)
+    while (batches.length < 2) await new Promise(resolve => setTimeout(resolve, 1))
+    end()
+    expect(await alone).toBe(-6)
+  })
+
   it('lets the culprit alone fail, with its own error, in a number of round trips that grows like the logarithm', async () => {
     let trips = 0
     const ask = coalesce<number, number>({

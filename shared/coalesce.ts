@@ -10,6 +10,8 @@ export type CoalesceOptions<I, O> = {
   full?: { weight: number; error: () => Error }
   /** Flushes under way at once. */
   concurrency?: number
+  /** Items for which nobody waits: they go along with the next one that is waited for, or after `lingerMs` by themselves. */
+  idle?: { lingerMs: number; is: (item: I) => boolean }
   /**
    * Whether one item may be to blame for a failed flush. If so the batch is split until the culprit alone fails;
    * if not (the server is away) all fail together, and with them what waits: it would only take as long to meet the same.
@@ -24,11 +26,14 @@ type Waiting<I, O> = { item: I; resolve: (value: O) => void; reject: (error: unk
  * previous one is done, so an idle server answers at once and a busy one in larger batches.
  */
 export function coalesce<I, O>(options: CoalesceOptions<I, O>): (item: I) => Promise<O> {
-  const { max, maxWeight = Number.POSITIVE_INFINITY, weigh = () => 0, concurrency = 1, full } = options
+  const { max, maxWeight = Number.POSITIVE_INFINITY, weigh = () => 0, concurrency = 1, full, idle } = options
   let waiting: Waiting<I, O>[] = []
   let waitingWeight = 0
   let flushing = 0
   let scheduled = false
+  /** Somebody waits for something that waits here, or it has waited long enough. */
+  let urgent = false
+  let lingering: NodeJS.Timeout | undefined
 
   function take(): Waiting<I, O>[] {
     let weight = 0
@@ -46,9 +51,11 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): (item: I) => Pro
 
   function pump(): void {
     scheduled = false
-    while (flushing < concurrency && waiting.length > 0) {
+    while (flushing < concurrency && waiting.length > 0 && urgent) {
+      const batch = take()
+      urgent = waiting.some(one => !idle?.is(one.item))
       flushing++
-      void run(take()).finally(() => {
+      void run(batch).finally(() => {
         flushing--
         pump()
       })
@@ -87,6 +94,15 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): (item: I) => Pro
         waitingWeight += weigh(item)
       }
       waiting.push({ item, resolve, reject })
+      if (idle?.is(item)) {
+        lingering ??= setTimeout(() => {
+          lingering = undefined
+          urgent = waiting.length > 0
+          pump()
+        }, idle.lingerMs)
+        return
+      }
+      urgent = true
       if (scheduled || flushing >= concurrency) return
       scheduled = true
       // Everything that this turn of the event loop brings goes into the same flush.

@@ -121,7 +121,7 @@ const endStatement = {
       FROM input i, (SELECT count(*) FROM booked) b
       WHERE t.id = i.id AND ${STATUS} = ANY (CASE i.from_status WHEN 'live' THEN ARRAY['queued', 'running'] ELSE ARRAY[i.from_status] END)
         AND (i.epoch IS NULL OR t.epoch = i.epoch) AND (i.worker_id IS NULL OR t.worker_id = i.worker_id)
-      RETURNING i.ord, t.kind, t.cache_key IS NOT NULL AS leads
+      RETURNING i.ord, t.kind, t.cache_key IS NOT NULL AND EXISTS (SELECT FROM tasks f WHERE f.leader_id = t.id) AS leads
     )
     SELECT ord::int AS ord, kind, leads FROM ended`,
 }
@@ -167,7 +167,7 @@ export function createEnder(db: Db, onEnded: (ended: Ended[]) => void): Ender {
         )
       }
       const leaders = rows.filter(row => row.leads).map(row => items[row.ord - 1]!.id)
-      // Not awaited: what this does not come to, the sweeper does.
+      // Not awaited: what this does not come to, the sweeper does, and who began to follow in this very moment.
       for (const id of leaders) void release(id).catch(() => undefined)
       return items.map((_, index) => ({ ended: ended.has(index + 1) }))
     },

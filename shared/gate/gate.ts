@@ -57,6 +57,8 @@ type Operation = {
   args: Arg[]
   /** What gives back goes before what takes. */
   takes: boolean
+  /** Nobody waits for its answer. */
+  idle: boolean
 }
 type Answered = {
   answer: number[] | number
@@ -68,6 +70,8 @@ type Answered = {
 }
 
 const MOST_IN_A_CALL = 500
+/** A script call costs more than what it does for one request: a report waits so long for an acquire to go along with. */
+const LINGER_MS = 5
 /** Redis would have to forget the target as often within one acquire. */
 const SEED_TRIES = 5
 
@@ -114,6 +118,7 @@ export function createGate(options: GateOptions) {
   /** What failed for one target must not fail the others. */
   const send = coalesce<Operation, Answered | GateUnavailable>({
     max: MOST_IN_A_CALL,
+    idle: { lingerMs: LINGER_MS, is: one => one.idle },
     itemsToBlame: () => false,
     flush: async operations => {
       const groups = Map.groupBy(operations, one => targetName(one.target))
@@ -128,8 +133,12 @@ export function createGate(options: GateOptions) {
     },
   })
 
-  async function ask(target: Target, args: Arg[], takes = false): Promise<Answered> {
-    const answered = await send({ target, args, takes })
+  async function ask(
+    target: Target,
+    args: Arg[],
+    { takes = false, idle = false }: { takes?: boolean; idle?: boolean } = {},
+  ): Promise<Answered> {
+    const answered = await send({ target, args, takes, idle })
     if (answered instanceof GateUnavailable) throw answered
     return answered
   }
@@ -169,7 +178,7 @@ export function createGate(options: GateOptions) {
       for (let tries = 0; tries < SEED_TRIES; tries++) {
         const lease = newLease()
         const args = acquireArgs(request, lease)
-        const { answer, generation, sentAt, unseeded } = await ask(target, args, true)
+        const { answer, generation, sentAt, unseeded } = await ask(target, args, { takes: true })
         if (unseeded) {
           await seedOnce(target, unseeded)
           continue
@@ -185,7 +194,7 @@ export function createGate(options: GateOptions) {
 
     /** Resolves to the `wake` of those who may come now. A repeated report changes nothing. */
     report: async (permit: Permit, outcome: CallOutcome): Promise<string[]> =>
-      (await ask(permit.target, reportArgs(permit, outcome))).wakes,
+      (await ask(permit.target, reportArgs(permit, outcome), { idle: now === undefined })).wakes,
 
     /** Gives back a permit that was not used, as if it had never been taken. Resolves as `report` does. */
     release: async (permit: Permit): Promise<string[]> => (await ask(permit.target, releaseArgs(permit))).wakes,

@@ -204,8 +204,10 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   async function succeed(called: Calling, answer: CallAnswer, result: unknown): Promise<void> {
     settled(called, 'succeeded', answer.usage)
     const by = { result, provider: called.candidate.provider, model: clean(answer.model) }
-    await recall.remember(task, kind, by)
+    // Sent before the task ends, as whoever comes between must find one or the other; that takes longer.
+    const remembered = recall.remember(task, kind, by)
     await end({ status: 'succeeded', source: 'ai', quality: 'high', ...by })
+    await remembered
   }
 
   const expire = () =>
