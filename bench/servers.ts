@@ -82,7 +82,9 @@ export async function startServers(): Promise<Servers> {
     async clear() {
       const client = new pg.Client({ connectionString: postgres.url })
       await client.connect()
-      await client.query('TRUNCATE tasks, attempts, idempotency_keys, budgets, budget_windows, cost_rollups, gates, provider_limits')
+      await client.query(
+        'TRUNCATE tasks, attempts, idempotency_keys, budgets, budget_windows, cost_rollups, gates, provider_limits',
+      )
       await client.end()
       for (const { url } of [redis, cache]) {
         const flush = connectRedis({ url, role: 'blocking', name: 'bench', logger: pino({ level: 'silent' }) })

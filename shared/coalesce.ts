@@ -33,7 +33,7 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): (item: I) => Pro
   let scheduled = false
   /** Somebody waits for something that waits here, or it has waited long enough. */
   let urgent = false
-  let lingering: NodeJS.Timeout | undefined
+  let lingering = false
 
   function take(): Waiting<I, O>[] {
     let weight = 0
@@ -95,8 +95,10 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): (item: I) => Pro
       }
       waiting.push({ item, resolve, reject })
       if (idle?.is(item)) {
-        lingering ??= setTimeout(() => {
-          lingering = undefined
+        if (lingering) return
+        lingering = true
+        setTimeout(() => {
+          lingering = false
           urgent = waiting.length > 0
           pump()
         }, idle.lingerMs)
