@@ -34,6 +34,13 @@ const match = (calls: LoggedCall[], attempts: AttemptRow[]) =>
   )
 
 describe('the ledger against the upstream', () => {
+  test('calls of identical tasks in the same moment are told apart by their tokens, whichever ended first', () => {
+    const told = [5, 9, 7].map(outputTokens => call({ usage: { inputTokens: 1, outputTokens } }))
+    const rows = [7, 5, 9].map(output_tokens => attempt({ input_tokens: 1, output_tokens }))
+    expect(match(told, rows).miscounted).toEqual([])
+    expect(match(told, [...rows.slice(1), attempt({ input_tokens: 1, output_tokens: 8 })]).miscounted).toHaveLength(1)
+  })
+
   test('a call and its row are a pair', () => {
     const { pairs, ...wrong } = match([call()], [attempt()])
     expect(pairs).toHaveLength(1)

@@ -73,7 +73,9 @@ export function matchCalls(
     const rows = left.get(call.marker) ?? []
     const worker = workerOf(call.caller)
     const fitting = rows.filter(row => (worker === null || row.worker_id === worker) && fits(call, row))
-    const attempt = fitting.find(row => row.outcome in ANSWERED) ?? fitting[0]
+    // Identical tasks that one process called for in the same moment can only be told apart by what they were told.
+    const counted = fitting.find(row => row.outcome === 'succeeded' && !miscounted({ call, attempt: row }))
+    const attempt = counted ?? fitting.find(row => row.outcome in ANSWERED) ?? fitting[0]
     if (!attempt) {
       unwritten.push(call)
       continue
