@@ -20,16 +20,29 @@ export type Claims = {
 export function createClaims(db: Db, workerId: string, held: Held, whenFit: () => Promise<void>): Claims {
   const claim = createClaimer(db, workerId)
   const next = createNextAttempt(db, workerId)
+  /**
+   * A statement whose answer was lost may still be at work, and the one that repeats it then waits for its reservation and
+   * counts it as somebody else's. Once refused that way the first has ended: asked again, it is found.
+   */
+  async function surely(ask: () => Promise<ClaimOutcome>): Promise<ClaimOutcome> {
+    let asked = 0
+    const again = () => {
+      asked++
+      return ask()
+    }
+    const outcome = await persist(again)
+    return outcome.kind === 'refused' && asked > 1 ? await persist(again) : outcome
+  }
   return {
     async claim(request, controller) {
       await whenFit()
-      const outcome = await persist(() => claim(request))
+      const outcome = await surely(() => claim(request))
       if (outcome.kind !== 'claimed') return outcome
       // Held only once it is ours, since a beat reports every held claim that Postgres does not show as ours.
       held.add({ id: request.id, epoch: request.epoch, controller })
       await whenFit()
       return outcome
     },
-    next: request => persist(() => next(request)),
+    next: request => surely(() => next(request)),
   }
 }
