@@ -1,3 +1,4 @@
+import type { TargetState } from './gate/types.ts'
 import { autoTier } from './models/auto.ts'
 import { MODEL_FAMILIES } from './models/models.ts'
 import { PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
@@ -86,8 +87,15 @@ function byScore(candidates: readonly Candidate[], scores: ReadonlyMap<string, S
   return ordered
 }
 
-/** From 0 to 1. */
-function score({ successRate, latency, health }: Signals, fastest: number): number {
+/** What the gate knows, as routing goes by it. */
+export const signalsOf = ({ breaker, successRate, latencyMs, health }: TargetState): Signals => ({
+  successRate,
+  health: breaker === 'open' ? 0 : health,
+  ...(latencyMs !== null && { latency: latencyMs }),
+})
+
+/** From 0 to 1. `fastest`: the latency that others are measured by. */
+export function score({ successRate, latency, health }: Signals, fastest: number): number {
   const speed = isLatency(latency) ? fastest / latency : 1
   return part(successRate) * 0.4 + speed * 0.3 + part(health) * 0.3
 }

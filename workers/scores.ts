@@ -2,7 +2,7 @@ import type { Gate } from '#shared/gate/gate.ts'
 import { GateUnavailable } from '#shared/gate/types.ts'
 import { every } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
-import { candidateKey, type Signals } from '#shared/routing.ts'
+import { candidateKey, type Signals, signalsOf } from '#shared/routing.ts'
 
 const LOOK_MS = 2000
 
@@ -15,14 +15,7 @@ export function startScores({ gate, logger }: { gate: Pick<Gate, 'describe' | 't
       const states = await gate.describe(await gate.targets())
       // Clients name models: what nobody has called for a day must not pile up.
       for (const one of states) if (!one.seeded) await gate.forget(one.target)
-      scores = new Map(
-        states
-          .filter(one => one.seeded)
-          .map(({ target, breaker, successRate, latencyMs, health }) => [
-            candidateKey(target),
-            { successRate, health: breaker === 'open' ? 0 : health, ...(latencyMs !== null && { latency: latencyMs }) },
-          ]),
-      )
+      scores = new Map(states.filter(one => one.seeded).map(one => [candidateKey(one.target), signalsOf(one)]))
     },
     error => {
       if (error instanceof GateUnavailable) logger.debug({ err: error }, 'scores: the gate is away')

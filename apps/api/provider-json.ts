@@ -2,6 +2,7 @@ import { Type } from 'typebox'
 import { MOST_LIMIT } from '#shared/config.ts'
 import { type Limits, NO_LIMITS } from '#shared/db/provider-limits.ts'
 import type { LimitName, TargetState } from '#shared/gate/types.ts'
+import { score, signalsOf } from '#shared/routing.ts'
 import type { FleetState } from './fleet.ts'
 
 /** Providers and their models on the wire. */
@@ -71,11 +72,7 @@ export const modelHealthSchema = Type.Object({
 export const fastest = (targets: TargetState[]): number =>
   Math.min(...targets.flatMap(one => (one.latencyMs !== null && one.latencyMs > 0 ? [one.latencyMs] : [])))
 
-/** As `route` (shared/routing.ts) has it: what is not known counts as the best. */
-export function scoreOf({ successRate, latencyMs, health, breaker }: TargetState, fastestMs: number): number {
-  const speed = latencyMs !== null && latencyMs > 0 ? fastestMs / latencyMs : 1
-  return successRate * 0.4 + speed * 0.3 + (breaker === 'open' ? 0 : health) * 0.3
-}
+export const scoreOf = (one: TargetState, fastestMs: number): number => score(signalsOf(one), fastestMs)
 
 const figuresOf = (one: TargetState, fastestMs: number) => ({
   score: scoreOf(one, fastestMs),
