@@ -1,8 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { autoTier, DEMANDING, LONG_PROMPT } from './auto.ts'
-import { priceOf } from './prices.ts'
+import { createPrices } from './prices.ts'
 import { PROVIDERS } from './providers.ts'
+
+const { priceOf } = createPrices()
 
 describe('autoTier', () => {
   it.each([

@@ -4,16 +4,11 @@ import { describe, expect, it } from 'vitest'
 import DATA from './price-data.json' with { type: 'json' }
 import { parsePrices } from './price-overrides.ts'
 import { TABLE_DATE } from './price-table.ts'
-import {
-  BOUND_HOLDS_MS,
-  costOf,
-  createPrices,
-  type PricedUsage,
-  priceOf,
-  priceVersionOf,
-  worstCaseOf,
-} from './prices.ts'
+import { BOUND_HOLDS_MS, createPrices, type PricedUsage } from './prices.ts'
 import { priceData } from './update-prices.ts'
+
+/** Without an operator's prices. */
+const { costOf, priceOf, priceVersionOf, worstCaseOf } = createPrices()
 
 /** Dollars per million tokens, as the price list says them: in, out, cache read, cache write. */
 const LIST: Record<string, [model: string, ...prices: string[]][]> = {

@@ -135,6 +135,3 @@ function largest(amounts: readonly bigint[]): bigint {
 
 /** Whether a prompt of at most so many tokens may fall into the band. */
 const reachable = (tokens: number) => (band: Band) => band.above === 0 || band.above < tokens
-
-/** Without an operator's prices. */
-export const { priceOf, costOf, worstCaseOf, priceVersionOf } = createPrices()
