@@ -15,6 +15,7 @@ import {
   text,
   timestamp,
   unique,
+  uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core'
 
@@ -39,6 +40,10 @@ export const apiKeys = pgTable('api_keys', {
   requestsPerMinute: integer('requests_per_minute'),
   /** Its share of the workers when several keys have more tasks than can run. */
   weight: smallint('weight').notNull().default(1),
+  /** Signs what is sent to this key's webhooks; in the clear, since both sides must have it. */
+  webhookSecret: bytea('webhook_secret')
+    .notNull()
+    .default(sql`decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')`),
   createdAt: moment('created_at').notNull().defaultNow(),
   revokedAt: moment('revoked_at'),
 })
@@ -75,6 +80,14 @@ export const tasks = pgTable(
     cacheKey: bytea('cache_key'),
     /** The live task with the same request whose answer this one waits for, undispatched. */
     leaderId: uuid('leader_id'),
+    /** Told when it has ended. */
+    webhookUrl: text('webhook_url'),
+    /** The batch that it is a line of; such a task is never in the queue: a chunk's worker runs it (`dispatched_at` infinity). */
+    batchId: uuid('batch_id'),
+    /** Number of its line within the batch's input, from 1. */
+    line: integer('line'),
+    /** The client's name for the line. */
+    customId: text('custom_id'),
     result: json('result'),
     /** ai | cache | precomputed | rules */
     source: text('source'),
@@ -98,6 +111,7 @@ export const tasks = pgTable(
     index('tasks_dispatched')
       .on(table.apiKeyId, table.priority, table.dispatchedAt)
       .where(sql`status = 'queued' AND dispatched_at IS NOT NULL`),
+    uniqueIndex('tasks_lines').on(table.batchId, table.line).where(sql`batch_id IS NOT NULL`),
     index('tasks_followers').on(table.leaderId).where(sql`leader_id IS NOT NULL`),
     index('tasks_live').on(table.deadlineAt).where(sql`status IN ('queued', 'running')`),
     index('tasks_running').on(table.workerId).where(sql`status = 'running'`),
@@ -237,6 +251,168 @@ export const precomputed = pgTable(
     updatedAt: moment('updated_at').notNull().defaultNow(),
   },
   table => [primaryKey({ columns: [table.kind, table.inputHash] })],
+)
+
+/** What clients uploaded, and what batches wrote. */
+export const files = pgTable(
+  'files',
+  {
+    id: uuid('id').primaryKey(),
+    apiKeyId: uuid('api_key_id').notNull(),
+    /** batch | batch_output */
+    purpose: text('purpose').notNull(),
+    filename: text('filename').notNull(),
+    /** uploading | processed | deleting; only a processed one is shown */
+    status: text('status').notNull(),
+    /** postgres | s3: where its bytes are */
+    storage: text('storage').notNull(),
+    bytes: bigint('bytes', { mode: 'number' }).notNull().default(0),
+    sha256: bytea('sha256'),
+    createdAt: moment('created_at').notNull().defaultNow(),
+    /** When something was last added: an upload whose process died is known by it. */
+    touchedAt: moment('touched_at').notNull().defaultNow(),
+    /** null: kept until it is deleted. */
+    expiresAt: moment('expires_at'),
+  },
+  table => [
+    index('files_by_key').on(table.apiKeyId, table.id),
+    index('files_unfinished').on(table.touchedAt).where(sql`status <> 'processed'`),
+    index('files_expiry').on(table.expiresAt).where(sql`status = 'processed' AND expires_at IS NOT NULL`),
+  ],
+)
+
+/** The bytes of a file that is kept in Postgres, in pieces. */
+export const fileChunks = pgTable(
+  'file_chunks',
+  { fileId: uuid('file_id').notNull(), seq: integer('seq').notNull(), data: bytea('data').notNull() },
+  table => [primaryKey({ columns: [table.fileId, table.seq] })],
+)
+
+export const batches = pgTable(
+  'batches',
+  {
+    id: uuid('id').primaryKey(),
+    apiKeyId: uuid('api_key_id').notNull(),
+    /** openai | native: how its lines are read and its results are written */
+    surface: text('surface').notNull(),
+    /** openai: such as /v1/chat/completions */
+    endpoint: text('endpoint'),
+    /** native: the kind of all lines */
+    kind: text('kind'),
+    /** validating | in_progress | finalizing | completed | failed | expired | cancelling | cancelled */
+    status: text('status').notNull().default('validating'),
+    inputFileId: uuid('input_file_id').notNull(),
+    outputFileId: uuid('output_file_id'),
+    errorFileId: uuid('error_file_id'),
+    /** native: {format: jsonl | json | csv, columns?, template?} */
+    mapping: json('mapping'),
+    /** native: for all lines */
+    options: json('options').notNull().default({}),
+    priority: text('priority').notNull().default('normal'),
+    metadata: json('metadata'),
+    completionWindow: text('completion_window').notNull().default('24h'),
+    outputExpiresSeconds: integer('output_expires_seconds'),
+    webhookUrl: text('webhook_url'),
+    maxCostUsd: usd('max_cost_usd'),
+    /** The most that its lines can cost, as validation found. */
+    boundUsd: usd('bound_usd'),
+    /** The model that all lines name, if they name the same. */
+    model: text('model'),
+    /** [{code, line, message, param}] of a batch that failed. */
+    errors: json('errors'),
+    /** Lines; the sums below are those of its chunks, written when it ends. */
+    total: integer('total').notNull().default(0),
+    succeeded: integer('succeeded').notNull().default(0),
+    failed: integer('failed').notNull().default(0),
+    cancelled: integer('cancelled').notNull().default(0),
+    expired: integer('expired').notNull().default(0),
+    inputTokens: bigint('input_tokens', { mode: 'number' }).notNull().default(0),
+    outputTokens: bigint('output_tokens', { mode: 'number' }).notNull().default(0),
+    costUsd: usd('cost_usd').notNull().default('0'),
+    createdAt: moment('created_at').notNull().defaultNow(),
+    inProgressAt: moment('in_progress_at'),
+    finalizingAt: moment('finalizing_at'),
+    completedAt: moment('completed_at'),
+    failedAt: moment('failed_at'),
+    expiredAt: moment('expired_at'),
+    cancellingAt: moment('cancelling_at'),
+    cancelledAt: moment('cancelled_at'),
+    expiresAt: moment('expires_at').notNull(),
+  },
+  table => [
+    check(
+      'batches_status',
+      sql`status IN ('validating', 'in_progress', 'finalizing', 'completed', 'failed', 'expired', 'cancelling', 'cancelled')`,
+    ),
+    index('batches_by_key').on(table.apiKeyId, table.id),
+    index('batches_live').on(table.id).where(sql`status IN ('validating', 'in_progress', 'finalizing', 'cancelling')`),
+  ],
+)
+
+/** Work on a batch, one job of the queue each: reading its input, a range of its lines, writing its output. */
+export const batchChunks = pgTable(
+  'batch_chunks',
+  {
+    id: uuid('id').primaryKey(),
+    batchId: uuid('batch_id').notNull(),
+    /** validate | run | finalize */
+    step: text('step').notNull(),
+    /** run: the lines, both included */
+    firstLine: integer('first_line').notNull().default(0),
+    lastLine: integer('last_line').notNull().default(0),
+    /** waiting | running | done */
+    status: text('status').notNull().default('waiting'),
+    /** Counts dispatches, as a task's does. */
+    epoch: integer('epoch').notNull().default(0),
+    claims: smallint('claims').notNull().default(0),
+    workerId: uuid('worker_id'),
+    /** null: it waits for its batch's turn. */
+    dispatchedAt: moment('dispatched_at'),
+    /** What became of its lines, and what they used and cost; written when it is done. */
+    succeeded: integer('succeeded').notNull().default(0),
+    failed: integer('failed').notNull().default(0),
+    cancelled: integer('cancelled').notNull().default(0),
+    expired: integer('expired').notNull().default(0),
+    inputTokens: bigint('input_tokens', { mode: 'number' }).notNull().default(0),
+    outputTokens: bigint('output_tokens', { mode: 'number' }).notNull().default(0),
+    costUsd: usd('cost_usd').notNull().default('0'),
+    startedAt: moment('started_at'),
+    finishedAt: moment('finished_at'),
+  },
+  table => [
+    uniqueIndex('batch_chunks_lines').on(table.batchId, table.step, table.firstLine),
+    index('batch_chunks_waiting').on(table.batchId, table.firstLine).where(sql`status = 'waiting'`),
+    index('batch_chunks_running').on(table.workerId).where(sql`status = 'running'`),
+  ],
+)
+
+/** What is to be told to somebody's server, until it said that it heard. */
+export const webhookDeliveries = pgTable(
+  'webhook_deliveries',
+  {
+    id: uuid('id').primaryKey(),
+    apiKeyId: uuid('api_key_id').notNull(),
+    /** Such as batch.completed, task.succeeded. */
+    type: text('type').notNull(),
+    /** The task or batch. */
+    subjectId: uuid('subject_id').notNull(),
+    url: text('url').notNull(),
+    /** pending | delivered | failed */
+    status: text('status').notNull().default('pending'),
+    attempts: smallint('attempts').notNull().default(0),
+    /** When it is tried next; while it is being tried, when another may. */
+    nextAt: moment('next_at').notNull().defaultNow(),
+    /** HTTP status of the last answer; null: there was none. */
+    lastStatus: smallint('last_status'),
+    lastError: text('last_error'),
+    createdAt: moment('created_at').notNull().defaultNow(),
+    deliveredAt: moment('delivered_at'),
+  },
+  table => [
+    index('webhook_deliveries_due').on(table.nextAt).where(sql`status = 'pending'`),
+    index('webhook_deliveries_by_key').on(table.apiKeyId, table.id),
+    index('webhook_deliveries_by_subject').on(table.subjectId),
+  ],
 )
 
 /** One row a live worker process, with its heartbeat. */
