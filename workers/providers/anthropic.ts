@@ -2,8 +2,9 @@ import Anthropic from '@anthropic-ai/sdk'
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema'
 import { type CallAnswer, CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
 import { failureOfBody } from './failures.ts'
-import { type Answer, answered, type Call, guarded, notedFetch, schemaInstruction, tokens } from './guard.ts'
+import { type Answer, answered, type Call, guarded, schemaInstruction, tokens } from './guard.ts'
 import { anthropicLimits } from './rate-limits.ts'
+import { notedFetch } from './transport.ts'
 
 type Params = Anthropic.MessageCreateParamsNonStreaming
 type Stream = AsyncIterable<Anthropic.RawMessageStreamEvent>
@@ -37,8 +38,8 @@ export const anthropic: ProviderFactory = config => {
           const params = toParams(request)
           const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
           return call.streaming
-            ? readStream(await call.heard(client.messages.create({ ...params, stream: true }, options)), call)
-            : readMessage(await call.heard(client.messages.create(params, options)))
+            ? readStream(await client.messages.create({ ...params, stream: true }, options), call)
+            : readMessage(await client.messages.create(params, options))
         },
         anthropicLimits,
       ),

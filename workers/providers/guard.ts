@@ -1,8 +1,8 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import type { HeaderLimits } from '#shared/gate/types.ts'
 import { type CallAnswer, type CallContext, CallFailure, type Usage } from './define.ts'
 import { failedToConnect, toCallFailure, watchConnections } from './failures.ts'
 import type { ReadLimits } from './rate-limits.ts'
+import { type Carried, carry } from './transport.ts'
 
 /** What an adapter gets to make one call with. */
 export type Call = {
@@ -15,29 +15,10 @@ export type Call = {
   emit(text: string): void
   /** Set as soon as the provider reports it, so that a call that fails later is still charged. */
   usage: Usage | null
-  /** An SDK's answer. Its rate-limit headers are noted before its body is there, which may never be. */
-  heard<T>(answer: Answering<T>): Promise<T>
 }
 
 /** What an adapter makes of an answer; the rest is the guard's. */
 export type Answer = Omit<CallAnswer, 'limits'>
-
-/** Both SDKs' promise of an answer. One request, however often it is asked. */
-type Answering<T> = PromiseLike<T> & { asResponse(): Promise<{ headers: Headers }> }
-
-const underWay = new AsyncLocalStorage<{ signal: AbortSignal; fetched: boolean }>()
-
-/** For the SDKs, instead of fetch: tells their own failures from those of a request. */
-export const notedFetch: typeof fetch = async (input, init) => {
-  const call = underWay.getStore()
-  // Whoever waited for the call was told by now that nothing was sent.
-  call?.signal.throwIfAborted()
-  if (call) call.fetched = true
-  return fetch(input, init)
-}
-
-/** undici gives up when no headers come for 300 s (Node's fetch has no setting for it); a stream sends them at once. */
-const LONGEST_WAIT_FOR_HEADERS_MS = 290_000
 
 /**
  * Runs one call within its time limit and its caller's signal, and turns every failure into a CallFailure.
@@ -59,17 +40,20 @@ export async function guarded(
   const call: Call = {
     signal: controller.signal,
     sdkTimeoutMs: Math.ceil(context.timeoutMs) + 1000,
-    streaming: context.onDelta !== undefined || context.timeoutMs > LONGEST_WAIT_FOR_HEADERS_MS,
+    streaming: context.onDelta !== undefined,
     emit: text => {
       if (!controller.signal.aborted && text) context.onDelta?.(text)
     },
     usage: null,
-    heard: async answer => {
-      limits = readLimits((await answer.asResponse()).headers, Date.now())
-      return await answer
+  }
+  const carried: Carried = {
+    signal: controller.signal,
+    streaming: call.streaming,
+    fetched: false,
+    heard: headers => {
+      limits = readLimits(headers, Date.now())
     },
   }
-  const noted = { signal: controller.signal, fetched: false }
   const stop = (kind: 'aborted' | 'timeout', message: string) => {
     stopped.reject(new CallFailure(kind, message, { usage: call.usage }))
     controller.abort()
@@ -78,13 +62,13 @@ export async function guarded(
   const timer = setTimeout(stop, context.timeoutMs, 'timeout', `No complete answer within ${context.timeoutMs} ms`)
   context.signal.addEventListener('abort', abort, { once: true })
   try {
-    const answer = await Promise.race([underWay.run(noted, run, call), stopped.promise])
+    const answer = await Promise.race([carry(carried, () => run(call)), stopped.promise])
     return { ...answer, limits }
   } catch (error) {
     const failure = toCallFailure(error, call.usage)
     const { headers } = Object(error) as { headers?: unknown }
     failure.limits = headers instanceof Headers ? readLimits(headers, Date.now()) : limits
-    failure.sent = noted.fetched && !failedToConnect(error)
+    failure.sent = carried.fetched && !failedToConnect(error)
     throw failure
   } finally {
     clearTimeout(timer)

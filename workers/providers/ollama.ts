@@ -1,7 +1,8 @@
 import { type ChatResponse, type ListResponse, Ollama } from 'ollama'
 import { type CallAnswer, CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
 import { failureOfAnswer, failureOfBody } from './failures.ts'
-import { type Answer, answered, type Call, guarded, notedFetch, tokens } from './guard.ts'
+import { type Answer, answered, type Call, guarded, tokens } from './guard.ts'
+import { notedFetch } from './transport.ts'
 
 const PROBE_TIMEOUT_MS = 1000
 const FOUND_FOR_MS = 30_000
@@ -31,7 +32,8 @@ export const ollama: ProviderFactory = config => {
       return model && (config.model ?? model)
     },
     call: (request, context) =>
-      guarded(context, async call => {
+      // It always streams, whether anybody listens or not.
+      guarded({ ...context, onDelta: context.onDelta ?? (() => undefined) }, async call => {
         const params = toParams(request)
         return readStream(await clientFor(call.signal).chat({ ...params, stream: true }), call)
       }),

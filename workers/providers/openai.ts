@@ -1,8 +1,9 @@
 import OpenAI from 'openai'
 import { type CallAnswer, CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
 import { failureOfBody } from './failures.ts'
-import { type Answer, answered, type Call, guarded, notedFetch, schemaInstruction, tokens } from './guard.ts'
+import { type Answer, answered, type Call, guarded, schemaInstruction, tokens } from './guard.ts'
 import { openaiLimits } from './rate-limits.ts'
+import { notedFetch } from './transport.ts'
 
 type Params = OpenAI.ChatCompletionCreateParamsNonStreaming
 type WireUsage = OpenAI.CompletionUsage & { prompt_cache_hit_tokens?: number }
@@ -46,10 +47,9 @@ export const openai: ProviderFactory = config => {
           const { completions } = client.chat
           const params = toParams(request, dialect)
           const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
-          if (!call.streaming)
-            return readCompletion(await call.heard(completions.create(params, options)), request.model)
+          if (!call.streaming) return readCompletion(await completions.create(params, options), request.model)
           const streamed = { ...params, stream: true, stream_options: { include_usage: true } } as const
-          return readStream(await call.heard(completions.create(streamed, options)), call, request.model)
+          return readStream(await completions.create(streamed, options), call, request.model)
         },
         openaiLimits,
       ),
