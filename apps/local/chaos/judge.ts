@@ -29,6 +29,8 @@ export type Witnessed = {
   gates: GateSample[]
   fleet: Pick<Fleet, 'slots' | 'deaths'>
   sql: Sql
+  /** How late the process that was upstream and clients came to look at most. */
+  lateMs: number
 }
 
 type TaskRow = {
@@ -46,7 +48,17 @@ const EVIDENCE = 10
 const isLive = (status: string) => status === 'queued' || status === 'running'
 
 /** Holds what Postgres, the upstream and the clients say against each other. To be called when nothing runs any more. */
-export async function judge({ plan, from, notes, calls, injected, gates, fleet, sql }: Witnessed): Promise<Verdict> {
+export async function judge({
+  plan,
+  from,
+  notes,
+  calls,
+  injected,
+  gates,
+  fleet,
+  sql,
+  lateMs,
+}: Witnessed): Promise<Verdict> {
   const tasks = await sql<TaskRow>(
     `SELECT id, status, source, finished_at, result, error, (metadata->>'chaos')::int AS index FROM tasks`,
   )
@@ -74,7 +86,7 @@ export async function judge({ plan, from, notes, calls, injected, gates, fleet, 
   const otherwise = accepted.filter(note => note.changed || (note.seen && !isSame(note.seen, rowOf(note))))
   const twice = [...Map.groupBy(tasks, task => task.index).values()].filter(list => list.length > 1)
   const succeededTwice = succeededTwiceOf(attempts)
-  const matched = matchCalls(calls, attempts, markerOf, workerOf)
+  const matched = matchCalls(calls, attempts, markerOf, workerOf, lateMs)
   const paid = paidTwice(matched.pairs)
   const under = injected.reduce((sum, one) => {
     if (one.caller === null || one.kind === 'api') return sum

@@ -25,12 +25,13 @@ const attempt = (more: Partial<AttemptRow> = {}): AttemptRow => ({
   ...more,
 })
 
-const match = (calls: LoggedCall[], attempts: AttemptRow[]) =>
+const match = (calls: LoggedCall[], attempts: AttemptRow[], lateMs = 0) =>
   matchCalls(
     calls,
     attempts,
     id => id.replace('t', 'm'),
     () => 'w1',
+    lateMs,
   )
 
 describe('the ledger against the upstream', () => {
@@ -39,6 +40,13 @@ describe('the ledger against the upstream', () => {
     const rows = [7, 5, 9].map(output_tokens => attempt({ input_tokens: 1, output_tokens }))
     expect(match(told, rows).miscounted).toEqual([])
     expect(match(told, [...rows.slice(1), attempt({ input_tokens: 1, output_tokens: 8 })]).miscounted).toHaveLength(1)
+  })
+
+  test('a call that the upstream noticed late has the row that had been settled by then, and no earlier one', () => {
+    const given = attempt({ outcome: 'timeout', finished_ms: 700, started_ms: 600 })
+    const dropped = call({ at: 1000, end: 'dropped' })
+    expect(match([dropped], [given]).unwritten).toHaveLength(1)
+    expect(match([dropped], [given], 250).unwritten).toEqual([])
   })
 
   test('a call and its row are a pair', () => {

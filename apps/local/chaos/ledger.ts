@@ -59,12 +59,15 @@ const SLACK_MS = 100
 /**
  * Pairs each call with the row that was written for it: of the same task, provider and process, written before it came,
  * and with an outcome that fits to what the upstream did.
+ * @param lateMs how late the upstream may have noticed a call, as its process measured: a caller whose time was up while
+ *   it did not come to look had settled the row by then
  */
 export function matchCalls(
   calls: LoggedCall[],
   attempts: AttemptRow[],
   markerOf: (taskId: string) => string | undefined,
   workerOf: (caller: string) => string | null,
+  lateMs = 0,
 ): Matched {
   const left = Map.groupBy(attempts, attempt => markerOf(attempt.task_id) ?? '')
   const pairs: Pair[] = []
@@ -72,7 +75,7 @@ export function matchCalls(
   for (const call of calls.toSorted((a, b) => a.at - b.at)) {
     const rows = left.get(call.marker) ?? []
     const worker = workerOf(call.caller)
-    const fitting = rows.filter(row => (worker === null || row.worker_id === worker) && fits(call, row))
+    const fitting = rows.filter(row => (worker === null || row.worker_id === worker) && fits(call, row, lateMs))
     // Identical tasks that one process called for in the same moment can only be told apart by what they were told.
     const counted = fitting.find(row => row.outcome === 'succeeded' && !miscounted({ call, attempt: row }))
     const attempt = counted ?? fitting.find(row => row.outcome in ANSWERED) ?? fitting[0]
@@ -93,10 +96,10 @@ export function matchCalls(
   }
 }
 
-function fits(call: LoggedCall, row: AttemptRow): boolean {
+function fits(call: LoggedCall, row: AttemptRow, lateMs: number): boolean {
   if (row.provider !== call.provider || row.started_ms > call.at + SLACK_MS) return false
   // What the sweeper had given up may still be called by a process that was stopped.
-  const open = row.finished_ms === null || row.outcome === 'unknown' || row.finished_ms > call.at - SLACK_MS
+  const open = row.finished_ms === null || row.outcome === 'unknown' || row.finished_ms > call.at - SLACK_MS - lateMs
   return open && (ANSWERED[row.outcome]?.(call) ?? true)
 }
 

@@ -89,6 +89,7 @@ async function run(plan: Plan, log: (line: string) => void, signal: AbortSignal,
   ])
   signal.throwIfAborted()
   lag.disable()
+  const lateMs = lag.max / 1e6
   await fleet.scrape()
   await fleet.end()
   // What was still being answered has been dropped by now.
@@ -103,6 +104,7 @@ async function run(plan: Plan, log: (line: string) => void, signal: AbortSignal,
     gates,
     fleet,
     sql: servers.sql,
+    lateMs,
   })
   const { rows } = verdict
   const kinds = Object.entries(Object.groupBy(injected, one => one.kind)).map(
@@ -112,7 +114,7 @@ async function run(plan: Plan, log: (line: string) => void, signal: AbortSignal,
   rows.unshift({ what: 'faults', value: `${injected.length}: ${kinds.join(', ')}${rest}`, wanted: null, ok: true })
   rows.push({
     what: 'the judge itself was late by at most',
-    value: `${Math.round(lag.max / 1e6)} ms`,
+    value: `${Math.round(lateMs)} ms`,
     wanted: null,
     ok: true,
   })
