@@ -15,8 +15,19 @@ const OF_THE_BATCH: ReadonlySet<string> = new Set(['priority', 'deadline_seconds
 export const ofLine = <T>(options: Record<string, T>): Record<string, T> =>
   Object.fromEntries(Object.entries(options).filter(([name]) => !OF_THE_BATCH.has(name)))
 
-/** Compiles; to be called once a file. What has a default and is missing is filled in, as the API does it. */
+/** Compiling costs milliseconds, and most batches are small. */
+const compiled = new WeakMap<TSchema, Check>()
+
+/** What has a default and is missing is filled in, as the API does it. */
 function schemaCheck(schema: TSchema, root: string): Check {
+  const known = compiled.get(schema)
+  if (known) return known
+  const check = compile(schema, root)
+  compiled.set(schema, check)
+  return check
+}
+
+function compile(schema: TSchema, root: string): Check {
   const validate = new Ajv({ useDefaults: true, coerceTypes: false, strict: false }).compile(schema)
   return value => {
     if (validate(value)) return null
@@ -30,11 +41,9 @@ function schemaCheck(schema: TSchema, root: string): Check {
   }
 }
 
-export const optionsCheck = (): Check =>
-  schemaCheck(
-    Type.Object(ofLine<TSchema>(taskOptions.properties), { additionalProperties: false, required: [] }),
-    '/options',
-  )
+const lineOptions = Type.Object(ofLine<TSchema>(taskOptions.properties), { additionalProperties: false, required: [] })
+
+export const optionsCheck = (): Check => schemaCheck(lineOptions, '/options')
 
 export function inputCheck(job: JobKind): Check {
   const fits = schemaCheck(job.input, '/input')

@@ -8,6 +8,8 @@ export const MAX_RECORD_BYTES = 8 * 1024 * 1024
 export type RawRecord = { line: number; text: string } | LineProblem
 
 const NEWLINE = 10
+/** What is white space to JSON. */
+const BLANK = /^[ \t\r]*$/
 const BOM = Buffer.from('\uFEFF')
 
 /**
@@ -34,9 +36,7 @@ export async function* splitLines(bytes: Bytes, limit: number = MAX_RECORD_BYTES
 function recordOf(line: number, bytes: Buffer | null, limit: number): RawRecord | null {
   const record = decode(line, bytes, limit)
   if (!('text' in record)) return record
-  // Most lines are not blank, and begin with what is not space.
-  if (record.text.charCodeAt(0) <= 32 && record.text.trim() === '') return null
-  if (record.text === '') return null
+  if (BLANK.test(record.text)) return null
   return record.text.endsWith('\r') ? { line, text: record.text.slice(0, -1) } : record
 }
 
