@@ -82,7 +82,7 @@ export function planRows(header: readonly string[], mapping: Mapping, job: JobKi
 
 /** Text and, where a column is named, its number. */
 const split = (template: string, column: (name: string) => number): (string | number)[] =>
-  template.split(/\{\{(.*?)\}\}/s).map((part, i) => (i % 2 === 1 ? column(part.trim()) : part))
+  template.split(/\{\{([^{}]*)\}\}/).map((part, i) => (i % 2 === 1 ? column(part.trim()) : part))
 
 /** What is no text in an input is JSON in a cell; what is not JSON the kind's schema refuses. */
 function asJson(cell: string): unknown {

@@ -96,6 +96,7 @@ export const responses: Endpoint = {
       created_at: answeredAt(line),
       status: cut ? 'incomplete' : 'completed',
       error: null,
+      access_programs: null,
       incomplete_details: cut ? { reason: 'max_output_tokens' } : null,
       instructions: null,
       max_output_tokens: max_tokens ?? null,
