@@ -41,7 +41,7 @@ describe('splitElements', () => {
           values.map(one => JSON.parse(JSON.stringify(one))),
         )
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     )
   })
 

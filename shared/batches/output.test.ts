@@ -145,7 +145,7 @@ describe('a line without an answer', () => {
   }
 
   it('was refused for what it asked', () => {
-    const said = { message: 'No.', type: 'invalid_request_error', param: 'temperature', code: 'invalid_value' }
+    const said = { message: 'No.', type: 'image_error', param: 'temperature', code: 'invalid_value' }
     const rejected = rejectedError({ status: 400, error: said })
     expect(error(ended({ status: 'failed', error: rejected }))).toEqual([null, 400, said])
   })

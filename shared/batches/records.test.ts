@@ -39,7 +39,7 @@ describe('splitLines', () => {
       fc.asyncProperty(bytes, pieceSizes, fc.constantFrom(4, 1000), async (file, sizes, limit) => {
         expect((await split(file, sizes, limit)).map(said)).toEqual(slowly(file, limit))
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     )
   })
 

@@ -32,7 +32,7 @@ describe('readTable', () => {
           expect(await read(`${bom ? '\uFEFF' : ''}${texts.join(newline)}`, sizes)).toEqual(expected)
         },
       ),
-      { numRuns: 500 },
+      { numRuns: 300 },
     )
   })
 
@@ -49,7 +49,7 @@ describe('readTable', () => {
       fc.asyncProperty(noise, pieceSizes, async (file, sizes) => {
         expect(await read(file, sizes)).toEqual(await read(file))
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     )
   })
 
