@@ -1,0 +1,29 @@
+import type { JobKind } from '#shared/jobs/define.ts'
+import { chatCompletions } from './chat-completions.ts'
+import type { Endpoint } from './define.ts'
+import { responses } from './responses.ts'
+
+/** What OpenAI's API lets a batch ask. */
+export const OPENAI_ENDPOINTS = [
+  '/v1/chat/completions',
+  '/v1/responses',
+  '/v1/embeddings',
+  '/v1/moderations',
+  '/v1/completions',
+] as const
+
+/** Every endpoint that we serve, one line each. */
+const registered: Endpoint[] = [chatCompletions, responses]
+
+export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map(registered.map(one => [one.path, one]))
+
+/** For a batch that is to be created: why it cannot ask this; null: it can. */
+export function whyNotServed(endpoint: string, jobs: ReadonlyMap<string, JobKind>): string | null {
+  const found = ENDPOINTS.get(endpoint)
+  if (found && jobs.has(found.kind)) return null
+  const served = [...ENDPOINTS.values()].filter(one => jobs.has(one.kind)).map(one => one.path)
+  const why = (OPENAI_ENDPOINTS as readonly string[]).includes(endpoint)
+    ? 'is not served here yet'
+    : 'is no endpoint of a batch'
+  return `'${endpoint.slice(0, 100)}' ${why}. Served are ${served.join(', ')}.`
+}
