@@ -24,6 +24,10 @@ export type FileStore = {
   remove(id: string): Promise<boolean>
 }
 
+export type Rejected = {
+  status: number
+  error: { message: string; type: string; param: string | null; code: string | null }
+}
 export type ParsedLine = {
   line: number
   customId: string | null
@@ -31,8 +35,8 @@ export type ParsedLine = {
   input: unknown
   options: Record<string, unknown>
   metadata?: Record<string, unknown> | null
-  /** It cannot be run: it fails with this, the others go on. */
-  rejected?: TaskError
+  /** It has its answer already: it fails with `rejectedError` of this, the others go on. */
+  rejected?: Rejected
 }
 export type LineProblem = { line: number; code: string; message: string; param: string | null }
 
@@ -75,3 +79,10 @@ export type EndedLine = {
 }
 
 export type OpenAiOutputLine = (endpoint: string, line: EndedLine) => { file: 'output' | 'error'; text: string }
+
+export type BatchParts = {
+  files: FileStore
+  readLines: ReadLines
+  rejectedError(rejected: Rejected): TaskError
+  outputLine: OpenAiOutputLine
+}

@@ -201,10 +201,9 @@ export async function listBatches(
   // Built per combination: with `$1 IS NULL OR …` the one prepared plan could use no index.
   const values: unknown[] = [limit]
   const param = (value: unknown) => `$${values.push(value)}`
-  const conditions = [
-    apiKeyId !== null && `api_key_id = ${param(apiKeyId)}`,
-    after && `id < ${param(after)}`,
-  ].filter(one => typeof one === 'string')
+  const conditions = [apiKeyId !== null && `api_key_id = ${param(apiKeyId)}`, after && `id < ${param(after)}`].filter(
+    one => typeof one === 'string',
+  )
   const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
   const rows = await db.query<Omit<BatchView, 'eta_seconds'>>(
     {
