@@ -98,6 +98,12 @@ export const settings = {
   DB_POOL: count(10, 2, 200, 'Postgres connections per process.'),
   WORKER_PROCESSES: count(1, 0, 256, 'Worker processes that `npm start` runs.'),
   WORKER_CONCURRENCY: count(100, 1, 10_000, 'Tasks that one worker process runs at a time.'),
+  BATCH_CONCURRENCY: count(
+    64,
+    1,
+    10_000,
+    'Lines of batches that one worker process runs at a time, beside `WORKER_CONCURRENCY` tasks.',
+  ),
   WORKER_PORT: port(
     9464,
     'Port of a worker’s `/metrics` and `/health`; `npm start` counts up from it per process; 0: any free port.',
@@ -126,6 +132,12 @@ export const settings = {
     'Upper bound of that wait, unless the provider’s Retry-After asks for more.',
   ),
   DRAIN_SECONDS: count(30, 1, 3600, 'How long a stopping process lets running calls finish before it hands them back.'),
+  RESULT_RETENTION_DAYS: count(
+    0,
+    0,
+    36_500,
+    'Tasks and batches that have ended are deleted so many days after they were made; 0: never. What they cost stays in the sums.',
+  ),
   LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
     default: 'info',
     description: 'Least severe level that is logged.',

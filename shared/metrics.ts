@@ -98,6 +98,30 @@ export function createMetrics(part: 'api' | 'worker') {
       labelNames: ['provider'] as const,
       registers,
     }),
+    batchLines: new Counter({
+      name: 'sluice_batch_lines_total',
+      help: 'Lines of batches whose chunk was finished, by what became of them',
+      labelNames: ['status'] as const,
+      registers,
+    }),
+    batchChunks: new Counter({
+      name: 'sluice_batch_chunks_total',
+      help: 'Chunks of batches that this worker had in hand: done, given_back, failed (to be tried again) or given_up',
+      labelNames: ['step', 'outcome'] as const,
+      registers,
+    }),
+    batchesEnded: new Counter({
+      name: 'sluice_batches_ended_total',
+      help: 'Batches that this worker brought to an end',
+      labelNames: ['status'] as const,
+      registers,
+    }),
+    batchesLive: new Gauge({
+      name: 'sluice_batches_live',
+      help: 'Batches that have not ended, by status',
+      labelNames: ['status'] as const,
+      registers,
+    }),
     dispatchedLater: new Counter({
       name: 'sluice_tasks_dispatched_from_backlog_total',
       help: 'Tasks that waited in the backlog of their key before they were handed to the queue',

@@ -2,13 +2,19 @@ import { forgetWindows, openWindows } from './db/budgets.ts'
 import { closeOrphanedAttempts, takeOverDeadClaims } from './db/claims.ts'
 import { listDispatched, type Position } from './db/dispatches.ts'
 import { forgetExpiredKeys } from './db/insert.ts'
-import { type Db, isUnavailable } from './db/pool.ts'
-import { type Ender, type Ending, findOverdue, releaseStrayFollowers } from './db/tasks.ts'
+import { isUnavailable } from './db/pool.ts'
+import { type Ending, findOverdue, releaseStrayFollowers } from './db/tasks.ts'
 import { buryDead, DEAD_AFTER_SECONDS } from './db/workers.ts'
 import { every } from './lifecycle.ts'
-import type { Logger } from './logger.ts'
-import type { Metrics } from './metrics.ts'
-import { type Producer, QueueUnavailable } from './queue/producer.ts'
+import { QueueUnavailable } from './queue/producer.ts'
+import {
+  advanceBatches,
+  forgetResults,
+  redispatchChunks,
+  type SweeperDeps,
+  stopBatches,
+  takeOverChunks,
+} from './sweep-batches.ts'
 
 const ROUND_MS = 1000
 const ROWS = 500
@@ -19,14 +25,6 @@ const MAX_CLAIMS = 5
 const HOUSEKEEPING_MS = 60_000
 /** Any constant: whoever holds it sweeps. */
 const SWEEP_LOCK = 7_205_418_367
-
-export type SweeperDeps = {
-  db: Db
-  end: Ender
-  producer: Pick<Producer, 'dispatch' | 'ready' | 'missing'>
-  metrics: Metrics
-  logger: Logger
-}
 
 /** Starts the timer that every API and worker process runs. @returns how to stop it */
 export function startSweeper(deps: SweeperDeps): () => Promise<void> {
@@ -49,9 +47,14 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
       const steps: [string, () => Promise<boolean>][] = [
         ['expire', () => expire(deps)],
         ['take over', () => (settled ? takeOver(deps) : Promise.resolve(false))],
+        ['take over chunks', () => (settled ? takeOverChunks(deps) : Promise.resolve(false))],
         ['bury', () => (settled ? bury(deps) : Promise.resolve(false))],
         ['followers', () => releaseFollowers(deps)],
         ['redispatch', redispatch],
+        ['stop batches', () => stopBatches(deps)],
+        ['advance batches', () => advanceBatches(deps)],
+        ['redispatch chunks', () => redispatchChunks(deps)],
+        ['forget', () => forgetResults(deps)],
       ]
       if (performance.now() - lastHousekeeping > HOUSEKEEPING_MS) {
         lastHousekeeping = performance.now()

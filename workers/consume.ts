@@ -95,3 +95,11 @@ export function consume(options: ConsumeOptions): Consumer {
     },
   }
 }
+
+export const joinConsumers = (consumers: Consumer[]): Consumer => ({
+  fetchedAgoMs() {
+    const ages = consumers.map(one => one.fetchedAgoMs()).filter(age => age !== null)
+    return ages.length === 0 ? null : Math.min(...ages)
+  },
+  stop: async () => void (await Promise.all(consumers.map(one => one.stop()))),
+})

@@ -1,5 +1,6 @@
 import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
+import { CHUNKS_AT_ONCE } from '#shared/db/chunks.ts'
 import { createSeeder } from '#shared/db/gates.ts'
 import { openDb } from '#shared/db/pool.ts'
 import { createPrecomputedFinder } from '#shared/db/precomputed.ts'
@@ -21,7 +22,10 @@ import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
 import { createAvailability } from './availability.ts'
-import { type Consumer, consume } from './consume.ts'
+import { createBatchParts } from './batches/parts.ts'
+import { createShare } from './batches/share.ts'
+import { createBatchWork } from './batches/work.ts'
+import { type Consumer, consume, joinConsumers } from './consume.ts'
 import { createHeld } from './held.ts'
 import { createAdmission } from './pipeline/admit.ts'
 import { call } from './pipeline/call.ts'
@@ -176,17 +180,44 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     if (held.size === 0) await leave(db, workerId)
   })
 
-  lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
+  lifecycle.defer(
+    'sweeper',
+    startSweeper({ db, end, producer, metrics, logger, resultRetentionDays: config.RESULT_RETENTION_DAYS }),
+  )
   lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
 
-  const consuming = consume({
-    queues,
-    connect: queue => connect('blocking', queue),
-    prefix,
-    concurrency: config.WORKER_CONCURRENCY,
+  const work = createBatchWork({
+    ...createBatchParts(db),
+    db,
+    workerId,
+    jobs,
+    available,
+    prices,
+    end,
+    producer,
     run,
+    share: createShare(() => config.BATCH_CONCURRENCY),
+    draining: () => lifecycle.stopping,
+    whenFit: () => heartbeat.whenFit(),
+    metrics,
     logger,
   })
+  lifecycle.defer('batches', () => work.stop())
+  const common = { connect: (queue: string) => connect('blocking', queue), prefix, logger }
+  const consuming = joinConsumers([
+    consume({
+      ...common,
+      queues: queues.filter(queue => queue !== 'batch'),
+      concurrency: config.WORKER_CONCURRENCY,
+      run,
+    }),
+    consume({
+      ...common,
+      queues: queues.filter(queue => queue === 'batch'),
+      concurrency: Math.min(CHUNKS_AT_ONCE, config.BATCH_CONCURRENCY),
+      run: work.run,
+    }),
+  ])
   consumer = consuming
   lifecycle.defer('consumer', () => drain(consuming), config.DRAIN_SECONDS * 1000 + 6000)
 

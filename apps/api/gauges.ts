@@ -1,3 +1,4 @@
+import { countLiveBatches } from '#shared/db/batches.ts'
 import { leastRemaining } from '#shared/db/budgets.ts'
 import { withDeadline } from '#shared/lifecycle.ts'
 import type { ApiDeps } from './deps.ts'
@@ -12,6 +13,7 @@ export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: 
     [metrics.queueDepth, countQueues],
     [metrics.budgetRemaining, lookAtBudgets],
     [metrics.breakerState, lookAtBreakers],
+    [metrics.batchesLive, countBatches],
   ]
   await Promise.all(gauges.map(([gauge, read]) => withDeadline(read(), ms).catch(() => gauge.reset())))
 
@@ -32,6 +34,12 @@ export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: 
     // Some may have been taken away.
     metrics.budgetRemaining.reset()
     for (const { scope_kind, span, usd } of least) metrics.budgetRemaining.set({ scope_kind, window: span }, usd)
+  }
+
+  async function countBatches(): Promise<void> {
+    const live = await countLiveBatches(db)
+    metrics.batchesLive.reset()
+    for (const { status, count } of live) metrics.batchesLive.set({ status }, count)
   }
 
   async function lookAtBreakers(): Promise<void> {

@@ -77,7 +77,10 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
     onError: error => logger.warn({ err: error }, 'cannot look for waiters'),
   })
   lifecycle.defer('watcher', () => watcher.stop())
-  lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
+  lifecycle.defer(
+    'sweeper',
+    startSweeper({ db, end, producer, metrics, logger, resultRetentionDays: config.RESULT_RETENTION_DAYS }),
+  )
   lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
 
   const prices = createPrices(config.prices)

@@ -11,6 +11,8 @@ export type Need = {
   model: string
   kind: string
   apiKeyId: string
+  /** Of a line: the batch may have a budget of its own. */
+  batchId: string | null
   /** Decimal; reserved in every budget that applies. */
   usd: string
   priceVersion: string
@@ -50,10 +52,10 @@ export type ClaimOutcome = { kind: 'claimed' } | { kind: 'lost' } | { kind: 'ref
  * (a later one counts those before it, also the refused: they are asked about again, apart).
  */
 const input = (first: number, more = '') => {
-  const types = 'uuid int int text text text uuid numeric text bigint bigint'.split(' ')
+  const types = 'uuid int int text text text uuid uuid numeric text bigint bigint'.split(' ')
   return `i AS MATERIALIZED (
       SELECT * FROM unnest(${types.map((type, index) => `$${first + index}::${type}[]`).join(', ')}${more && `, $${first + types.length}::int[]`})
-        WITH ORDINALITY AS i(id, epoch, n, provider, model, kind, api_key_id, need, price_version, booked_input, booked_output, ${more}${more && ', '}ord)
+        WITH ORDINALITY AS i(id, epoch, n, provider, model, kind, api_key_id, batch_id, need, price_version, booked_input, booked_output, ${more}${more && ', '}ord)
     )`
 }
 
@@ -65,6 +67,7 @@ const inputValues = (items: ClaimRequest[]) => [
   items.map(item => item.need.model),
   items.map(item => item.need.kind),
   items.map(item => item.need.apiKeyId),
+  items.map(item => item.need.batchId),
   items.map(item => item.need.usd),
   items.map(item => item.need.priceVersion),
   items.map(item => item.need.inputTokens),
@@ -74,7 +77,7 @@ const inputValues = (items: ClaimRequest[]) => [
 /** @param worker the parameter that holds the id of the claiming process */
 const admission = (worker: string, after = '') => `applies AS MATERIALIZED (
       SELECT i.ord, i.need, b.scope, b.span, b.limit_usd, w.id AS window_id
-      FROM i CROSS JOIN LATERAL unnest(ARRAY['global', 'key:' || i.api_key_id, 'kind:' || i.kind, 'provider:' || i.provider]) AS s(scope)
+      FROM i CROSS JOIN LATERAL unnest(ARRAY['global', 'key:' || i.api_key_id, 'kind:' || i.kind, 'provider:' || i.provider, 'batch:' || i.batch_id]) AS s(scope)
         JOIN budgets b ON b.scope = s.scope
         LEFT JOIN budget_windows w ON w.budget_id = b.id AND w.starts_at = ${windowStart('b.span')}
         ${after && `CROSS JOIN (SELECT count(*) FROM ${after}) before`}
@@ -175,7 +178,7 @@ const MOST_ASKED = 2
 
 const nextStatement = {
   name: 'tasks_next_attempt',
-  text: `WITH ${input(2, 'tries')}, ${settlementColumns(14)}, ${admission('$1', 'settled')}, claimed AS (
+  text: `WITH ${input(2, 'tries')}, ${settlementColumns(15)}, ${admission('$1', 'settled')}, claimed AS (
       UPDATE tasks t SET attempts = i.n, tries = i.tries, claims = 1
       FROM i, (SELECT count(*) FROM settled) before
       WHERE t.id = i.id AND t.epoch = i.epoch AND ${STATUS} = 'running' AND t.worker_id = $1
@@ -231,14 +234,15 @@ const requeueStatement = {
     ), ${settlementColumns(7)}, ${booking()}
     UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, worker_id = NULL, tries = i.tries,
       claims = CASE WHEN i.claimed THEN 0 ELSE t.claims END,
-      dispatched_at = now(), run_at = now() + i.delay_ms * interval '1 millisecond'
+      dispatched_at = CASE WHEN t.batch_id IS NULL THEN now() ELSE 'infinity' END, run_at = now() + i.delay_ms * interval '1 millisecond'
     FROM input i, (SELECT count(*) FROM booked) b WHERE t.id = i.id AND t.epoch = i.epoch
       AND CASE WHEN i.claimed THEN ${STATUS} = 'running' AND t.worker_id = $6 ELSE ${STATUS} = 'queued' END
     RETURNING t.id, t.epoch`,
 }
 
 /**
- * Gives a task back to wait: settles its attempt, drops the claim and opens a new epoch, which the caller is to dispatch.
+ * Gives a task back to wait: settles its attempt, drops the claim and opens a new epoch, which the caller is to dispatch, or,
+ * if it is a line, to run again itself.
  * @returns the new epoch, or null if the claim was lost
  */
 export function createRequeuer(db: Db, workerId: string): (request: Requeue) => Promise<number | null> {
@@ -272,7 +276,8 @@ const takeOverStatement = {
       FROM dead d WHERE a.task_id = d.id AND a.n = d.attempts AND a.outcome = 'started'
       RETURNING ${SETTLED}
     ), ${booking()}, requeued AS (
-      UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, worker_id = NULL, dispatched_at = NULL
+      UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, worker_id = NULL,
+        dispatched_at = CASE WHEN t.batch_id IS NOT NULL THEN 'infinity'::timestamptz END
       FROM dead d, (SELECT count(*) FROM booked) b
       WHERE t.id = d.id AND t.epoch = d.epoch AND t.worker_id = d.worker_id AND ${STATUS} = 'running' AND d.claims < $2
       RETURNING t.id

@@ -109,12 +109,19 @@ const SETTLED = "interval '3 seconds'"
 
 const dispatchedStatement = {
   name: 'dispatches_walk',
-  text: `SELECT id, epoch, queue, priority, api_key_id, dispatched_at::text AS dispatched_at,
-      greatest(0, extract(epoch FROM run_at - now()) * 1000)::float8 AS "delayMs"
-    FROM tasks
-    WHERE status = 'queued' AND dispatched_at IS NOT NULL AND dispatched_at < now() - ${SETTLED}
-      AND (tasks.api_key_id, tasks.priority, tasks.dispatched_at, tasks.id) > ($1, $2, $3::timestamptz, $4)
-    ORDER BY tasks.api_key_id, tasks.priority, tasks.dispatched_at, tasks.id LIMIT $5`,
+  // Flow by flow: what is dispatched for ever (followers, lines of batches) may be a million rows, at the end of each.
+  text: `WITH ${flows('IS NOT NULL')}
+    SELECT d.id, d.epoch, d.queue, f.priority, f.api_key_id, d.dispatched_at::text AS dispatched_at,
+      greatest(0, extract(epoch FROM d.run_at - now()) * 1000)::float8 AS "delayMs"
+    FROM (SELECT * FROM flows WHERE (flows.api_key_id, flows.priority) >= ($1, $2)) f CROSS JOIN LATERAL (
+      SELECT t.id, t.epoch, t.queue, t.dispatched_at, t.run_at FROM tasks t
+      WHERE t.status = 'queued' AND t.dispatched_at IS NOT NULL AND t.dispatched_at < now() - ${SETTLED}
+        AND t.api_key_id = f.api_key_id AND t.priority = f.priority
+        AND t.dispatched_at >= CASE WHEN (f.api_key_id, f.priority) = ($1, $2) THEN $3::timestamptz ELSE '-infinity' END
+        AND ((f.api_key_id, f.priority) > ($1, $2) OR (t.dispatched_at, t.id) > ($3::timestamptz, $4))
+      ORDER BY t.dispatched_at, t.id LIMIT $5
+    ) d
+    ORDER BY f.api_key_id, f.priority, d.dispatched_at, d.id LIMIT $5`,
 }
 
 export type Dispatched = Dispatchable & Position & { delayMs: number }

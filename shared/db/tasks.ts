@@ -53,6 +53,8 @@ export type RunnableTask = Pick<
   'id' | 'kind' | 'queue' | 'priority' | 'api_key_id' | 'input' | 'options' | 'epoch' | 'attempts' | 'tries'
 > & {
   cache_key: Buffer | null
+  /** It is a line of this batch: run by a chunk's worker, in no queue. */
+  batch_id: string | null
   left_ms: number
   /** Providers and models (`<provider>/<model>`) that said that they can never answer this task. */
   dead_ends: string[]
@@ -60,10 +62,12 @@ export type RunnableTask = Pick<
 
 const loadStatement = {
   name: 'tasks_load',
-  text: `SELECT t.id, t.kind, t.queue, t.priority, t.api_key_id, t.input, t.options, t.epoch, t.attempts, t.tries, t.cache_key,
+  text: `SELECT t.id, t.kind, t.queue, t.priority, t.api_key_id, t.input, t.options, t.epoch, t.attempts, t.tries, t.cache_key, t.batch_id,
       (extract(epoch FROM t.deadline_at - now()) * 1000)::float8 AS left_ms,
       CASE WHEN t.attempts = 0 THEN '{}' ELSE ARRAY(
         SELECT a.provider || '/' || a.model FROM attempts a WHERE a.task_id = t.id AND a.outcome = ANY($3)
+          -- A line that is tried anew, as its batch is, has a clean slate.
+          AND (t.batch_id IS NULL OR a.n > t.attempts - t.tries)
       ) END AS dead_ends
     FROM unnest($1::uuid[], $2::int[]) AS i(id, epoch) JOIN tasks t ON t.id = i.id AND t.epoch = i.epoch
     WHERE ${STATUS} = 'queued'`,
@@ -190,7 +194,7 @@ const followStatement = {
     )
     UPDATE tasks t SET leader_id = i.leader_id, dispatched_at = 'infinity', epoch = t.epoch + 1
     FROM leaders l JOIN i ON i.leader_id = l.id
-    WHERE t.id = i.id AND t.epoch = i.epoch AND t.id <> i.leader_id AND ${STATUS} = 'queued'
+    WHERE t.id = i.id AND t.epoch = i.epoch AND t.id <> i.leader_id AND ${STATUS} = 'queued' AND t.batch_id IS NULL
       AND NOT EXISTS (SELECT FROM tasks f WHERE f.leader_id = t.id)
     RETURNING t.id`,
 }

@@ -24,7 +24,7 @@ export type JobKind = {
   kind: string
   title: string
   description: string
-  queue: QueueName
+  queue: Exclude<QueueName, 'batch'>
   input: TObject
   /** Shape of `result`, for the documentation. */
   result: TSchema

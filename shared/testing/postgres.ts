@@ -45,7 +45,7 @@ export function fileDatabase(pools = 1): FileDatabase {
   beforeEach(async () => {
     await ask(
       dbs[0],
-      'TRUNCATE api_keys, attempts, budget_windows, budgets, cost_rollups, idempotency_keys, tasks, workers',
+      'TRUNCATE api_keys, attempts, batch_chunks, batches, budget_windows, budgets, cost_rollups, idempotency_keys, tasks, webhook_deliveries, workers',
     )
     await clock.reset()
   })
@@ -138,6 +138,7 @@ export const newNeed = (more: Partial<Need> = {}): Need => ({
   model: 'claude',
   kind: 'generate',
   apiKeyId: randomUUID(),
+  batchId: null,
   usd: '0.01',
   priceVersion: 'a version',
   inputTokens: 100,

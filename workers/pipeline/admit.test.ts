@@ -14,6 +14,7 @@ const request: AdmitRequest = {
   inputTokens: 10,
   outputTokens: 20,
   maxWaitMs: 5000,
+  lane: 'normal',
   wake: 'default job',
 }
 const outcome = { result: 'success', latencyMs: 1, inputTokens: 1, outputTokens: 1, retryAfterMs: null } as const

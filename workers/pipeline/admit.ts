@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Gate } from '#shared/gate/gate.ts'
-import { type CallOutcome, GateUnavailable, type Permit } from '#shared/gate/types.ts'
+import { type AcquireRequest, type CallOutcome, GateUnavailable, type Permit } from '#shared/gate/types.ts'
 import { every } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
 import type { Metrics } from '#shared/metrics.ts'
@@ -36,6 +36,7 @@ export type AdmitRequest = {
   outputTokens: number
   /** For how long a place may be kept, milliseconds; 0: now or not at all. */
   maxWaitMs: number
+  lane: AcquireRequest['lane']
   /** The job to be woken when a place has become free. */
   wake: string
 }
@@ -96,7 +97,7 @@ export function createAdmission(deps: {
 
   async function once({ candidate, ...request }: AdmitRequest): Promise<Admission> {
     try {
-      const decision = await gate.acquire({ ...request, ...candidate, lane: 'normal' })
+      const decision = await gate.acquire({ ...request, ...candidate })
       if (decision.kind === 'go') return { kind: 'go', pass: passOf(decision.permit) }
       if (decision.kind === 'never') return decision
       metrics.permitWaits.inc({ provider: candidate.provider, reason: decision.reason })

@@ -56,6 +56,11 @@ export function createRecall(deps: {
       const key = task.cache_key
       if (!key) return { kind: 'lead' }
       const refresh = (task.options as TaskOptions).cache === 'refresh'
+      if (task.batch_id) {
+        // A line neither leads nor follows: nobody is to wait for a batch's turn.
+        const found = refresh ? null : await cache.get(key)
+        return count(task, found?.kind === 'fresh' ? { kind: 'hit', entry: found.entry } : { kind: 'lead' })
+      }
       const among = amongOf(task)
       const ttlMs = Math.max(1000, task.left_ms)
       // Only Postgres knows whether a leader is still live; Redis only proposes one.
@@ -80,7 +85,7 @@ export function createRecall(deps: {
       if (task.cache_key && kind.cache) await cache.put(task.cache_key, answer, kind.cache)
     },
     landed(task) {
-      if (task.cache_key) void cache.land(task.cache_key, task.id, amongOf(task))
+      if (task.cache_key && !task.batch_id) void cache.land(task.cache_key, task.id, amongOf(task))
     },
   }
 }

@@ -79,6 +79,7 @@ function harness(
     priority: 'normal',
     api_key_id: 'key',
     cache_key: null,
+    batch_id: null,
     input: { prompt: 'Hi' },
     options: {},
     epoch: 3,
@@ -150,6 +151,7 @@ function harness(
       async requeue(_, request) {
         requeues.push(request)
         settle(request.settlement)
+        return task.epoch + 1
       },
     },
     held,
@@ -699,7 +701,7 @@ describe('a run', () => {
             endings.push(ending)
             return { ended: true }
           },
-          requeue: async () => undefined,
+          requeue: async () => null,
         },
       },
     })
@@ -750,6 +752,7 @@ describe('a run', () => {
       await requeue(...args)
       Object.assign(task, { epoch: 4, attempts: 1, tries: 1 })
       await run({ id: 'task', epoch: 4 })
+      return 4
     }
     await run({ id: 'task', epoch: 3 })
     expect(calls).toHaveLength(2)

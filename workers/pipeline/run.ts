@@ -47,8 +47,11 @@ export type RunDeps = {
   logger: Logger
 }
 
-/** `give_back`: not begun, since the process is stopping; the queue should hand the job to another. */
-export type RunOutcome = 'done' | 'give_back'
+/**
+ * `give_back`: not begun, since the process is stopping; the queue should hand the job to another. `again`: a line that is to run
+ * again, under a new epoch and not before `ms` are over; `called`: not for want of a permit or a budget.
+ */
+export type RunOutcome = 'done' | 'give_back' | { kind: 'again'; epoch: number; ms: number; called: boolean }
 
 /** A worker that does not know a kind is older than the API: a newer one may take the task. */
 const UNKNOWN_KIND_WAIT_MS = 5000
@@ -62,6 +65,8 @@ const contendedMs = ({ epoch }: RunnableTask) => 100 * 2 ** Math.min(epoch, 5) *
 const RESET_JITTER_MS = 1000
 /** A database so slow that permits expire while tasks are claimed is not to be asked again at once. */
 const LATE_PERMIT_MS = 500
+/** Too short to stand in the line for a concurrent call, in front of whoever is not a batch. */
+const LINE_BOOKS_MS = 150
 /** The pause after a refusal for the rate that did not say how long. */
 const RATE_PAUSE_MS = 1000
 
@@ -98,12 +103,12 @@ async function runTask(deps: RunDeps, job: { id: string; epoch: number }, slow: 
   const kind = deps.jobs.get(task.kind)
   if (!kind) {
     const wait = { delayMs: UNKNOWN_KIND_WAIT_MS, tries: task.tries, settlement: null, claimed: false }
-    await deps.settle.requeue(task, wait)
-    return 'done'
+    return againIfLine(task, await deps.settle.requeue(task, wait), wait.delayMs, false)
   }
   const run = createRun(deps, task, kind, slow)
   try {
-    return await run.loop()
+    const outcome = await run.loop()
+    return outcome === 'done' ? run.after() : outcome
   } catch (error) {
     deps.logger.error({ err: error, task_id: task.id, kind: task.kind }, 'a stage failed unexpectedly')
     await run.giveUp()
@@ -112,6 +117,10 @@ async function runTask(deps: RunDeps, job: { id: string; epoch: number }, slow: 
     run.close()
   }
 }
+
+/** The queue has a task that waits; a line is in its chunk's hands. */
+const againIfLine = (task: RunnableTask, epoch: number | null, ms: number, called: boolean): RunOutcome =>
+  task.batch_id && epoch !== null ? { kind: 'again', epoch, ms, called } : 'done'
 
 /** Somebody who may answer later. `bookable`: a place can be kept. */
 type Wait = { candidate: Candidate; ms: number; bookable: boolean }
@@ -139,6 +148,8 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   const waits: Wait[] = []
   const refusals: Refusal[] = []
   let unpriced: Candidate | null = null
+  /** What is to become of a line that was given back. */
+  let after: RunOutcome = 'done'
 
   /** What a call may cost at most; null: nobody knows. */
   function needOf({ provider, model }: Candidate): Need | null {
@@ -146,7 +157,8 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     const usd = prices.worstCaseOf(provider, model, most)
     const priceVersion = prices.priceVersionOf(provider, model)
     if (usd === null || priceVersion === null) return null
-    return { provider, model, kind: task.kind, apiKeyId: task.api_key_id, usd, priceVersion, ...most }
+    const payer = { apiKeyId: task.api_key_id, batchId: task.batch_id }
+    return { provider, model, kind: task.kind, ...payer, usd, priceVersion, ...most }
   }
 
   async function begin(candidate: Candidate, need: Need): Promise<ClaimOutcome> {
@@ -219,7 +231,10 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       },
     })
 
-  const requeue = (delayMs: number) => settle.requeue(task, { delayMs, tries, settlement, claimed })
+  async function requeue(delayMs: number): Promise<void> {
+    const epoch = await settle.requeue(task, { delayMs, tries, settlement, claimed })
+    after = againIfLine(task, epoch, delayMs, n > task.attempts)
+  }
 
   /** The call was stopped from outside: its attempt is settled, the task goes where the reason says. */
   async function stopped(called: Calling, reason: StopReason, failure: CallFailure): Promise<void> {
@@ -281,7 +296,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     } else if (overBudget) {
       const { scope, span, limit_usd } = overBudget
       // Whose key it is, the client knows.
-      const whose = scope.startsWith('key:') ? 'key' : scope
+      const whose = /^(key|batch):/.exec(scope)?.[1] ?? scope
       await fail('budget_exceeded', `The budget ${whose} per ${span} of $${limit_usd} does not let this task pass.`)
     } else if (failed) {
       await fail(failed.code, failed.message)
@@ -308,7 +323,8 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       candidate,
       inputTokens: need.inputTokens,
       outputTokens: need.outputTokens,
-      maxWaitMs: book ? Math.max(0, leftMs()) : 0,
+      maxWaitMs: book ? Math.max(0, Math.min(leftMs(), task.batch_id ? LINE_BOOKS_MS : leftMs())) : 0,
+      lane: task.batch_id ? 'batch' : 'normal',
       // If it waits, it is under the next epoch.
       wake: `${task.queue} ${jobId({ id: task.id, epoch: task.epoch + 1 })}`,
     })
@@ -454,6 +470,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
 
   return {
     loop,
+    after: () => after,
     giveUp,
     close() {
       clearTimeout(timer)

@@ -28,8 +28,11 @@ export type Settle = {
   attempt(end: AttemptEnd): Settlement
   /** Ends the task and settles its attempt in one transaction. */
   end: Ender
-  /** Settles the attempt and gives the task back, to run again after a while. */
-  requeue(task: RunnableTask, request: Omit<Requeue, 'id' | 'epoch'>): Promise<void>
+  /**
+   * Settles the attempt and gives the task back, to run again after a while: to the queue, or, if it is a line, to whoever
+   * runs its chunk. @returns its new epoch; null: the claim was lost
+   */
+  requeue(task: RunnableTask, request: Omit<Requeue, 'id' | 'epoch'>): Promise<number | null>
 }
 
 /** Calls that the provider surely did not bill. */
@@ -77,11 +80,12 @@ export function createSettle(deps: {
     end: (ending: Ending) => persist(() => deps.end(ending)),
     async requeue(task, request) {
       const epoch = await persist(() => requeue({ ...request, id: task.id, epoch: task.epoch }))
-      if (epoch === null) return
+      if (epoch === null || task.batch_id) return epoch
       // A dispatch that fails is the sweeper's, who finds that the queue has it not.
       await producer
         .dispatch({ id: task.id, epoch, queue: task.queue, priority: task.priority, delayMs: request.delayMs })
         .catch(() => undefined)
+      return epoch
     },
   }
 }

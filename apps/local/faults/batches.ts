@@ -1,0 +1,69 @@
+import { type BatchView, createBatch, findBatch, type NewBatch } from '#shared/db/batches.ts'
+import { streamResults } from '#shared/db/lines.ts'
+import { createPlainFiles } from '#shared/db/plain-files.ts'
+import { newBatch } from '#shared/testing/batches.ts'
+import { connect } from '#shared/testing/postgres.ts'
+import { until } from './cluster.ts'
+
+/** Batches as a client would make them, without the API. */
+export function batchesOf({ databaseUrl }: { databaseUrl: string }) {
+  const db = connect(databaseUrl)
+  const files = createPlainFiles(db)
+  const read = async (id: string | null) => {
+    const found = id === null ? null : await files.read(id)
+    if (!found) return null
+    const pieces: Uint8Array[] = []
+    for await (const piece of found.bytes) pieces.push(piece)
+    return Buffer.concat(pieces).toString()
+  }
+  return {
+    db,
+    close: () => db.close(),
+    /** Uploads `text` and makes a batch of it, which nobody but the sweeper brings to the queue. */
+    async create(text: string, more: Partial<NewBatch> = {}): Promise<string> {
+      const batch = newBatch(more)
+      const writer = await files.create({ apiKeyId: batch.apiKeyId, purpose: 'batch', filename: 'in.jsonl' })
+      for (let at = 0; at < text.length; at += 1_000_000)
+        await writer.write(Buffer.from(text.slice(at, at + 1_000_000)))
+      await writer.finish()
+      await createBatch(db, { ...batch, inputFileId: writer.id })
+      return batch.id
+    },
+    view: (id: string) => findBatch(db, id),
+    until: (id: string, what: string, condition: (view: BatchView) => boolean) =>
+      until(`the batch ${what}`, async () => {
+        // Postgres may be what the test kills.
+        const view = await findBatch(db, id).catch(() => null)
+        return view && condition(view) && view
+      }),
+    async results(id: string) {
+      const lines = []
+      for await (const slice of streamResults(db, id)) lines.push(...slice)
+      return lines
+    },
+    /** The lines of a file that a batch wrote. */
+    async output(
+      fileId: string | null,
+    ): Promise<{ custom_id: string; status: string; error: { code: string } | null }[]> {
+      const text = await read(fileId)
+      return text === null
+        ? []
+        : text
+            .trimEnd()
+            .split('\n')
+            .map(line => JSON.parse(line))
+    },
+  }
+}
+
+/** A line a marker. */
+export const jsonl = (markers: string[], options: Record<string, unknown> = {}): string =>
+  markers
+    .map(name =>
+      JSON.stringify({
+        custom_id: name,
+        input: { prompt: `[[${name}]]` },
+        options: { cache: 'off', fallback: 'none', ...options },
+      }),
+    )
+    .join('\n')

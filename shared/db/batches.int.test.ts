@@ -1,0 +1,475 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { EndedLine } from '#shared/batches/ports.ts'
+import { newBatch, newLine, newLines } from '#shared/testing/batches.ts'
+import { ask, type Clock, fileDatabase, newBeat, newNeed, settlement } from '#shared/testing/postgres.ts'
+import {
+  type BatchView,
+  cancelBatch,
+  countLiveBatches,
+  createBatch,
+  endBatch,
+  failBatch,
+  finalizeReady,
+  findBatch,
+  forgetBatches,
+  listBatches,
+  type NewBatch,
+  retryBatch,
+  startBatch,
+  validateJob,
+} from './batches.ts'
+import { listBudgets } from './budgets.ts'
+import {
+  type ChunkJob,
+  claimChunk,
+  finishChunk,
+  listDispatchedChunks,
+  listHeldChunks,
+  listStoppedChunks,
+  releaseChunk,
+  takeOverDeadChunks,
+  topUp,
+} from './chunks.ts'
+import { createClaimer, createRequeuer, takeOverDeadClaims } from './claims.ts'
+import { listDispatched, readRoom } from './dispatches.ts'
+import { forgetTasks, insertLines, listOpenLines, streamResults } from './lines.ts'
+import type { Db } from './pool.ts'
+import { createEnder, createFollow, createLoader, findOverdue, type TerminalStatus } from './tasks.ts'
+import { beat } from './workers.ts'
+
+const database = fileDatabase(3)
+let db: Db
+let clock: Clock
+beforeEach(() => {
+  db = database.dbs[0]
+  clock = database.clock
+})
+
+/** A worker that lives, a batch, and what both do. */
+async function scene(more: Partial<NewBatch> = {}) {
+  const worker = newBeat({ queues: ['default', 'batch'] })
+  await beat(db, worker, [])
+  const batch = newBatch(more)
+  await createBatch(db, batch)
+  const claimer = createClaimer(db, worker.id)
+  const end = createEnder(db, () => {})
+  const claim = (job: { id: string; epoch: number }, workerId = worker.id) => ({
+    id: job.id,
+    epoch: job.epoch,
+    workerId,
+  })
+  return {
+    worker,
+    batch,
+    claim,
+    end,
+    view: async () => (await findBatch(db, batch.id))!,
+    /** Validated: so many lines in chunks of so many. */
+    async start(count: number, size: number) {
+      const { lines, chunks } = newLines(count, size)
+      expect(await claimChunk(db, claim(validateJob(batch)))).not.toBeNull()
+      expect(await insertLines(db, batch.id, lines, chunks)).toBe(true)
+      const found = { total: count, boundUsd: '1.5', model: null }
+      expect(await startBatch(db, claim(validateJob(batch)), found)).toBe(true)
+      return { lines, chunks }
+    },
+    /** Runs what is left of a claimed chunk. */
+    async runAll(job: ChunkJob, status: TerminalStatus = 'succeeded', usd = '0.25') {
+      for (const { id, epoch } of await listOpenLines(db, job, worker.id)) {
+        const need = newNeed({ batchId: batch.id })
+        expect(await claimer({ id, epoch, n: 1, need })).toEqual({ kind: 'claimed' })
+        const spent = settlement(1, 'succeeded', {
+          costUsd: usd,
+          usage: { inputTokens: 10, outputTokens: 2, cacheReadTokens: 0, cacheWriteTokens: 0 },
+        })
+        const ending = { id, epoch, status, from: 'running', workerId: worker.id, settlement: spent } as const
+        expect(await end({ ...ending, result: { text: 'Hi' } })).toEqual({ ended: true })
+      }
+    },
+  }
+}
+const count = async (from: string) => (await ask<{ n: number }>(db, `SELECT count(*)::int AS n FROM ${from}`))[0]!.n
+
+describe('the life of a batch', () => {
+  it('goes from its input to its end, with counts, cost and the news of it', async () => {
+    const { batch, start, claim, runAll, view } = await scene({ webhookUrl: 'https://example.com/hook' })
+    expect(await view()).toMatchObject({ status: 'validating', total: 0, rate: null, eta_seconds: null })
+    expect(await countLiveBatches(db)).toEqual([{ status: 'validating', count: 1 }])
+    await start(5, 2)
+    expect(await view()).toMatchObject({ status: 'in_progress', total: 5, succeeded: 0, bound_usd: '1.5' })
+    const jobs = await topUp(db, batch.id)
+    expect(jobs).toHaveLength(3)
+    expect(jobs[0]).toMatchObject({ queue: 'batch', epoch: 0, priority: 'normal' })
+
+    for (const [index, job] of jobs.entries()) {
+      expect(await claimChunk(db, claim(job))).toMatchObject({ step: 'run', batch_id: batch.id, claims: 1 })
+      await runAll(job, index === 2 ? 'failed' : 'succeeded')
+      // Counted from the lines, and then from the chunk.
+      const before = await view()
+      expect(await finishChunk(db, claim(job))).toMatchObject({ open: 0 })
+      expect(await finishChunk(db, claim(job)), 'once').toBeNull()
+      expect(counts(await view())).toEqual(counts(before))
+    }
+    expect(await view()).toMatchObject({
+      status: 'in_progress',
+      succeeded: 4,
+      failed: 1,
+      cost_usd: '1.25',
+      input_tokens: 50,
+    })
+
+    const [job, ...others] = await finalizeReady(db, null)
+    expect(others).toEqual([])
+    expect(await finalizeReady(db, batch.id)).toEqual([])
+    expect(await claimChunk(db, claim(job!))).toMatchObject({ step: 'finalize' })
+    expect(await endBatch(db, claim(job!), { output: batch.inputFileId, error: null })).toBe('completed')
+    expect(await endBatch(db, claim(job!), { output: null, error: null }), 'once').toBeNull()
+    expect(await view()).toMatchObject({
+      ...{ status: 'completed', total: 5, succeeded: 4, failed: 1, cost_usd: '1.25', output_tokens: 10 },
+      ...{ output_file_id: batch.inputFileId, completed_at: expect.any(Date), cancelled_at: null },
+    })
+    expect(await ask(db, 'SELECT type, subject_id, url FROM webhook_deliveries')).toEqual([
+      { type: 'batch.completed', subject_id: batch.id, url: 'https://example.com/hook' },
+    ])
+    expect(await countLiveBatches(db)).toEqual([])
+  })
+
+  it('fails when its input is wrong, and says so', async () => {
+    const { batch, claim, view } = await scene({ webhookUrl: 'https://example.com', maxCostUsd: '1' })
+    await claimChunk(db, claim(validateJob(batch)))
+    const errors = [{ line: 3, code: 'invalid_json_line', message: 'It is not JSON.', param: null }]
+    expect(await failBatch(db, claim(validateJob(batch)), errors)).toBe(true)
+    expect(await view()).toMatchObject({ status: 'failed', errors, failed_at: expect.any(Date) })
+    expect(await count('webhook_deliveries')).toBe(1)
+    expect(await listBudgets(db)).toEqual([])
+    expect(await cancelBatch(db, batch.id)).toBe('not_cancellable')
+  })
+
+  it('is told by rate and time to go', async () => {
+    const { batch, start, claim, runAll, view } = await scene()
+    await start(40, 10)
+    const [job] = await topUp(db, batch.id)
+    await claimChunk(db, claim(job!))
+    await clock.advance(10)
+    await runAll(job!)
+    expect(await view()).toMatchObject({ rate: expect.closeTo(1, 1), eta_seconds: expect.closeTo(30, 0) })
+    await finishChunk(db, claim(job!))
+    expect(await view()).toMatchObject({ rate: expect.closeTo(1, 1), eta_seconds: expect.closeTo(30, 0) })
+    await clock.advance(60)
+    expect(await view()).toMatchObject({ rate: 0, eta_seconds: null })
+  })
+})
+
+const slicesOf = async (id: string) => {
+  const slices: EndedLine[][] = []
+  for await (const slice of streamResults(db, id)) slices.push(slice)
+  return slices
+}
+const counts = ({ succeeded, failed, cost_usd, input_tokens }: BatchView) => ({
+  succeeded,
+  failed,
+  cost_usd,
+  input_tokens,
+})
+
+describe('the lines', () => {
+  it('are written once, however often a validation is repeated', async () => {
+    const { batch, claim } = await scene()
+    await claimChunk(db, claim(validateJob(batch)))
+    const first = newLines(5, 2)
+    await insertLines(db, batch.id, first.lines.slice(0, 4), first.chunks.slice(0, 2))
+    const again = newLines(5, 2)
+    await insertLines(db, batch.id, again.lines, again.chunks)
+    expect(await count('tasks')).toBe(5)
+    expect(await count(`batch_chunks WHERE step = 'run'`)).toBe(3)
+  })
+
+  it('that were rejected have failed, and are never tried', async () => {
+    const { batch, claim, end } = await scene()
+    await claimChunk(db, claim(validateJob(batch)))
+    const error = { code: 'invalid_request', message: 'No.' }
+    const { chunks } = newLines(2, 2)
+    await insertLines(db, batch.id, [newLine(1, { error: JSON.stringify(error) }), newLine(2)], chunks)
+    await startBatch(db, claim(validateJob(batch)), { total: 2, boundUsd: null, model: null })
+    const [job] = await topUp(db, batch.id)
+    await claimChunk(db, claim(job!))
+    const open = await listOpenLines(db, job!, null)
+    expect(open).toHaveLength(1)
+    const how = { status: 'failed', from: 'queued', epoch: 0, workerId: null, settlement: null } as const
+    await end({ id: open[0]!.id, ...how })
+    await finishChunk(db, claim(job!))
+    const [last] = await finalizeReady(db, batch.id)
+    await claimChunk(db, claim(last!))
+    await endBatch(db, claim(last!), { output: null, error: null })
+    const slices = await slicesOf(batch.id)
+    expect(slices.flat()).toMatchObject([{ line: 1, error, custom_id: 'line-1' }, { line: 2 }])
+    expect(await retryBatch(db, batch.id, 60)).toEqual({ kind: 'retried', lines: 1 })
+  })
+
+  it('are not written for a batch that was cancelled', async () => {
+    const { batch, claim } = await scene()
+    await claimChunk(db, claim(validateJob(batch)))
+    expect(await cancelBatch(db, batch.id)).toBe('cancelling')
+    const { lines, chunks } = newLines(2, 2)
+    expect(await insertLines(db, batch.id, lines, chunks)).toBe(false)
+    expect(await count('tasks')).toBe(0)
+  })
+
+  it('are in no queue and no backlog, whatever gives them back', async () => {
+    const { batch, worker, start, claim } = await scene()
+    const { lines } = await start(3, 3)
+    const [job] = await topUp(db, batch.id)
+    await claimChunk(db, claim(job!))
+    const claimTask = createClaimer(db, worker.id)
+    const [first, second] = lines.map(one => one.id) as [string, string]
+    await claimTask({ id: first, epoch: 0, n: 1, need: newNeed() })
+    await claimTask({ id: second, epoch: 0, n: 1, need: newNeed() })
+    const back = { delayMs: 100, tries: 1, settlement: settlement(1, 'server_error'), claimed: true }
+    expect(await createRequeuer(db, worker.id)({ id: first, epoch: 0, ...back })).toBe(1)
+    await clock.advance(11)
+    expect(await takeOverDeadClaims(db, 100, 5)).toEqual({ taken: 1, hopeless: [] })
+    expect(await count(`tasks WHERE status = 'queued' AND dispatched_at = 'infinity'`)).toBe(3)
+    expect(await listDispatched(db, null, 100)).toEqual([])
+    expect(await readRoom(db, { apiKeyId: batch.apiKeyId, priority: 'normal' }, 100)).toEqual({
+      backlog: 0,
+      dispatched: 0,
+    })
+  })
+
+  it('do not follow, and expire with their batch', async () => {
+    const { start } = await scene({ windowSeconds: 60 })
+    const { lines } = await start(2, 2)
+    expect(await createFollow(db)({ id: lines[0]!.id, epoch: 0, leaderId: lines[1]!.id })).toBe(false)
+    await clock.advance(60)
+    expect((await findOverdue(db, 10)).toSorted()).toEqual(lines.map(one => one.id))
+  })
+
+  it('come in slices, by line', async () => {
+    const { batch, start, end } = await scene()
+    const { lines } = await start(1203, 200)
+    const how = { status: 'failed', from: 'queued', epoch: 0, workerId: null, settlement: null } as const
+    await Promise.all(lines.filter(one => one.line % 2).map(({ id }) => end({ id, ...how })))
+    const slices = await slicesOf(batch.id)
+    expect(slices.map(slice => slice.length)).toEqual([500, 102])
+    expect(slices.flat().map(one => one.line)).toEqual(lines.map(one => one.line).filter(line => line % 2))
+  })
+})
+
+describe('a chunk', () => {
+  it('is had by one of many workers', async () => {
+    const { batch } = await scene()
+    const claims = database.dbs.map(db => claimChunk(db, { ...validateJob(batch), workerId: newBeat().id }))
+    expect((await Promise.all(claims)).filter(one => one !== null)).toHaveLength(1)
+  })
+
+  it('is given back under a new epoch, by its holder only', async () => {
+    const { batch, start, claim } = await scene()
+    await start(2, 2)
+    const [job] = await topUp(db, batch.id)
+    await claimChunk(db, claim(job!))
+    expect(await releaseChunk(db, claim(job!, newBeat().id), { dispatched: true })).toBeNull()
+    const again = await releaseChunk(db, claim(job!), { dispatched: true })
+    expect(again).toEqual({ ...job, epoch: 1 })
+    expect(await claimChunk(db, claim(job!))).toBeNull()
+    expect(await claimChunk(db, claim(again!))).toMatchObject({ claims: 1 })
+  })
+
+  it('of a dead worker is taken over, and left when it has killed five', async () => {
+    const { batch, worker, start, claim } = await scene()
+    await start(2, 2)
+    let [job] = await topUp(db, batch.id)
+    for (let n = 1; n <= 5; n++) {
+      await beat(db, worker, [])
+      expect(await claimChunk(db, claim(job!))).toMatchObject({ claims: n })
+      expect(await listHeldChunks(db, worker.id)).toEqual([{ id: job!.id, epoch: job!.epoch }])
+      expect(await takeOverDeadChunks(db, 10, 5)).toEqual({ taken: [], hopeless: [] })
+      await clock.advance(11)
+      const { taken, hopeless } = await takeOverDeadChunks(db, 10, 5)
+      if (n === 5) expect(hopeless).toMatchObject([{ id: job!.id, batch_id: batch.id, step: 'run' }])
+      else expect(taken).toMatchObject([{ id: job!.id, epoch: n }])
+      job = taken[0]
+    }
+  })
+
+  it('that is dispatched is known as such while its batch lives', async () => {
+    const { batch } = await scene()
+    expect(await listDispatchedChunks(db)).toEqual([])
+    await clock.advance(4)
+    expect(await listDispatchedChunks(db)).toEqual([validateJob(batch)])
+  })
+
+  it('of each of two batches has its turn', async () => {
+    const large = await scene()
+    await large.start(400, 10)
+    // One worker: four slots.
+    expect(await topUp(db, null)).toHaveLength(4)
+    const small = newBatch()
+    await createBatch(db, small)
+    const { lines, chunks } = newLines(30, 10)
+    await insertLines(db, small.id, lines, chunks)
+    const job = validateJob(small)
+    await claimChunk(db, large.claim(job))
+    await startBatch(db, large.claim(job), { total: 30, boundUsd: null, model: null })
+    const jobs = await topUp(db, null)
+    const ids = new Set(chunks.map(one => one.id))
+    expect(jobs.filter(one => ids.has(one.id))).toHaveLength(2)
+    expect(jobs).toHaveLength(2)
+  })
+})
+
+describe('a cancelled batch', () => {
+  it('ends its chunks in nobody’s hands, and is cancelled with what it has', async () => {
+    const { batch, start, claim, runAll, end, view } = await scene()
+    await start(6, 2)
+    const jobs = await topUp(db, batch.id)
+    await claimChunk(db, claim(jobs[0]!))
+    expect(await cancelBatch(db, batch.id)).toBe('cancelling')
+    expect(await cancelBatch(db, batch.id), 'again').toBe('cancelling')
+    expect(await claimChunk(db, claim(jobs[1]!))).toBeNull()
+    expect(await listHeldChunks(db, claim(jobs[0]!).workerId)).toEqual([])
+    const stopped = await listStoppedChunks(db, 10)
+    expect(stopped.map(one => [one.id, one.ending])).toEqual(jobs.slice(1).map(one => [one.id, 'cancelled']))
+    for (const chunk of stopped) {
+      for (const { id } of await listOpenLines(db, chunk, null)) {
+        await end({ id, status: 'cancelled', from: 'queued', epoch: null, workerId: null, settlement: null })
+      }
+      expect(await finishChunk(db, { ...chunk, workerId: null })).toMatchObject({ cancelled: 2, open: 0 })
+    }
+    expect(await finalizeReady(db, null)).toEqual([])
+    await runAll(jobs[0]!)
+    await finishChunk(db, claim(jobs[0]!))
+    const [job] = await finalizeReady(db, null)
+    expect(await view()).toMatchObject({ status: 'cancelling' })
+    expect(await finalizeReady(db, null)).toEqual([])
+    await claimChunk(db, claim(job!))
+    expect(await endBatch(db, claim(job!), { output: null, error: null })).toBe('cancelled')
+    expect(await view()).toMatchObject({
+      status: 'cancelled',
+      succeeded: 2,
+      cancelled: 4,
+      cancelled_at: expect.any(Date),
+    })
+    expect(await cancelBatch(db, batch.id)).toBe('not_cancellable')
+    expect(await cancelBatch(db, newBatch().id)).toBe('not_found')
+
+    expect(await retryBatch(db, batch.id, 600)).toEqual({ kind: 'retried', lines: 4 })
+    expect(await retryBatch(db, batch.id, 600)).toEqual({ kind: 'nothing_to_retry' })
+    expect(await view()).toMatchObject({ status: 'in_progress', succeeded: 2, cancelled: 0, cancelled_at: null })
+    for (const again of await topUp(db, batch.id)) {
+      expect(await claimChunk(db, claim(again))).toMatchObject({ claims: 1 })
+      await runAll(again)
+      await finishChunk(db, claim(again))
+    }
+    const [last] = await finalizeReady(db, null)
+    expect(last).toEqual({ ...job, epoch: 1 })
+    await claimChunk(db, claim(last!))
+    expect(await endBatch(db, claim(last!), { output: null, error: null })).toBe('completed')
+    expect(await view()).toMatchObject({ status: 'completed', succeeded: 6, cancelled: 0, cost_usd: '1.5' })
+    expect(await retryBatch(db, batch.id, 600)).toEqual({ kind: 'nothing_to_retry' })
+    expect(await retryBatch(db, newBatch().id, 600)).toEqual({ kind: 'not_found' })
+  })
+
+  it('that expires while it is validated has no lines', async () => {
+    const { batch, claim, view } = await scene({ windowSeconds: 60 })
+    await clock.advance(60)
+    const stopped = await listStoppedChunks(db, 10)
+    expect(stopped).toMatchObject([{ id: batch.id, ending: 'expired' }])
+    await finishChunk(db, { ...stopped[0]!, workerId: null })
+    const [job] = await finalizeReady(db, null)
+    await claimChunk(db, claim(job!))
+    expect(await endBatch(db, claim(job!), { output: null, error: null })).toBe('expired')
+    expect(await view()).toMatchObject({ status: 'expired', total: 0 })
+  })
+})
+
+describe('the budget of a batch', () => {
+  it('bounds what its lines reserve, and goes with it', async () => {
+    const { batch, worker, start, claim, runAll } = await scene({ maxCostUsd: '0.6' })
+    const { lines } = await start(3, 3)
+    expect(await listBudgets(db)).toMatchObject([{ scope: `batch:${batch.id}`, span: 'total', limit_usd: '0.6' }])
+    const claimTask = createClaimer(db, worker.id)
+    const request = (line: number, usd: string) => ({
+      ...{ id: lines[line]!.id, epoch: 0, n: 1 },
+      need: newNeed({ batchId: batch.id, usd }),
+    })
+    expect(await claimTask(request(0, '0.7'))).toMatchObject({
+      kind: 'refused',
+      by: { scope: `batch:${batch.id}`, exceeded: true, resets_ms: null },
+    })
+    expect(await claimTask(request(1, '0.5'))).toEqual({ kind: 'claimed' })
+    expect(await claimTask(request(2, '0.2'))).toMatchObject({ kind: 'refused', by: { exceeded: false } })
+    // Another batch's, and nobody's, are not bounded by it.
+    expect(await claimTask({ ...request(2, '0.2'), need: newNeed({ usd: '0.2' }) })).toEqual({ kind: 'claimed' })
+    const end = createEnder(db, () => {})
+    for (const id of [lines[1]!.id, lines[2]!.id]) {
+      const spent = settlement(1, 'succeeded', { costUsd: '0.1' })
+      await end({ id, status: 'failed', from: 'running', epoch: 0, workerId: worker.id, settlement: spent })
+    }
+    const [job] = await topUp(db, batch.id)
+    await claimChunk(db, claim(job!))
+    await runAll(job!, 'failed')
+    await finishChunk(db, claim(job!))
+    const [last] = await finalizeReady(db, null)
+    await claimChunk(db, claim(last!))
+    await endBatch(db, claim(last!), { output: null, error: null })
+    expect(await listBudgets(db)).toEqual([])
+    expect(await count('budget_windows')).toBe(0)
+    await retryBatch(db, batch.id, 60)
+    expect(await listBudgets(db)).toMatchObject([{ scope: `batch:${batch.id}`, limit_usd: '0.6', spent_usd: '0.45' }])
+  })
+})
+
+it('a line that is tried anew may ask those who refused it before', async () => {
+  const { batch, worker, start, claim, end } = await scene()
+  const { lines } = await start(1, 1)
+  const { id } = lines[0]!
+  const [job] = await topUp(db, batch.id)
+  await claimChunk(db, claim(job!))
+  await createClaimer(db, worker.id)({ id, epoch: 0, n: 1, need: newNeed() })
+  const back = { delayMs: 0, tries: 1, settlement: settlement(1, 'auth'), claimed: true }
+  await createRequeuer(db, worker.id)({ id, epoch: 0, ...back })
+  const load = createLoader(db, ['auth'])
+  expect(await load({ id, epoch: 1 })).toMatchObject({ dead_ends: ['anthropic/claude'], batch_id: batch.id })
+  await end({ id, status: 'failed', from: 'queued', epoch: 1, workerId: null, settlement: null })
+  await finishChunk(db, claim(job!))
+  const [last] = await finalizeReady(db, null)
+  await claimChunk(db, claim(last!))
+  await endBatch(db, claim(last!), { output: null, error: null })
+  await retryBatch(db, batch.id, 60)
+  expect(await load({ id, epoch: 2 })).toMatchObject({ dead_ends: [], tries: 0, attempts: 1 })
+})
+
+it('batches are listed, newest first, page by page', async () => {
+  const one = newBatch()
+  const batches = [one, newBatch({ apiKeyId: one.apiKeyId }), newBatch()]
+  for (const batch of batches) await createBatch(db, batch)
+  const ids = async (query: Parameters<typeof listBatches>[1]) => (await listBatches(db, query)).map(row => row.id)
+  expect(await ids({ apiKeyId: null, limit: 2 })).toEqual([batches[2]!.id, batches[1]!.id])
+  expect(await ids({ apiKeyId: null, after: batches[1]!.id, limit: 2 })).toEqual([one.id])
+  expect(await ids({ apiKeyId: one.apiKeyId, limit: 2 })).toEqual([batches[1]!.id, one.id])
+  expect(await ids({ apiKeyId: one.apiKeyId, after: batches[1]!.id, limit: 2 })).toEqual([one.id])
+})
+
+it('what is old is forgotten, but for what lives', async () => {
+  const { batch, start, claim, runAll } = await scene()
+  await start(4, 2)
+  const far = 'ffffffff-ffff-7fff-8fff-ffffffffffff'
+  const [first, second] = await topUp(db, batch.id)
+  await claimChunk(db, claim(first!))
+  await runAll(first!)
+  await finishChunk(db, claim(first!))
+  expect(await forgetTasks(db, far, 10)).toBe(0)
+  await claimChunk(db, claim(second!))
+  await runAll(second!)
+  await finishChunk(db, claim(second!))
+  const [last] = await finalizeReady(db, null)
+  await claimChunk(db, claim(last!))
+  await endBatch(db, claim(last!), { output: null, error: null })
+  expect(await forgetBatches(db, far, 10)).toBe(0)
+  expect(await forgetTasks(db, batch.id, 10)).toBe(0)
+  expect(await forgetTasks(db, far, 3)).toBe(3)
+  expect(await forgetTasks(db, far, 3)).toBe(1)
+  expect(await count('attempts')).toBe(0)
+  expect(await forgetBatches(db, far, 10)).toBe(1)
+  expect(await count('batch_chunks')).toBe(0)
+})
