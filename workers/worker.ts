@@ -8,6 +8,7 @@ import { createEnder, createFollow, createLoader } from '#shared/db/tasks.ts'
 import { leave } from '#shared/db/workers.ts'
 import { startDispatcher } from '#shared/dispatcher.ts'
 import { createHints } from '#shared/events/hints.ts'
+import { createFileStore } from '#shared/files/store.ts'
 import { createGate } from '#shared/gate/gate.ts'
 import { createLimits } from '#shared/gate/limits.ts'
 import { startHeartbeat } from '#shared/heartbeat.ts'
@@ -176,7 +177,8 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     if (held.size === 0) await leave(db, workerId)
   })
 
-  lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
+  const files = createFileStore({ db, config, metrics, logger })
+  lifecycle.defer('sweeper', startSweeper({ db, end, producer, files, metrics, logger }))
   lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
 
   const consuming = consume({
