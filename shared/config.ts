@@ -122,6 +122,20 @@ export const settings = {
         'What models cost, in dollars per million tokens, where the built-in list does not say or says otherwise: JSON such as `{"openai/my-model": {"input": 1.5, "output": 6, "cache_read": 0.15}, "google/*": {"input": "2", "output": "12", "bands": [{"above": 200000, "input": 4, "output": 18}]}}`. Also `cache_write` (like `cache_read`, `input` unless given), `batch` (the share that a batch costs, default 1), `from` (a date; before it the built-in price holds).',
     }),
   ),
+  FILES_URL: Type.Optional(
+    Type.String({
+      pattern: '^s3://[a-z0-9][a-z0-9.-]+(/\\S*)?$',
+      description:
+        'Where the bytes of files are kept, such as `s3://bucket/prefix`; unset: in Postgres. Region and credentials are what the AWS SDK finds (`AWS_REGION`, `AWS_ACCESS_KEY_ID`, profiles, roles). Files that are there already stay where they are.',
+    }),
+  ),
+  FILES_S3_ENDPOINT: url('Address of an S3-compatible server instead of AWS; buckets are then part of the path.'),
+  FILE_RETENTION_DAYS: count(
+    30,
+    0,
+    36_500,
+    'Days after which files of batches, input and output, are deleted, unless the client said otherwise; 0: never.',
+  ),
   CALL_TIMEOUT_SECONDS: count(120, 1, 3600, 'Upper bound of one provider call, never past the task’s deadline.'),
   MAX_ATTEMPTS: count(5, 1, 100, 'Provider calls that one task may make, over all providers.'),
   BACKOFF_BASE_MS: count(500, 1, 60_000, 'First retry comes after a random wait up to this; doubled each time.'),

@@ -7,11 +7,17 @@ export const ERRORS = {
     title: 'A header cannot be used',
     advice: 'Correct the header named in context.',
   },
+  invalid_upload: {
+    status: 400,
+    retryable: false,
+    title: 'The upload cannot be read to its end',
+    advice: 'Send multipart/form-data, whole, with one file.',
+  },
   unsupported_media_type: {
     status: 415,
     retryable: false,
     title: 'Unsupported content type',
-    advice: 'Send content-type: application/json.',
+    advice: 'Send content-type: application/json, or multipart/form-data where a file is uploaded.',
   },
   unauthenticated: {
     status: 401,
@@ -37,6 +43,12 @@ export const ERRORS = {
     retryable: false,
     title: 'No such task',
     advice: 'Check the id, and that the task belongs to this key.',
+  },
+  file_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such file',
+    advice: 'Check the id, that the file belongs to this key, and that it has not expired.',
   },
   key_not_found: {
     status: 404,
@@ -114,6 +126,12 @@ export const ERRORS = {
     status: 503,
     retryable: true,
     title: 'The database cannot be reached',
+    advice: 'Wait as long as Retry-After says.',
+  },
+  files_unavailable: {
+    status: 503,
+    retryable: true,
+    title: 'The store of the files cannot be reached',
     advice: 'Wait as long as Retry-After says.',
   },
   gate_unavailable: {

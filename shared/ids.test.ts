@@ -22,6 +22,9 @@ describe('ids', () => {
       fc.property(fc.uuid(), id => {
         expect(toWire('task', id)).toMatch(/^task_[0-9a-f]{32}$/)
         expect(fromWire('task', toWire('task', id))).toBe(id)
+        expect(toWire('file', id)).toMatch(/^file-[0-9a-f]{32}$/)
+        expect(fromWire('file', toWire('file', id))).toBe(id)
+        expect(fromWire('file', toWire('file', id).replace('-', '_'))).toBeNull()
       }),
     )
   })

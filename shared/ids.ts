@@ -33,12 +33,15 @@ export function newId(): string {
   return v7({ rng, msecs, seq })
 }
 
-/** `0190…-…` -> `task_0190…` (32 hex digits). */
-export const toWire = (prefix: string, id: string): string => `${prefix}_${id.replaceAll('-', '')}`
+/** OpenAI's clients know files as `file-…`, and everything else with an underscore. */
+const opening = (prefix: string) => (prefix === 'file' ? 'file-' : `${prefix}_`)
+
+/** `0190…-…` -> `task_0190…` (32 hex digits); files are `file-0190…`. */
+export const toWire = (prefix: string, id: string): string => opening(prefix) + id.replaceAll('-', '')
 
 /** The inverse of `toWire`; null if it is not such an id. */
 export function fromWire(prefix: string, wire: string): string | null {
-  const hex = wire.startsWith(`${prefix}_`) ? wire.slice(prefix.length + 1) : ''
+  const hex = wire.startsWith(opening(prefix)) ? wire.slice(prefix.length + 1) : ''
   if (!/^[0-9a-f]{32}$/.test(hex)) return null
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }

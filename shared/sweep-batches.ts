@@ -11,6 +11,7 @@ import {
 import { forgetTasks, listOpenLines } from './db/lines.ts'
 import type { Db } from './db/pool.ts'
 import type { Ender } from './db/tasks.ts'
+import type { FileStore } from './files/store.ts'
 import type { Logger } from './logger.ts'
 import type { Metrics } from './metrics.ts'
 import { type Producer, QueueUnavailable } from './queue/producer.ts'
@@ -19,6 +20,7 @@ export type SweeperDeps = {
   db: Db
   end: Ender
   producer: Pick<Producer, 'dispatch' | 'ready' | 'missing'>
+  files: Pick<FileStore, 'sweep'>
   metrics: Metrics
   logger: Logger
   /** 0: for ever. */

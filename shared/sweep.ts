@@ -31,12 +31,21 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
   const { db, logger } = deps
   let lastOutage = Number.NEGATIVE_INFINITY
   let lastHousekeeping = Number.NEGATIVE_INFINITY
+  let filesDue = Number.NEGATIVE_INFINITY
   const redispatch = createRedispatch(deps)
 
   const stepFailed = (step: string, error: unknown) => {
     if (isUnavailable(error)) throw error
     logger.error({ err: error, step }, 'a step of the sweep failed')
     return false
+  }
+
+  /** A slice a round while there is more, so that nothing else waits for a large file to be gone. */
+  async function sweepFiles(): Promise<boolean> {
+    filesDue = performance.now() + HOUSEKEEPING_MS
+    const more = await deps.files.sweep()
+    if (more) filesDue = Number.NEGATIVE_INFINITY
+    return more
   }
 
   async function round(): Promise<boolean> {
@@ -60,6 +69,7 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
         lastHousekeeping = performance.now()
         steps.push(['housekeeping', () => housekeeping(deps)])
       }
+      if (performance.now() > filesDue) steps.push(['files', sweepFiles])
       let full = false
       for (const [name, step] of steps) full = (await step().catch(error => stepFailed(name, error))) || full
       return full

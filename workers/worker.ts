@@ -9,6 +9,7 @@ import { createEnder, createFollow, createLoader } from '#shared/db/tasks.ts'
 import { leave } from '#shared/db/workers.ts'
 import { startDispatcher } from '#shared/dispatcher.ts'
 import { createHints } from '#shared/events/hints.ts'
+import { createFileStore } from '#shared/files/store.ts'
 import { createGate } from '#shared/gate/gate.ts'
 import { createLimits } from '#shared/gate/limits.ts'
 import { startHeartbeat } from '#shared/heartbeat.ts'
@@ -22,7 +23,6 @@ import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
 import { createAvailability } from './availability.ts'
-import { createBatchParts } from './batches/parts.ts'
 import { createShare } from './batches/share.ts'
 import { createBatchWork } from './batches/work.ts'
 import { type Consumer, consume, joinConsumers } from './consume.ts'
@@ -180,14 +180,15 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     if (held.size === 0) await leave(db, workerId)
   })
 
+  const files = createFileStore({ db, config, metrics, logger })
   lifecycle.defer(
     'sweeper',
-    startSweeper({ db, end, producer, metrics, logger, resultRetentionDays: config.RESULT_RETENTION_DAYS }),
+    startSweeper({ db, end, producer, files, metrics, logger, resultRetentionDays: config.RESULT_RETENTION_DAYS }),
   )
   lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
 
   const work = createBatchWork({
-    ...createBatchParts(db),
+    files,
     db,
     workerId,
     jobs,

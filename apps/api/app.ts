@@ -11,8 +11,10 @@ import Fastify, {
 import packageJson from '../../package.json' with { type: 'json' }
 import type { ApiDeps } from './deps.ts'
 import { auth } from './plugins/auth.ts'
+import { bodyTime, MOST_BODY_MS } from './plugins/body-time.ts'
 import { BODY_LIMIT, errors, sendNotFound } from './plugins/errors.ts'
 import { observe } from './plugins/observe.ts'
+import { onlyOpenAi } from './plugins/only-openai.ts'
 import { openapi } from './plugins/openapi.ts'
 import { queuesDashboard } from './plugins/queues.ts'
 import { analytics } from './routes/analytics.ts'
@@ -21,6 +23,7 @@ import { events } from './routes/events.ts'
 import { keys } from './routes/keys.ts'
 import { limits } from './routes/limits.ts'
 import { models } from './routes/models.ts'
+import { openAiFiles } from './routes/openai-files.ts'
 import { operations } from './routes/operations.ts'
 import { precomputed } from './routes/precomputed.ts'
 import { providers } from './routes/providers.ts'
@@ -36,7 +39,8 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     bodyLimit: BODY_LIMIT,
     requestIdHeader: false,
     genReqId: request => requestId(request.headers['x-request-id']),
-    requestTimeout: 120_000,
+    // That of an upload; `bodyTime` bounds the others.
+    requestTimeout: MOST_BODY_MS,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 200 },
@@ -63,6 +67,8 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
 
   await app.register(errors)
   await app.register(observe, { metrics: deps.metrics })
+  await app.register(bodyTime, {})
+  await app.register(onlyOpenAi)
   await app.register(auth, { keys: deps.keys, take: deps.take })
   await app.register(openapi, { version: packageJson.version })
   await app.register(operations, deps)
@@ -76,6 +82,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(submit, deps)
   await app.register(tasks, deps)
   await app.register(events, deps)
+  await app.register(openAiFiles, deps)
   await app.register(queuesDashboard, deps)
   return app
 }

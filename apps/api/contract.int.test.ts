@@ -130,6 +130,13 @@ it('every operation was tried, in every way that it documents to end well', asyn
     'DELETE',
     `/api/v1/budgets/${(await machine.call('PUT', '/api/v1/budgets', { body: budget })).body.id}`,
   )
+  const form = new FormData()
+  form.set('file', new File(['{}'], 'in.jsonl'))
+  form.set('purpose', 'batch')
+  const file = (await machine.call('POST', '/v1/files', { body: form })).body
+  for (const path of ['/v1/files', `/v1/files/${file.id}`, `/v1/files/${file.id}/content`])
+    await machine.call('GET', path)
+  await machine.call('DELETE', `/v1/files/${file.id}`)
   const limits = '/api/v1/providers/anthropic/limits'
   await machine.call('PUT', limits, { body: { rpm: 100_000 } })
   await machine.call('DELETE', limits)

@@ -6,6 +6,7 @@ import type { Ender } from '#shared/db/tasks.ts'
 import type { TaskState, TaskView } from '#shared/db/views.ts'
 import type { Hints } from '#shared/events/hints.ts'
 import type { Watcher } from '#shared/events/watch.ts'
+import type { FileStore } from '#shared/files/store.ts'
 import type { Gate } from '#shared/gate/gate.ts'
 import type { LimitsReader } from '#shared/gate/limits.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
@@ -33,6 +34,7 @@ export type ApiDeps = {
   room: Room
   cache: Pick<Cache, 'get'>
   afford: Afford
+  files: FileStore
   /** The API makes no calls: it looks, and sets limits. */
   gate: Pick<Gate, 'describe' | 'targets' | 'setLimits'>
   limits: LimitsReader

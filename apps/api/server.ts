@@ -11,6 +11,7 @@ import { createStateReader, createViewer, readStates } from '#shared/db/views.ts
 import { startDispatcher } from '#shared/dispatcher.ts'
 import { createHints } from '#shared/events/hints.ts'
 import { createWatcher } from '#shared/events/watch.ts'
+import { createFileStore } from '#shared/files/store.ts'
 import { createGate } from '#shared/gate/gate.ts'
 import { createLimits } from '#shared/gate/limits.ts'
 import { jobs } from '#shared/jobs/index.ts'
@@ -77,9 +78,10 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
     onError: error => logger.warn({ err: error }, 'cannot look for waiters'),
   })
   lifecycle.defer('watcher', () => watcher.stop())
+  const files = createFileStore({ db, config, metrics, logger })
   lifecycle.defer(
     'sweeper',
-    startSweeper({ db, end, producer, metrics, logger, resultRetentionDays: config.RESULT_RETENTION_DAYS }),
+    startSweeper({ db, end, producer, files, metrics, logger, resultRetentionDays: config.RESULT_RETENTION_DAYS }),
   )
   lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
 
@@ -110,6 +112,7 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
       ...(!config.CACHE_REDIS_URL && { maxBytes: config.CACHE_MAX_MB * 1_000_000 }),
     }),
     afford,
+    files,
     room: createRoom({ read: (flow, most) => readRoom(db, flow, most), now: () => performance.now(), logger }),
     gate,
     limits,

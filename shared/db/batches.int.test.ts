@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { EndedLine } from '#shared/batches/ports.ts'
+import type { EndedLine } from '#shared/batches/types.ts'
 import { newBatch, newLine, newLines } from '#shared/testing/batches.ts'
 import { ask, type Clock, fileDatabase, newBeat, newNeed, settlement } from '#shared/testing/postgres.ts'
 import {

@@ -1,4 +1,4 @@
-import type { EndedLine } from '#shared/batches/ports.ts'
+import type { EndedLine } from '#shared/batches/types.ts'
 import type { Db } from './pool.ts'
 import { STATUS } from './tasks.ts'
 

@@ -59,10 +59,13 @@ export function startMachine() {
       redirect: 'manual',
       headers: {
         ...(key !== null && { authorization: `Bearer ${key}` }),
-        ...(body !== undefined && { 'content-type': 'application/json' }),
+        // fetch names a form's boundary itself.
+        ...(body !== undefined && !(body instanceof FormData) && { 'content-type': 'application/json' }),
         ...headers,
       },
-      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      ...(body !== undefined && {
+        body: typeof body === 'string' || body instanceof FormData ? body : JSON.stringify(body),
+      }),
     })
     const text = await response.text()
     const type = response.headers.get('content-type')?.split(';')[0] ?? ''
@@ -75,7 +78,8 @@ export function startMachine() {
     expect(wrong).toBeNull()
     if (name) seen.set(name, (seen.get(name) ?? new Set()).add(answer.status))
     expect(answer.headers.get('x-request-id')).toMatch(/^[\w.:-]{1,128}$/)
-    if (answer.status >= 400 && name !== 'GET /health/ready') expectProblem(answer, type)
+    if (answer.status >= 400 && path.startsWith('/v1/')) expectForeignError(answer, type)
+    else if (answer.status >= 400 && name !== 'GET /health/ready') expectProblem(answer, type)
     return answer
   }
 
@@ -123,6 +127,20 @@ export function startMachine() {
     get contract() {
       return contract
     },
+  }
+}
+
+/** As OpenAI's API says it, or Anthropic's. */
+function expectForeignError({ headers, body }: Answer, type: string) {
+  expect(type).toBe('application/json')
+  const error = { message: expect.stringMatching(/./), type: expect.stringMatching(/^[a-z_]+$/) }
+  if (body.type === 'error') {
+    const request_id = headers.get('x-request-id')
+    expect(body).toEqual({ type: 'error', error, request_id })
+    expect(headers.get('request-id')).toBe(request_id)
+  } else {
+    const text = expect.toBeOneOf([null, expect.any(String)])
+    expect(body).toEqual({ error: { ...error, param: text, code: text } })
   }
 }
 

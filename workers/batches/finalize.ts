@@ -1,10 +1,11 @@
-import type { BatchParts, FileStore, FileWriter } from '#shared/batches/ports.ts'
+import { openAiOutputLine } from '#shared/batches/output.ts'
 import type { BatchRow } from '#shared/db/batches.ts'
 import { streamResults } from '#shared/db/lines.ts'
 import type { Db } from '#shared/db/pool.ts'
+import type { FileStore, FileWriter } from '#shared/files/store.ts'
 import { toWire } from '#shared/ids.ts'
 
-export type WriteDeps = Pick<BatchParts, 'files' | 'outputLine'> & { db: Db }
+export type WriteDeps = { files: FileStore; db: Db }
 
 const KINDS = ['output', 'error'] as const
 type Kind = (typeof KINDS)[number]
@@ -25,7 +26,7 @@ export const outputFileId = (chunk: { id: string; epoch: number }, kind: Kind): 
  * @returns null: it was stopped, and has left nothing behind
  */
 export async function writeOutput(
-  { db, files, outputLine }: WriteDeps,
+  { db, files }: WriteDeps,
   batch: BatchRow,
   chunk: { id: string; epoch: number },
   signal: AbortSignal,
@@ -41,7 +42,7 @@ export async function writeOutput(
       apiKeyId: batch.api_key_id,
       purpose: 'batch_output',
       filename: `${toWire('batch', batch.id)}_${kind}.jsonl`,
-      expiresSeconds: batch.output_expires_seconds,
+      ...(batch.output_expires_seconds !== null && { expiresSeconds: batch.output_expires_seconds }),
     })
     await writers[kind].write(Buffer.from(text))
   }
@@ -53,7 +54,7 @@ export async function writeOutput(
         return null
       }
       for (const line of slice) {
-        const { file, text } = outputLine(batch.endpoint ?? '', line)
+        const { file, text } = openAiOutputLine(batch.endpoint ?? '', line)
         pieces[file] += `${text}\n`
         if (pieces[file].length >= PIECE) await flush(file)
       }

@@ -1,5 +1,5 @@
+import { type CheckDeps, checkInput } from '#shared/batches/check-input.ts'
 import { giveUpChunk, MAX_CHUNK_CLAIMS } from '#shared/batches/give-up.ts'
-import type { BatchParts } from '#shared/batches/ports.ts'
 import { type BatchProblem, endBatch, failBatch, finalizeReady, readBatch, startBatch } from '#shared/db/batches.ts'
 import { type ChunkJob, type ClaimedChunk, claimChunk, listHeldChunks, releaseChunk, topUp } from '#shared/db/chunks.ts'
 import { persist } from '#shared/db/persist.ts'
@@ -12,10 +12,9 @@ import type { Producer } from '#shared/queue/producer.ts'
 import type { RunOutcome } from '#workers/pipeline/run.ts'
 import { removeEarlier, type WriteDeps, writeOutput } from './finalize.ts'
 import { type HeldChunk, type RunChunkDeps, runChunk } from './run-chunk.ts'
-import { type CheckDeps, checkInput, writeLines } from './validate.ts'
+import { writeLines } from './validate.ts'
 
-export type BatchWorkDeps = BatchParts &
-  CheckDeps &
+export type BatchWorkDeps = CheckDeps &
   WriteDeps &
   RunChunkDeps & {
     workerId: string

@@ -2,17 +2,23 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import fp from 'fastify-plugin'
 import { isUnavailable } from '#shared/db/pool.ts'
 import { ERRORS, type ErrorCode, SluiceError } from '#shared/errors.ts'
+import { FilesUnavailable } from '#shared/files/backend.ts'
 import { GateUnavailable } from '#shared/gate/types.ts'
+import { asAnthropic, asOpenAi, type Foreign, surfaceOf } from '../surfaces.ts'
 
 /** Seconds after which a client should try again when the database or Redis is away. */
 const RETRY_AFTER_SECONDS = 2
 
-/** Every error as an RFC 9457 problem document; what a 5xx was about stays in the log. */
+/**
+ * Every error as an RFC 9457 problem document, or under /v1/ as the API that it mirrors says it: the SDKs understand
+ * nothing else. What a 5xx was about stays in the log.
+ */
 export const errors = fp(
   async (app: FastifyInstance) => {
     app.setErrorHandler((error: FastifyError, request, reply) => {
       const known = toSluiceError(error)
       if (ERRORS[known.code].status === 500) request.log.error({ err: error }, 'request failed')
+      else if (known.code === 'files_unavailable') request.log.warn({ err: error }, 'files cannot be reached')
       return sendProblem(request, reply, known)
     })
     app.setNotFoundHandler(sendNotFound)
@@ -26,6 +32,9 @@ export const sendNotFound = (request: FastifyRequest, reply: FastifyReply) =>
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: SluiceError) {
   const { status, title, retryable, advice } = ERRORS[error.code]
   if (error.retryAfter !== null) reply.header('retry-after', error.retryAfter)
+  const surface = surfaceOf(request)
+  if (surface === 'openai') return sendForeign(reply, asOpenAi(error))
+  if (surface === 'anthropic') return sendForeign(reply, asAnthropic(error, request.id))
   return reply
     .code(status)
     .type('application/problem+json')
@@ -44,6 +53,9 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, error:
     )
 }
 
+const sendForeign = (reply: FastifyReply, { status, headers, body }: Foreign) =>
+  reply.code(status).headers(headers).type('application/json').send(JSON.stringify(body))
+
 const BY_FASTIFY_CODE: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_JSON_BODY: 'invalid_json',
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'invalid_header',
@@ -53,6 +65,8 @@ const BY_FASTIFY_CODE: Record<string, ErrorCode> = {
 export function toSluiceError(error: FastifyError): SluiceError {
   if (error instanceof SluiceError) return error
   if (isUnavailable(error)) return new SluiceError('unavailable', undefined, { retryAfter: RETRY_AFTER_SECONDS })
+  if (error instanceof FilesUnavailable)
+    return new SluiceError('files_unavailable', undefined, { retryAfter: RETRY_AFTER_SECONDS })
   if (error instanceof GateUnavailable)
     return new SluiceError('gate_unavailable', undefined, { retryAfter: RETRY_AFTER_SECONDS })
   if (error.validation) return fromValidation(error)

@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { ERRORS } from '#shared/errors.ts'
+import { foreignErrors, isForeign } from '../surfaces.ts'
 
 const problem = Type.Object({
   type: Type.String(),
@@ -19,6 +20,11 @@ const problem = Type.Object({
 const failure = {
   description: 'RFC 9457 problem document',
   content: { 'application/problem+json': { schema: problem } },
+}
+
+const foreignFailure = {
+  description: 'As OpenAI’s API says it; as Anthropic’s does, if the request named an `anthropic-version`',
+  content: { 'application/json': { schema: foreignErrors } },
 }
 
 /** A successful answer that is not JSON, as the document shows it. */
@@ -44,7 +50,8 @@ export const openapi = fp(
     // Every route: the error answer, and for those that name a scope, the key.
     app.addHook('onRoute', route => {
       if (!route.schema || route.schema.hide) return
-      route.schema.response = { ...(route.schema.response as object | undefined), '4xx': failure, '5xx': failure }
+      const failed = isForeign(route.url) ? foreignFailure : failure
+      route.schema.response = { ...(route.schema.response as object | undefined), '4xx': failed, '5xx': failed }
       if (route.config?.scope) route.schema.security = [{ bearer: [] }, { header: [] }]
     })
     await app.register(swaggerUi, {

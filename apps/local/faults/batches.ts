@@ -1,6 +1,8 @@
+import { parseConfig } from '#shared/config.ts'
 import { type BatchView, createBatch, findBatch, type NewBatch } from '#shared/db/batches.ts'
 import { streamResults } from '#shared/db/lines.ts'
-import { createPlainFiles } from '#shared/db/plain-files.ts'
+import { createFileStore } from '#shared/files/store.ts'
+import { createLogger } from '#shared/logger.ts'
 import { newBatch } from '#shared/testing/batches.ts'
 import { connect } from '#shared/testing/postgres.ts'
 import { until } from './cluster.ts'
@@ -8,7 +10,11 @@ import { until } from './cluster.ts'
 /** Batches as a client would make them, without the API. */
 export function batchesOf({ databaseUrl }: { databaseUrl: string }) {
   const db = connect(databaseUrl)
-  const files = createPlainFiles(db)
+  const files = createFileStore({
+    db,
+    config: parseConfig({}),
+    logger: createLogger({ level: 'silent', name: 'test' }),
+  })
   const read = async (id: string | null) => {
     const found = id === null ? null : await files.read(id)
     if (!found) return null

@@ -1,0 +1,370 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { createReadStream, writeFileSync } from 'node:fs'
+import { request as openRequest } from 'node:http'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import OpenAI, { toFile } from 'openai'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { ADMIN, startMachine } from '#shared/testing/machine.ts'
+
+/** Through the official SDK, unmodified; what it would never send goes over a socket. */
+
+const machine = startMachine()
+const clientOf = (apiKey: string) =>
+  new OpenAI({ apiKey, baseURL: `http://127.0.0.1:${machine.api.port}/v1`, maxRetries: 0 })
+const makeClient = async (body: object = {}) => clientOf((await machine.makeKey(body)).secret)
+
+let client: OpenAI
+beforeEach(async () => {
+  client = await makeClient()
+})
+
+const upload = (text: string, name = 'in.jsonl', by = client) =>
+  toFile(Buffer.from(text), name).then(file => by.files.create({ file, purpose: 'batch' }))
+const contentOf = async (id: string, by = client) => Buffer.from(await (await by.files.content(id)).arrayBuffer())
+const errorOf = async (work: PromiseLike<unknown>) => {
+  const error = await Promise.resolve(work).catch((error: unknown) => error)
+  expect(error).toBeInstanceOf(OpenAI.APIError)
+  return error as InstanceType<typeof OpenAI.APIError>
+}
+/** Of uploads that did not come to their end. */
+const left = async () =>
+  (
+    await machine.sql<{ files: number; pieces: number }>(
+      `SELECT (SELECT count(*)::int FROM files WHERE sha256 IS NULL) AS files,
+        (SELECT count(*)::int FROM file_chunks c LEFT JOIN files f ON f.id = c.file_id WHERE f.sha256 IS NULL) AS pieces`,
+    )
+  )[0]
+const leavesNothing = () => vi.waitFor(async () => expect(await left()).toEqual({ files: 0, pieces: 0 }), 10_000)
+const mine = async () => (await client.files.list()).data
+
+describe('the files of the openai SDK', () => {
+  it('are created, retrieved, read and deleted', async () => {
+    const path = join(tmpdir(), `sluice-${process.pid}.jsonl`)
+    const text = '{"custom_id":"ä"}\r\n'.repeat(100_000)
+    writeFileSync(path, text)
+    const before = Math.floor(Date.now() / 1000)
+    const file = await client.files.create({ file: createReadStream(path), purpose: 'batch' })
+    expect(file).toEqual({
+      id: expect.stringMatching(/^file-[0-9a-f]{32}$/),
+      object: 'file',
+      bytes: Buffer.byteLength(text),
+      created_at: expect.any(Number),
+      expires_at: file.created_at + 30 * 86_400,
+      filename: `sluice-${process.pid}.jsonl`,
+      purpose: 'batch',
+      status: 'processed',
+    })
+    expect(file.created_at).toBeGreaterThanOrEqual(before)
+    expect(await client.files.retrieve(file.id)).toEqual(file)
+    expect((await client.files.waitForProcessing(file.id)).status).toBe('processed')
+    expect((await contentOf(file.id)).equals(Buffer.from(text))).toBe(true)
+    const [row] = await machine.sql<{ sha256: string }>(`SELECT encode(sha256, 'hex') AS sha256 FROM files`)
+    expect(row!.sha256).toBe(createHash('sha256').update(text).digest('hex'))
+    expect(await client.files.delete(file.id)).toEqual({ id: file.id, object: 'file', deleted: true })
+    expect(await errorOf(client.files.retrieve(file.id))).toBeInstanceOf(OpenAI.NotFoundError)
+    expect(await errorOf(client.files.content(file.id))).toBeInstanceOf(OpenAI.NotFoundError)
+    expect(await errorOf(client.files.delete(file.id))).toBeInstanceOf(OpenAI.NotFoundError)
+    expect(await mine()).toEqual([])
+  })
+
+  it('may be empty, expire when they are told to, and have any name', async () => {
+    const file = await client.files.create({
+      file: await toFile(Buffer.alloc(0), 'zeilen „ä“ 🙂.jsonl'),
+      purpose: 'batch',
+      expires_after: { anchor: 'created_at', seconds: 3600 },
+    })
+    expect(file).toMatchObject({ bytes: 0, filename: 'zeilen „ä“ 🙂.jsonl', expires_at: file.created_at + 3600 })
+    const content = await client.files.content(file.id)
+    expect(content.headers.get('content-length')).toBe('0')
+    expect(await content.text()).toBe('')
+  })
+
+  it('are listed in pages, of either order, by purpose', async () => {
+    const ids: string[] = []
+    for (let i = 0; i < 5; i++) ids.push((await upload(`${i}`)).id)
+    const paged: string[] = []
+    let pages = 0
+    for await (const page of (await client.files.list({ limit: 2, order: 'asc' })).iterPages()) {
+      pages++
+      paged.push(...page.data.map(file => file.id))
+    }
+    expect({ paged, pages }).toEqual({ paged: ids, pages: 3 })
+    const page = await machine.call('GET', '/v1/files?limit=2', { key: client.apiKey })
+    expect(page.body).toMatchObject({ object: 'list', first_id: ids[4], last_id: ids[3], has_more: true })
+    expect((await client.files.list({ after: ids[1]!, order: 'asc', purpose: 'batch' })).data).toHaveLength(3)
+    expect(await client.files.list({ purpose: 'batch_output' })).toMatchObject({ data: [], has_more: false })
+  })
+
+  it('are seen by their key alone, and by an admin’s', async () => {
+    const [{ id }, other] = [await upload('mine'), await makeClient()]
+    for (const ask of [
+      () => other.files.retrieve(id),
+      () => other.files.content(id),
+      () => other.files.delete(id),
+      () => other.files.retrieve('file-1'),
+    ])
+      expect(await errorOf(ask())).toMatchObject({ status: 404, code: 'file_not_found', param: 'id' })
+    expect((await other.files.list()).data).toEqual([])
+    const admin = clientOf(ADMIN)
+    expect((await admin.files.list()).data.map(file => file.id)).toContain(id)
+    expect(String(await contentOf(id, admin))).toBe('mine')
+  })
+
+  it('need a key with the scope', async () => {
+    const [reader, writer] = [await makeClient({ scopes: ['read'] }), await makeClient({ scopes: ['submit'] })]
+    const { id } = await upload('x', 'x', writer)
+    const refused = await errorOf(upload('x', 'x', reader))
+    expect(refused).toBeInstanceOf(OpenAI.PermissionDeniedError)
+    expect(refused.code).toBe('insufficient_permissions')
+    expect(await errorOf(writer.files.retrieve(id))).toBeInstanceOf(OpenAI.PermissionDeniedError)
+    expect(await errorOf(reader.files.delete(id))).toBeInstanceOf(OpenAI.PermissionDeniedError)
+    const unknown = await errorOf(upload('x', 'x', clientOf('sk-wrong')))
+    expect(unknown).toBeInstanceOf(OpenAI.AuthenticationError)
+    expect(unknown).toMatchObject({ code: 'invalid_api_key', type: 'invalid_request_error' })
+    expect(unknown.requestID).toMatch(/./)
+  })
+
+  it('count against the key’s limit of requests', async () => {
+    const slow = await makeClient({ requests_per_minute: 1 })
+    await slow.files.list()
+    const error = await errorOf(slow.files.list())
+    expect(error).toBeInstanceOf(OpenAI.RateLimitError)
+    expect(error).toMatchObject({ code: 'rate_limit_exceeded', type: 'requests' })
+    expect(Number(error.headers!.get('retry-after'))).toBeGreaterThan(0)
+    expect(error.headers!.get('x-should-retry')).toBeNull()
+  })
+
+  it('are refused with the name of the parameter', async () => {
+    const file = await toFile(Buffer.from('x'), 'x')
+    const cases: [object, string][] = [
+      [{ file, purpose: 'assistants' }, 'purpose'],
+      [{ file }, 'purpose'],
+      [{ purpose: 'batch' }, 'file'],
+      [{ file: 'text', purpose: 'batch' }, 'file'],
+      [{ file, purpose: 'batch', expires_after: { anchor: 'created_at' } }, 'expires_after[seconds]'],
+      [{ file, purpose: 'batch', expires_after: { seconds: 3600 } }, 'expires_after[anchor]'],
+      [{ file, purpose: 'batch', expires_after: { anchor: 'now', seconds: 3600 } }, 'expires_after[anchor]'],
+      [{ file, purpose: 'batch', expires_after: { anchor: 'created_at', seconds: 3599 } }, 'expires_after[seconds]'],
+      [{ file, purpose: 'batch', colour: 'red' }, 'colour'],
+      [{ file, purpose: 'batch', another: file }, 'another'],
+    ]
+    for (const [body, param] of cases) {
+      const error = await errorOf(client.files.create(body as OpenAI.FileCreateParams))
+      expect(error).toBeInstanceOf(OpenAI.BadRequestError)
+      expect(error).toMatchObject({ param, type: 'invalid_request_error' })
+      expect(error.message).toContain(param)
+      expect(error.headers!.get('x-should-retry')).toBe('false')
+    }
+    for (const query of [{ limit: 0 }, { limit: 10_001 }, { order: 'up' }, { after: 'x' }, { colour: 'red' }]) {
+      const error = await errorOf(client.files.list(query as OpenAI.FileListParams))
+      expect(error).toBeInstanceOf(OpenAI.BadRequestError)
+      expect(error.param).toBe(Object.keys(query)[0])
+    }
+    await leavesNothing()
+    expect(await mine()).toEqual([])
+  })
+
+  it('take 200 MB and not a byte more, with the client told so', { timeout: 120_000 }, async () => {
+    const most = 200 * 1_048_576
+    expect(await sendForm(most, false)).toMatchObject({ status: 200, body: { bytes: most } })
+    for (const declared of [true, false]) {
+      const answer = await sendForm(most + 1_048_576, declared)
+      expect(answer.status).toBe(413)
+      expect(answer.body.error).toMatchObject({ code: 'body_too_large', param: 'file', message: /200 MB/ })
+      await leavesNothing()
+    }
+    expect(await mine()).toHaveLength(1)
+    // The same as the SDK sends it, which writes on while the answer is under way already.
+    const large = new File([new Uint8Array(201 * 1_048_576)], 'large.jsonl')
+    const error = await errorOf(client.files.create({ file: large, purpose: 'batch' }))
+    expect(error).toMatchObject({ status: 413, code: 'body_too_large', param: 'file' })
+    await leavesNothing()
+  })
+})
+
+/** A form with one file of zeros, that is made as it is sent. */
+async function sendForm(bytes: number, declared: boolean) {
+  const head = part('file', '', '; filename="zeros"')
+  const tail = `\r\n${part('purpose', 'batch')}\r\n--x--\r\n`
+  const piece = Buffer.alloc(65_536)
+  async function* body() {
+    yield Buffer.from(head)
+    for (let sent = 0; sent < bytes; sent += piece.length) yield piece.subarray(0, bytes - sent)
+    yield Buffer.from(tail)
+  }
+  const request = openRequest({
+    ...{ host: '127.0.0.1', port: machine.api.port, method: 'POST', path: '/v1/files' },
+    headers: {
+      authorization: `Bearer ${client.apiKey}`,
+      'content-type': 'multipart/form-data; boundary=x',
+      ...(declared && { 'content-length': head.length + bytes + tail.length }),
+    },
+  })
+  let over = false
+  const answered = once(request, 'response').finally(() => {
+    over = true
+  })
+  const writing = (async () => {
+    for await (const some of body()) {
+      if (!request.write(some)) await Promise.race([once(request, 'drain'), answered])
+      if (over) break
+    }
+    if (!over) request.end()
+  })()
+  const [response] = await answered
+  let text = ''
+  for await (const some of response.setEncoding('utf8')) text += some
+  await writing
+  request.destroy()
+  return { status: response.statusCode as number, body: JSON.parse(text) }
+}
+
+const part = (name: string, value: string, more = '') =>
+  `--x\r\ncontent-disposition: form-data; name="${name}"${more}\r\n\r\n${value}`
+
+/** Sends this as it is. `hangUpAt`: goes away when so many pieces are in the database. @returns all that comes back */
+async function raw(body: string, headers: Record<string, string | number | null> = {}, hangUpAt?: number) {
+  const socket = connect(machine.api.port, '127.0.0.1')
+  const lines = {
+    host: 'a',
+    authorization: `Bearer ${client.apiKey}`,
+    'content-type': 'multipart/form-data; boundary=x',
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+    ...headers,
+  }
+  const head = Object.entries(lines).map(([name, value]) => (value === null ? '' : `${name}: ${value}\r\n`))
+  socket.write(`POST /v1/files HTTP/1.1\r\n${head.join('')}\r\n${body}`)
+  if (hangUpAt !== undefined) {
+    await vi.waitFor(async () => expect(await left()).toEqual({ files: 1, pieces: hangUpAt }), 10_000)
+    socket.destroy()
+    return ''
+  }
+  let text = ''
+  for await (const some of socket.setEncoding('utf8')) text += some
+  return text
+}
+const answered = (text: string) => {
+  const [head = '', body = ''] = text.split('\r\n\r\n')
+  return { status: Number(head.split(' ')[1]), body: JSON.parse(body) }
+}
+
+const FILE = part('file', 'some bytes', '; filename="a"')
+const PURPOSE = part('purpose', 'batch')
+const END = '\r\n--x--\r\n'
+
+describe('a form', () => {
+  it('may have its fields in any order', async () => {
+    for (const body of [`${FILE}\r\n${PURPOSE}${END}`, `${PURPOSE}\r\n${FILE}${END}`])
+      expect(answered(await raw(body))).toMatchObject({ status: 200, body: { bytes: 10, purpose: 'batch' } })
+  })
+
+  it.each<[string, string, Record<string, string | number>, number, string, string | null]>([
+    ['no boundary', FILE, { 'content-type': 'multipart/form-data' }, 400, 'invalid_upload', null],
+    ['no content', '', {}, 400, 'invalid_request', 'purpose'],
+    ['another content type', '{}', { 'content-type': 'application/json' }, 415, 'unsupported_media_type', null],
+    ['an unknown content type', 'a', { 'content-type': 'text/plain' }, 415, 'unsupported_media_type', null],
+    ['two files', `${PURPOSE}\r\n${FILE}\r\n${FILE}${END}`, {}, 400, 'invalid_request', 'file'],
+    ['two purposes', `${PURPOSE}\r\n${PURPOSE}\r\n${FILE}${END}`, {}, 400, 'invalid_request', 'purpose'],
+    ['a huge field', `${FILE}\r\n${part('purpose', 'b'.repeat(400_000))}${END}`, {}, 413, 'field_too_large', 'purpose'],
+    ['a name of Object’s', `${FILE}\r\n${part('__proto__', 'x')}${END}`, {}, 400, 'invalid_upload', null],
+    ['no end', `${PURPOSE}\r\n${FILE}`, {}, 400, 'invalid_upload', null],
+    ['nothing but an end', END, {}, 400, 'invalid_request', 'purpose'],
+    ['no file', `${PURPOSE}${END}`, {}, 400, 'invalid_request', 'file'],
+    ['a file without a name', `${PURPOSE}\r\n${part('file', 'x')}${END}`, {}, 400, 'invalid_request', 'file'],
+    ['no purpose', `${FILE}${END}`, {}, 400, 'invalid_request', 'purpose'],
+    [
+      'hundreds of fields',
+      `${part('purpose', 'batch\r\n').repeat(300)}${FILE}${END}`,
+      {},
+      400,
+      'invalid_request',
+      'purpose',
+    ],
+  ])('with %s is refused, and nothing is left', async (_, body, headers, status, code, param) => {
+    expect(answered(await raw(body, headers))).toMatchObject({ status, body: { error: { code, param } } })
+    await leavesNothing()
+    expect(await mine()).toEqual([])
+  })
+
+  it('whose length is a lie is refused, and nothing is left', async () => {
+    const body = `${PURPOSE}\r\n${FILE}${END}`
+    // The rest is no request: Node says so, before or after we have said that the form has no end.
+    expect(answered(await raw(body, { 'content-length': body.length - 20 })).status).toBe(400)
+    await leavesNothing()
+    // What is said to come never does: the client gives up.
+    await raw(`${PURPOSE}\r\n${FILE}`, { 'content-length': 1_000_000 }, 0)
+    await leavesNothing()
+    expect(await mine()).toEqual([])
+  })
+
+  it('that is cut off leaves nothing behind', async () => {
+    const much = part('file', 'x'.repeat(5_000_000), '; filename="a"')
+    await raw(`${PURPOSE}\r\n${much}`, { 'content-length': 100_000_000 }, 4)
+    await leavesNothing()
+    const chunk = `${much.length.toString(16)}\r\n${much}\r\n`
+    await raw(chunk, { 'transfer-encoding': 'chunked', 'content-length': null }, 4)
+    await leavesNothing()
+    expect(await mine()).toEqual([])
+  })
+})
+
+describe('what is under /v1', () => {
+  it('says in OpenAI’s words that there is nothing', async () => {
+    for (const path of ['/v1/nothing', '/v1/files/x/y', '/v1/%zz', '/v1/'])
+      expect(await machine.call('GET', path)).toMatchObject({
+        status: 404,
+        body: { error: { type: 'invalid_request_error', code: 'unknown_url', param: null } },
+      })
+    const error = await errorOf(client.get('/nothing'))
+    expect(error).toBeInstanceOf(OpenAI.NotFoundError)
+    expect(error.code).toBe('unknown_url')
+  })
+
+  it('says it in Anthropic’s words to Anthropic’s clients, also where OpenAI has something', async () => {
+    for (const version of ['2023-06-01', '2026-10-21'])
+      for (const path of ['/v1/files', '/v1/files/file-1', '/v1/models', '/v1/messages'])
+        expect(await machine.call('GET', path, { headers: { 'anthropic-version': version } })).toMatchObject({
+          status: 404,
+          body: { type: 'error', error: { type: 'not_found_error' } },
+        })
+  })
+
+  it('is nothing special elsewhere', async () => {
+    const answer = await machine.call('GET', '/v10/files', { headers: { 'anthropic-version': 'x' } })
+    expect(answer).toMatchObject({ status: 404, body: { code: 'not_found' } })
+  })
+})
+
+describe('a download', () => {
+  it('of a client that does not read holds no connection to Postgres', { timeout: 60_000 }, async () => {
+    await sendForm(64 * 1_048_576, true)
+    const [file] = await mine()
+    const sockets = Array.from({ length: 15 }, () => connect(machine.api.port, '127.0.0.1'))
+    try {
+      for (const socket of sockets) {
+        socket.pause()
+        socket.write(
+          `GET /v1/files/${file!.id}/content HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${client.apiKey}\r\n\r\n`,
+        )
+      }
+      await Promise.all(sockets.map(socket => once(socket, 'readable')))
+      // More of them than there are connections: others are served all the same.
+      expect((await client.files.retrieve(file!.id)).bytes).toBe(64 * 1_048_576)
+      expect((await contentOf(file!.id)).length).toBe(64 * 1_048_576)
+    } finally {
+      for (const socket of sockets) socket.destroy()
+    }
+  })
+
+  it('that breaks off is not taken for the whole', { timeout: 60_000 }, async () => {
+    await sendForm(30 * 1_048_576, true)
+    const [file] = await mine()
+    const response = await client.files.content(file!.id)
+    await machine.sql('DELETE FROM file_chunks')
+    await expect(response.arrayBuffer()).rejects.toThrow()
+  })
+})

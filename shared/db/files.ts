@@ -1,0 +1,254 @@
+import type { Db, Statement } from './pool.ts'
+
+export type FileStatus = 'uploading' | 'processed' | 'deleting'
+
+export type FileRow = {
+  id: string
+  api_key_id: string
+  /** batch | batch_output */
+  purpose: string
+  filename: string
+  status: FileStatus
+  /** Where its bytes are. */
+  storage: 'postgres' | 's3'
+  bytes: number
+  /** null: while it is being written. */
+  sha256: Buffer | null
+  created_at: Date
+  expires_at: Date | null
+}
+
+/**
+ * A file as one writer made it, `version` being its creation in microseconds. An id may be written again when its writer
+ * seems to have died; what the former does after that must find nothing.
+ */
+export type FileVersion = { id: string; version: string }
+export type StoredFile = FileRow & FileVersion
+
+const VERSION = '(extract(epoch FROM created_at) * 1000000)::bigint'
+const COLUMNS = `id, api_key_id, purpose, filename, status, storage, bytes::float8 AS bytes, sha256, created_at, expires_at,
+  ${VERSION}::text AS version`
+const SAME = `id = $1 AND ${VERSION} = $2::bigint`
+/** What is shown. An expired file that is yet to be swept is gone as well. */
+const SHOWN = `status = 'processed' AND (expires_at IS NULL OR expires_at > now())`
+
+export type NewFile = {
+  id: string
+  apiKeyId: string
+  purpose: string
+  filename: string
+  storage: FileRow['storage']
+  /** null: never. */
+  expiresSeconds: number | null
+}
+
+/** Begins a file, of which nothing is shown yet. @throws isDuplicate if there is one with this id */
+export async function insertFile(db: Db, file: NewFile): Promise<StoredFile> {
+  const rows = await db.query<StoredFile>(
+    {
+      name: 'files_insert',
+      text: `INSERT INTO files (id, api_key_id, purpose, filename, status, storage, created_at, touched_at, expires_at)
+        VALUES ($1, $2, $3, $4, 'uploading', $5, now(), now(), now() + make_interval(secs => $6::float8)) RETURNING ${COLUMNS}`,
+    },
+    [file.id, file.apiKeyId, file.purpose, file.filename, file.storage, file.expiresSeconds],
+  )
+  return rows[0]!
+}
+
+/** Adds a piece. @returns false: the file was given up meanwhile, and nothing is written */
+export async function appendPiece(db: Db, file: FileVersion, seq: number, data: Uint8Array): Promise<boolean> {
+  const rows = await db.query(
+    {
+      name: 'files_append',
+      text: `WITH file AS (UPDATE files SET touched_at = now() WHERE ${SAME} AND status = 'uploading' RETURNING id)
+        INSERT INTO file_chunks (file_id, seq, data) SELECT id, $3::int, $4::bytea FROM file RETURNING seq`,
+    },
+    [file.id, file.version, seq, data],
+  )
+  return rows.length > 0
+}
+
+/** Says that its writer lives. @returns false: the file was given up meanwhile */
+export async function touchFile(db: Db, file: FileVersion): Promise<boolean> {
+  const rows = await db.query(
+    {
+      name: 'files_touch',
+      text: `UPDATE files SET touched_at = now() WHERE ${SAME} AND status = 'uploading' RETURNING id`,
+    },
+    [file.id, file.version],
+  )
+  return rows.length > 0
+}
+
+export type FinishedFile = {
+  bytes: number
+  sha256: Buffer
+  /** null: as it was begun. */
+  purpose: string | null
+  /** Seconds since its creation; null: never; undefined: as it was begun. */
+  expiresSeconds: number | null | undefined
+}
+
+/** Shows the file. null: it was given up meanwhile */
+export async function finishFile(db: Db, file: FileVersion, end: FinishedFile): Promise<FileRow | null> {
+  const rows = await db.query<StoredFile>(
+    {
+      name: 'files_finish',
+      text: `UPDATE files SET status = 'processed', bytes = $3, sha256 = $4, purpose = coalesce($5, purpose), touched_at = now(),
+          expires_at = CASE WHEN $6 THEN created_at + make_interval(secs => $7::float8) ELSE expires_at END
+        WHERE ${SAME} AND status = 'uploading' RETURNING ${COLUMNS}`,
+    },
+    [
+      file.id,
+      file.version,
+      end.bytes,
+      end.sha256,
+      end.purpose,
+      end.expiresSeconds !== undefined,
+      end.expiresSeconds ?? null,
+    ],
+  )
+  return rows[0] ?? null
+}
+
+export async function findFile(db: Db, id: string): Promise<StoredFile | null> {
+  const rows = await db.query<StoredFile>(
+    { name: 'files_find', text: `SELECT ${COLUMNS} FROM files WHERE id = $1 AND ${SHOWN}` },
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+export type FileQuery = {
+  /** null: of all keys. */
+  apiKeyId: string | null
+  purpose?: string
+  /** Only those behind this id. */
+  after?: string
+  limit: number
+  order: 'asc' | 'desc'
+}
+
+/** By id, which is by time. A statement for each shape of the question, as the plans do not look at its values. */
+export function listFiles(db: Db, { apiKeyId, purpose, after, limit, order }: FileQuery): Promise<FileRow[]> {
+  const values: unknown[] = [limit]
+  const where = [SHOWN]
+  const and = (condition: string, value: unknown) => {
+    if (value !== null && value !== undefined) where.push(`${condition} $${values.push(value)}`)
+  }
+  and('api_key_id =', apiKeyId)
+  and('purpose =', purpose)
+  and(order === 'asc' ? 'id >' : 'id <', after)
+  const shape = `${order}_${apiKeyId ? 'key' : 'all'}${purpose ? '_purpose' : ''}${after ? '_after' : ''}`
+  const text = `SELECT ${COLUMNS} FROM files WHERE ${where.join(' AND ')} ORDER BY id ${order} LIMIT $1`
+  return db.query<StoredFile>({ name: `files_list_${shape}`, text }, values)
+}
+
+/** The bytes of one piece; null: there is none. */
+export async function readPiece(db: Db, id: string, seq: number): Promise<Buffer | null> {
+  const rows = await db.query<{ data: Buffer }>(
+    { name: 'files_read', text: 'SELECT data FROM file_chunks WHERE file_id = $1 AND seq = $2' },
+    [id, seq],
+  )
+  return rows[0]?.data ?? null
+}
+
+/** Hides a file for good; its bytes are yet to be removed. @returns whether it was shown */
+export async function hideFile(db: Db, id: string): Promise<boolean> {
+  const rows = await db.query(
+    {
+      name: 'files_hide',
+      text: `UPDATE files SET status = 'deleting', touched_at = now() WHERE id = $1 AND ${SHOWN} RETURNING id`,
+    },
+    [id],
+  )
+  return rows.length > 0
+}
+
+const CONDEMN = `UPDATE files SET status = 'deleting', touched_at = now()`
+
+/** Gives up whatever was written under this id, by this version or, without one, by any. null: there is nothing */
+export async function condemnFile(db: Db, id: string, version: string | null): Promise<StoredFile | null> {
+  const statement: Statement = version
+    ? { name: 'files_condemn_version', text: `${CONDEMN} WHERE ${SAME} RETURNING ${COLUMNS}` }
+    : { name: 'files_condemn', text: `${CONDEMN} WHERE id = $1 RETURNING ${COLUMNS}` }
+  const rows = await db.query<StoredFile>(statement, version ? [id, version] : [id])
+  return rows[0] ?? null
+}
+
+/**
+ * Gives up the files that have expired, and those that have been uploading without a sign for `silentSeconds`.
+ * @returns how many, at most `limit` of each
+ */
+export async function condemnOutdated(db: Db, limit: number, silentSeconds: number): Promise<number> {
+  const condemn = (name: string, where: string, values: unknown[]) =>
+    db.query(
+      {
+        name,
+        text: `WITH outdated AS MATERIALIZED (SELECT id FROM files WHERE ${where} LIMIT $1 FOR UPDATE SKIP LOCKED)
+          UPDATE files f SET status = 'deleting', touched_at = now() FROM outdated o WHERE f.id = o.id RETURNING f.id`,
+      },
+      values,
+    )
+  const expired = await condemn(
+    'files_expire',
+    `status = 'processed' AND expires_at IS NOT NULL AND expires_at <= now() ORDER BY expires_at`,
+    [limit],
+  )
+  const silent = await condemn(
+    'files_silent',
+    // The first condition is the index's.
+    `status <> 'processed' AND touched_at < now() - make_interval(secs => $2) AND status = 'uploading' ORDER BY touched_at`,
+    [limit, silentSeconds],
+  )
+  return expired.length + silent.length
+}
+
+/** Files whose bytes are to be removed; those that were tried longest ago come first. */
+export const listCondemned = (db: Db, limit: number): Promise<StoredFile[]> =>
+  db.query<StoredFile>(
+    {
+      name: 'files_condemned',
+      text: `SELECT ${COLUMNS} FROM files WHERE status <> 'processed' AND status = 'deleting' ORDER BY touched_at LIMIT $1`,
+    },
+    [limit],
+  )
+
+/** Puts a condemned file behind the others: its bytes could not be removed now. */
+export const postponeFile = async (db: Db, file: FileVersion): Promise<void> => {
+  await db.query(
+    { name: 'files_postpone', text: `UPDATE files SET touched_at = now() WHERE ${SAME} AND status = 'deleting'` },
+    [file.id, file.version],
+  )
+}
+
+/**
+ * Removes pieces of a condemned file, at most `limit`.
+ * @returns how many
+ */
+export async function removePieces(db: Db, file: FileVersion, limit: number): Promise<number> {
+  const rows = await db.query(
+    {
+      name: 'files_remove_pieces',
+      // The lock keeps an id that is being written again from losing its new pieces.
+      text: `WITH file AS MATERIALIZED (SELECT id FROM files WHERE ${SAME} AND status = 'deleting' FOR UPDATE),
+          slice AS MATERIALIZED (SELECT c.file_id, c.seq FROM file, file_chunks c WHERE c.file_id = file.id ORDER BY c.seq LIMIT $3)
+        DELETE FROM file_chunks c USING slice s WHERE c.file_id = s.file_id AND c.seq = s.seq RETURNING c.seq`,
+    },
+    [file.id, file.version, limit],
+  )
+  return rows.length
+}
+
+/** Forgets a condemned file of which nothing is left. @returns whether this was the one who did */
+export async function forgetFile(db: Db, file: FileVersion): Promise<boolean> {
+  const rows = await db.query(
+    {
+      name: 'files_forget',
+      text: `DELETE FROM files WHERE ${SAME} AND status = 'deleting'
+        AND NOT EXISTS (SELECT FROM file_chunks WHERE file_id = $1) RETURNING id`,
+    },
+    [file.id, file.version],
+  )
+  return rows.length > 0
+}
