@@ -20,6 +20,7 @@ import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
+import { startDeliverer } from '#shared/webhooks/deliver.ts'
 import { createAvailability } from './availability.ts'
 import { type Consumer, consume } from './consume.ts'
 import { createHeld } from './held.ts'
@@ -178,6 +179,8 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
 
   lifecycle.defer('sweeper', startSweeper({ db, end, producer, metrics, logger }))
   lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
+
+  lifecycle.defer('webhooks', startDeliverer({ db, config, metrics, logger }))
 
   const consuming = consume({
     queues,

@@ -1,4 +1,5 @@
 import { leastRemaining } from '#shared/db/budgets.ts'
+import { readBacklog } from '#shared/db/webhooks.ts'
 import { withDeadline } from '#shared/lifecycle.ts'
 import type { ApiDeps } from './deps.ts'
 
@@ -12,6 +13,7 @@ export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: 
     [metrics.queueDepth, countQueues],
     [metrics.budgetRemaining, lookAtBudgets],
     [metrics.breakerState, lookAtBreakers],
+    [metrics.webhooksPending, lookAtWebhooks],
   ]
   await Promise.all(gauges.map(([gauge, read]) => withDeadline(read(), ms).catch(() => gauge.reset())))
 
@@ -32,6 +34,12 @@ export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: 
     // Some may have been taken away.
     metrics.budgetRemaining.reset()
     for (const { scope_kind, span, usd } of least) metrics.budgetRemaining.set({ scope_kind, window: span }, usd)
+  }
+
+  async function lookAtWebhooks(): Promise<void> {
+    const { pending, overdue_seconds } = await readBacklog(db)
+    metrics.webhooksPending.set(pending)
+    metrics.webhooksOverdue.set(overdue_seconds)
   }
 
   async function lookAtBreakers(): Promise<void> {

@@ -45,7 +45,7 @@ export function fileDatabase(pools = 1): FileDatabase {
   beforeEach(async () => {
     await ask(
       dbs[0],
-      'TRUNCATE api_keys, attempts, budget_windows, budgets, cost_rollups, idempotency_keys, tasks, workers',
+      'TRUNCATE api_keys, attempts, budget_windows, budgets, cost_rollups, idempotency_keys, tasks, webhook_deliveries, workers',
     )
     await clock.reset()
   })
@@ -114,6 +114,7 @@ export const newTask = (more: Partial<NewTask> = {}): NewTask => ({
   deadlineSeconds: 600,
   dispatched: true,
   cacheKey: null,
+  webhookUrl: null,
   answer: null,
   idempotency: null,
   ...more,
