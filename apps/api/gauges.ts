@@ -13,7 +13,8 @@ export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: 
     [metrics.queueDepth, countQueues],
     [metrics.budgetRemaining, lookAtBudgets],
     [metrics.breakerState, lookAtBreakers],
-    [metrics.webhooksPending, lookAtWebhooks],
+    // A gauge without labels would be 0, as if all were well.
+    [{ reset: forgetWebhooks }, lookAtWebhooks],
   ]
   await Promise.all(gauges.map(([gauge, read]) => withDeadline(read(), ms).catch(() => gauge.reset())))
 
@@ -40,6 +41,11 @@ export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: 
     const { pending, overdue_seconds } = await readBacklog(db)
     metrics.webhooksPending.set(pending)
     metrics.webhooksOverdue.set(overdue_seconds)
+  }
+
+  function forgetWebhooks(): void {
+    metrics.webhooksPending.remove()
+    metrics.webhooksOverdue.remove()
   }
 
   async function lookAtBreakers(): Promise<void> {
