@@ -14,7 +14,7 @@ const ROUND_MS = 1000
 /** Deliveries under way in one process. */
 const AT_ONCE = 64
 /** How long those under way may go on when the process stops. */
-const FINISH_MS = 2000
+const FINISH_MS = 1000
 
 /** Delivers webhooks until it is stopped: every worker process runs it, and each event is somebody's. @returns how to stop it */
 export function startDeliverer(deps: {

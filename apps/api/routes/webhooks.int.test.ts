@@ -89,7 +89,7 @@ describe('a task with a webhook', () => {
 
   it.each([
     ['cancelled', { prompt: 'cancel me' }, {}],
-    ['expired', { prompt: 'too slow' }, { deadline_seconds: 1 }],
+    ['expired', { prompt: 'too slow' }, { deadline_seconds: 1, fallback: 'none' }],
     ['failed', { prompt: 'refuse me' }, {}],
   ])('that is %s is told of once', async (status, input, options) => {
     const held = status === 'failed' ? null : machine.upstream.hold({ when: new RegExp(input.prompt) })
