@@ -41,6 +41,7 @@ const IMMATERIAL: ReadonlySet<string> = new Set<keyof TaskOptions>([
   'cache',
   'fallback',
   'on_budget',
+  'webhook_url',
 ])
 
 /** @returns the key under which a task's answer is remembered; null: it neither uses nor feeds the cache */

@@ -16,7 +16,8 @@ const KEYS = Object.fromEntries(PROVIDERS.flatMap(({ env }) => ('key' in env ? [
 
 describe('settings', () => {
   it('has a default for everything that a single machine needs', () => {
-    const { providers, prices, ...rest } = parseConfig({})
+    const { providers, prices, webhookTargets, ...rest } = parseConfig({})
+    expect(webhookTargets).toMatchObject({ names: new Set(), suffixes: [], byAddress: false })
     expect(rest).toEqual({
       PORT: 8080,
       HOST: '127.0.0.1',
@@ -64,6 +65,8 @@ describe('settings', () => {
     ['CACHE_REDIS_URL', 'http://localhost'],
     ['REDIS_PREFIX', 'a{b}'],
     ['ADMIN_KEY', 'too short'],
+    ['WEBHOOK_ALLOW', '10.0.0.0/33'],
+    ['WEBHOOK_ALLOW', 'http://localhost'],
     ['ANTHROPIC_BASE_URL', 'api.anthropic.com'],
     ['OLLAMA_HOST', 'two words'],
     ['OLLAMA_HOST', 'http://['],

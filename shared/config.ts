@@ -4,6 +4,7 @@ import { Value } from 'typebox/value'
 import type { LimitName } from './gate/types.ts'
 import { type PriceOverride, parsePrices } from './models/price-overrides.ts'
 import { PROVIDER_NAMES, PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
+import { parseTargets, type TargetPolicy } from './webhooks/target.ts'
 
 /** A setting that cannot be used. `message` is one line that names it. */
 export class ConfigError extends Error {}
@@ -163,6 +164,11 @@ export const settings = {
         'Key with every scope, installed when the API starts; `npm start` makes one up in `DATA_DIR/admin.key`.',
     }),
   ),
+  WEBHOOK_ALLOW: Type.String({
+    default: '',
+    description:
+      'What webhooks may reach beyond `https://` at public addresses, over `http://` too: addresses, CIDRs and names, comma-separated (`10.1.0.0/16, hooks.internal, *.apps.internal`).',
+  }),
   QUEUES_WRITABLE: Type.Boolean({ default: false, description: 'Lets the dashboard at `/queues` change jobs.' }),
   REDIS_PREFIX: Type.String({
     pattern: '^[A-Za-z0-9_.-]+$',
@@ -192,10 +198,11 @@ export type ProviderConfig = {
   limits?: Record<LimitName, number | null>
 }
 
-export type Config = Omit<Settings, 'PROVIDERS' | 'PRICES'> & {
+export type Config = Omit<Settings, 'PROVIDERS' | 'PRICES' | 'WEBHOOK_ALLOW'> & {
   providers: ProviderConfig[]
   /** For `createPrices`. */
   prices: PriceOverride[]
+  webhookTargets: TargetPolicy
 }
 
 /**
@@ -229,15 +236,20 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     }
     values[name] = value
   }
-  const { PROVIDERS: order, PRICES: prices, ...rest } = values as Settings
-  return { ...rest, providers: configuredProviders(env, values, order), prices: prices ? operatorPrices(prices) : [] }
+  const { PROVIDERS: order, PRICES: prices, WEBHOOK_ALLOW: targets, ...rest } = values as Settings
+  return {
+    ...rest,
+    providers: configuredProviders(env, values, order),
+    prices: prices ? parsed('PRICES', () => parsePrices(prices)) : [],
+    webhookTargets: parsed('WEBHOOK_ALLOW', () => parseTargets(targets)),
+  }
 }
 
-function operatorPrices(json: string): PriceOverride[] {
+function parsed<T>(name: string, parse: () => T): T {
   try {
-    return parsePrices(json)
+    return parse()
   } catch (error) {
-    throw new ConfigError(`PRICES: ${(error as Error).message}`)
+    throw new ConfigError(`${name}: ${(error as Error).message}`)
   }
 }
 

@@ -68,6 +68,12 @@ export const ERRORS = {
     title: 'No such budget',
     advice: 'List the budgets with GET /api/v1/budgets.',
   },
+  delivery_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such webhook delivery',
+    advice: 'List them with GET /api/v1/webhooks/deliveries.',
+  },
   already_finished: {
     status: 409,
     retryable: false,

@@ -127,6 +127,28 @@ export function createMetrics(part: 'api' | 'worker') {
       help: 'Tasks that waited in the backlog of their key before they were handed to the queue',
       registers,
     }),
+    webhookAttempts: new Counter({
+      name: 'sluice_webhook_attempts_total',
+      help: 'Events sent to webhooks: delivered, refused (another answer than 2xx), timeout, unreachable, forbidden (an address that is not allowed)',
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
+    webhooksEnded: new Counter({
+      name: 'sluice_webhook_deliveries_total',
+      help: 'Events that were delivered, or given up (failed)',
+      labelNames: ['status'] as const,
+      registers,
+    }),
+    webhooksPending: new Gauge({
+      name: 'sluice_webhook_deliveries_pending',
+      help: 'Events that are still to be delivered, counted up to 10,000',
+      registers,
+    }),
+    webhooksOverdue: new Gauge({
+      name: 'sluice_webhook_overdue_seconds',
+      help: 'For how long the event that has waited longest for a worker could have been sent',
+      registers,
+    }),
     swept: new Counter({
       name: 'sluice_swept_total',
       help: 'What the sweeper had to put right',

@@ -4,6 +4,7 @@ import { listDispatched, type Position } from './db/dispatches.ts'
 import { forgetExpiredKeys } from './db/insert.ts'
 import { isUnavailable } from './db/pool.ts'
 import { type Ending, findOverdue, releaseStrayFollowers } from './db/tasks.ts'
+import { forgetDeliveries } from './db/webhooks.ts'
 import { buryDead, DEAD_AFTER_SECONDS } from './db/workers.ts'
 import { every } from './lifecycle.ts'
 import { QueueUnavailable } from './queue/producer.ts'
@@ -23,6 +24,10 @@ const WALK = 2000
 /** A task that was claimed this often without a settlement kills its workers. */
 const MAX_CLAIMS = 5
 const HOUSEKEEPING_MS = 60_000
+/** How long what was sent to webhooks can be looked up, and sent again. */
+const WEBHOOK_LOG_DAYS = 7
+/** Slices of it that are dropped at a time. */
+const WEBHOOK_SLICES = 20
 /** Any constant: whoever holds it sweeps. */
 const SWEEP_LOCK = 7_205_418_367
 
@@ -163,5 +168,6 @@ async function housekeeping({ db }: SweeperDeps): Promise<boolean> {
   await forgetExpiredKeys(db)
   await openWindows(db)
   await forgetWindows(db)
+  for (let n = 0; n < WEBHOOK_SLICES && (await forgetDeliveries(db, WEBHOOK_LOG_DAYS)) > 0; n++);
   return false
 }

@@ -22,6 +22,7 @@ import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
+import { startDeliverer } from '#shared/webhooks/deliver.ts'
 import { createAvailability } from './availability.ts'
 import { createShare } from './batches/share.ts'
 import { createBatchWork } from './batches/work.ts'
@@ -186,6 +187,8 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     startSweeper({ db, end, producer, files, metrics, logger, resultRetentionDays: config.RESULT_RETENTION_DAYS }),
   )
   lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
+
+  lifecycle.defer('webhooks', startDeliverer({ db, config, metrics, logger }))
 
   const work = createBatchWork({
     files,

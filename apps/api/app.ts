@@ -29,6 +29,7 @@ import { precomputed } from './routes/precomputed.ts'
 import { providers } from './routes/providers.ts'
 import { submit } from './routes/submit.ts'
 import { tasks } from './routes/tasks.ts'
+import { webhooks } from './routes/webhooks.ts'
 
 /** The HTTP face, ready to listen or to be injected into. */
 export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
@@ -83,6 +84,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(tasks, deps)
   await app.register(events, deps)
   await app.register(openAiFiles, deps)
+  await app.register(webhooks, deps)
   await app.register(queuesDashboard, deps)
   return app
 }

@@ -112,6 +112,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
     '/api/v1/providers',
     '/api/v1/providers/anthropic/health',
     '/api/v1/workers',
+    '/api/v1/keys/self/webhook-secret',
     '/health/live',
     '/health/ready',
     '/metrics',
@@ -140,6 +141,11 @@ it('every operation was tried, in every way that it documents to end well', asyn
   const limits = '/api/v1/providers/anthropic/limits'
   await machine.call('PUT', limits, { body: { rpm: 100_000 } })
   await machine.call('DELETE', limits)
+  await machine.call('POST', `/api/v1/keys/${(await machine.makeKey()).id}/webhook-secret`)
+  await machine.finished({ options: { webhook_url: 'http://127.0.0.1:9/hook' } })
+  const deliveries = '/api/v1/webhooks/deliveries'
+  const [delivery] = (await machine.call('GET', deliveries)).body.data
+  await machine.call('POST', `${deliveries}/${delivery.id}/redeliver`)
   const untried = machine.contract.operations.flatMap(({ name, operation }) =>
     Object.keys(operation.responses)
       .filter(status => /^2\d\d$/.test(status) && !machine.seen.get(name)?.has(Number(status)))

@@ -21,7 +21,7 @@ function setUp() {
     const gauges = await Promise.all([metrics.breakerState.get(), metrics.budgetRemaining.get()])
     return gauges.map(gauge => gauge.values.map(one => [...Object.values(one.labels), one.value]))
   }
-  return { state, fleet, shown }
+  return { state, fleet, shown, registry: metrics.registry }
 }
 
 it('the breaker of a provider is the worst of its models', async () => {
@@ -41,6 +41,19 @@ it('the breaker of a provider is the worst of its models', async () => {
   ])
   state.targets = [target('b', 'closed')]
   expect((await shown())[0]).toEqual([['b', 0]])
+})
+
+it('how many events wait is left out where it cannot be read', async () => {
+  const { state, shown, registry } = setUp()
+  const named = async () => {
+    await shown()
+    return (await registry.metrics()).match(/^sluice_webhook_\w+(?=\{)/gm) ?? []
+  }
+  const backlog = { pending: 3, overdue_seconds: 1.5 }
+  Object.assign(state.least[0]!, backlog)
+  expect(await named()).toEqual(['sluice_webhook_deliveries_pending', 'sluice_webhook_overdue_seconds'])
+  state.budgets = new Error('away')
+  expect(await named()).toEqual([])
 })
 
 it('what cannot be read is left out rather than shown as it was; the rest is there', async () => {

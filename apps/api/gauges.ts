@@ -1,5 +1,6 @@
 import { countLiveBatches } from '#shared/db/batches.ts'
 import { leastRemaining } from '#shared/db/budgets.ts'
+import { readBacklog } from '#shared/db/webhooks.ts'
 import { withDeadline } from '#shared/lifecycle.ts'
 import type { ApiDeps } from './deps.ts'
 
@@ -14,6 +15,8 @@ export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: 
     [metrics.budgetRemaining, lookAtBudgets],
     [metrics.breakerState, lookAtBreakers],
     [metrics.batchesLive, countBatches],
+    // A gauge without labels would be 0, as if all were well.
+    [{ reset: forgetWebhooks }, lookAtWebhooks],
   ]
   await Promise.all(gauges.map(([gauge, read]) => withDeadline(read(), ms).catch(() => gauge.reset())))
 
@@ -40,6 +43,17 @@ export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: 
     const live = await countLiveBatches(db)
     metrics.batchesLive.reset()
     for (const { status, count } of live) metrics.batchesLive.set({ status }, count)
+  }
+
+  async function lookAtWebhooks(): Promise<void> {
+    const { pending, overdue_seconds } = await readBacklog(db)
+    metrics.webhooksPending.set(pending)
+    metrics.webhooksOverdue.set(overdue_seconds)
+  }
+
+  function forgetWebhooks(): void {
+    metrics.webhooksPending.remove()
+    metrics.webhooksOverdue.remove()
   }
 
   async function lookAtBreakers(): Promise<void> {

@@ -2,6 +2,7 @@ import { newId } from '#shared/ids.ts'
 import { type ChunkJob, IN_CHUNK, LINE_SUMS, LINES_OF_CHUNK } from './chunks.ts'
 import { jsonOrNull } from './json.ts'
 import type { Db } from './pool.ts'
+import { tellOf } from './webhooks.ts'
 
 export type BatchStatus =
   | 'validating'
@@ -103,11 +104,8 @@ const dropBudget = `budget AS (
     ), budget_window AS (
       DELETE FROM budget_windows w USING budget WHERE w.budget_id = budget.id
     )`
-/** Of batches `b` that have ended: what is to be told. */
-const hook = (id: string) => `hook AS (
-      INSERT INTO webhook_deliveries (id, api_key_id, type, subject_id, url)
-      SELECT ${id}::uuid, b.api_key_id, 'batch.' || b.status, b.id, b.webhook_url FROM b WHERE b.webhook_url IS NOT NULL
-    )`
+/** Of batches `b` that have ended: whom to tell. */
+const HOOK = `hook AS (${tellOf('batch', 'b')})`
 
 /** The chunk that validates a batch has the batch's own id, so that whoever made the batch knows its job. */
 const createStatement = {
@@ -254,10 +252,10 @@ export async function failBatch(db: Db, chunk: ChunkClaim, errors: BatchProblem[
       text: `WITH ${closeClaim()}, b AS (
           UPDATE batches b SET status = 'failed', failed_at = now(), errors = $4
           FROM c WHERE b.id = c.batch_id AND (b.status || '') IN ('validating', 'finalizing', 'cancelling') RETURNING b.*
-        ), ${dropBudget}, ${hook('$5')}
+        ), ${dropBudget}, ${HOOK}
         SELECT id FROM b`,
     },
-    [chunk.id, chunk.epoch, chunk.workerId, JSON.stringify(errors), newId()],
+    [chunk.id, chunk.epoch, chunk.workerId, JSON.stringify(errors)],
   )
   return rows.length > 0
 }
@@ -311,7 +309,7 @@ const endStatement = {
         completed_at = CASE how.status WHEN 'completed' THEN now() END, expired_at = CASE how.status WHEN 'expired' THEN now() END,
         cancelled_at = CASE how.status WHEN 'cancelled' THEN now() END
       FROM how JOIN s ON s.batch_id = how.id WHERE b.id = how.id AND (b.status || '') IN ('finalizing', 'cancelling') RETURNING b.*
-    ), ${dropBudget}, ${hook('$6')}
+    ), ${dropBudget}, ${HOOK}
     SELECT status FROM b`,
 }
 
@@ -327,7 +325,6 @@ export async function endBatch(
     chunk.workerId,
     files.output,
     files.error,
-    newId(),
   ])
   return rows[0]?.status ?? null
 }

@@ -1,6 +1,7 @@
 import { coalesce } from '#shared/coalesce.ts'
 import { jsonOrNull } from './json.ts'
 import { DatabaseUnavailable, type Db, itemsToBlame } from './pool.ts'
+import { tellOf } from './webhooks.ts'
 
 export type NewTask = {
   id: string
@@ -16,6 +17,8 @@ export type NewTask = {
   dispatched: boolean
   /** SHA-256 of the canonical request; null: it neither uses nor feeds the cache. */
   cacheKey: Buffer | null
+  /** Told when it has ended; null: nobody. */
+  webhookUrl: string | null
   /** It was answered from the cache: the row is written as succeeded. */
   answer: { result: unknown; provider: string; model: string } | null
   idempotency: { key: string; requestHash: Buffer } | null
@@ -35,22 +38,29 @@ const IDEMPOTENCY_HOURS = 24
 const MOST_WAITING = 64_000_000
 
 const COLUMNS =
-  'id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds, dispatched, cache_key, result, provider, model'
+  'id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds, dispatched, cache_key, result, provider, model, webhook_url'
 const PARAMETERS =
-  '$1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[], $10::boolean[], $11::bytea[], $12::json[], $13::text[], $14::text[]'
-const INSERT_TASKS = `INSERT INTO tasks
+  '$1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[], $10::boolean[], $11::bytea[], $12::json[], $13::text[], $14::text[], $15::text[]'
+const insertTasks = (from: string) => `INSERT INTO tasks
   (id, kind, queue, priority, api_key_id, input, options, metadata, run_at, dispatched_at, deadline_at, created_at, cache_key,
-    status, result, provider, model, source, quality, started_at, finished_at)
+    webhook_url, status, result, provider, model, source, quality, started_at, finished_at)
   SELECT id, kind, queue, priority, api_key_id, input, options, metadata, now(),
     CASE WHEN dispatched THEN now() END,
-    now() + make_interval(secs => deadline_seconds), now(), cache_key,
+    now() + make_interval(secs => deadline_seconds), now(), cache_key, webhook_url,
     CASE WHEN result IS NULL THEN 'queued' ELSE 'succeeded' END, result, provider, model,
     CASE WHEN result IS NOT NULL THEN 'cache' END, CASE WHEN result IS NOT NULL THEN 'high' END,
-    CASE WHEN result IS NOT NULL THEN now() END, CASE WHEN result IS NOT NULL THEN now() END`
+    CASE WHEN result IS NOT NULL THEN now() END, CASE WHEN result IS NOT NULL THEN now() END
+  FROM ${from} RETURNING id, api_key_id, status, webhook_url`
+/** Those that were answered have ended with it. */
+const TELL = tellOf('task', 'inserted')
 
 const insertPlain = {
   name: 'tasks_insert',
-  text: `WITH inserted AS (${INSERT_TASKS} FROM unnest(${PARAMETERS}) AS i(${COLUMNS})) SELECT now() AS created_at`,
+  text: `WITH inserted AS (
+      ${insertTasks(`unnest(${PARAMETERS}) AS i(${COLUMNS})`)}
+    ), told AS (
+      ${TELL}
+    ) SELECT now() AS created_at`,
 }
 
 /**
@@ -61,7 +71,7 @@ const insertIdempotent = {
   name: 'tasks_insert_idempotent',
   text: `WITH input AS MATERIALIZED (
       SELECT *, pg_try_advisory_xact_lock(hashtextextended(api_key_id::text || key, 0)) AS got
-      FROM unnest(${PARAMETERS}, $15::text[], $16::bytea[]) AS i(${COLUMNS}, key, request_hash)
+      FROM unnest(${PARAMETERS}, $16::text[], $17::bytea[]) AS i(${COLUMNS}, key, request_hash)
     ), remembered AS (
       INSERT INTO idempotency_keys AS r (api_key_id, key, task_id, request_hash, expires_at)
       SELECT api_key_id, key, id, request_hash, now() + interval '${IDEMPOTENCY_HOURS} hours' FROM input WHERE got
@@ -70,7 +80,9 @@ const insertIdempotent = {
         WHERE r.expires_at <= now()
       RETURNING task_id
     ), inserted AS (
-      ${INSERT_TASKS} FROM input WHERE id IN (SELECT task_id FROM remembered)
+      ${insertTasks('input WHERE id IN (SELECT task_id FROM remembered)')}
+    ), told AS (
+      ${TELL}
     )
     SELECT input.id, got, remembered.task_id IS NOT NULL AS inserted, now() AS created_at
     FROM input LEFT JOIN remembered ON remembered.task_id = input.id`,
@@ -99,6 +111,7 @@ const inputValues = (items: Serialized[]) => [
   items.map(one => one.json[3]),
   items.map(one => one.answer?.provider ?? null),
   items.map(one => one.answer?.model ?? null),
+  items.map(one => one.webhookUrl),
 ]
 
 /**

@@ -54,6 +54,30 @@ export const listKeys = (db: Db): Promise<ApiKey[]> =>
     text: `SELECT ${COLUMNS} FROM api_keys WHERE revoked_at IS NULL ORDER BY id DESC`,
   })
 
+/** Signs what is sent to the key's webhooks. @returns null: there is no such live key */
+export const readWebhookSecret = async (db: Db, id: string): Promise<Buffer | null> => {
+  const rows = await db.query<{ webhook_secret: Buffer }>(
+    {
+      name: 'keys_webhook_secret',
+      text: 'SELECT webhook_secret FROM api_keys WHERE id = $1 AND revoked_at IS NULL',
+    },
+    [id],
+  )
+  return rows[0]?.webhook_secret ?? null
+}
+
+/** A new one in its place, with which everything is signed from now on. */
+export const rotateWebhookSecret = async (db: Db, id: string): Promise<Buffer | null> => {
+  const rows = await db.query<{ webhook_secret: Buffer }>(
+    {
+      name: 'keys_rotate_webhook_secret',
+      text: 'UPDATE api_keys SET webhook_secret = DEFAULT WHERE id = $1 AND revoked_at IS NULL RETURNING webhook_secret',
+    },
+    [id],
+  )
+  return rows[0]?.webhook_secret ?? null
+}
+
 /** @returns the key that was revoked, or null if there is no such live key */
 export const revokeKey = async (db: Db, id: string): Promise<ApiKey | null> => {
   const rows = await db.query<ApiKey>(

@@ -3,6 +3,7 @@ import type { TaskError } from '#shared/errors.ts'
 import { booking, type Settlement, settlementColumns, settlementValues } from './attempts.ts'
 import { jsonOrNull } from './json.ts'
 import { type Db, itemsToBlame } from './pool.ts'
+import { tellOf } from './webhooks.ts'
 
 export const TASK_STATUSES = ['queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired'] as const
 export type TaskStatus = (typeof TASK_STATUSES)[number]
@@ -125,7 +126,10 @@ const endStatement = {
       FROM input i, (SELECT count(*) FROM booked) b
       WHERE t.id = i.id AND ${STATUS} = ANY (CASE i.from_status WHEN 'live' THEN ARRAY['queued', 'running'] ELSE ARRAY[i.from_status] END)
         AND (i.epoch IS NULL OR t.epoch = i.epoch) AND (i.worker_id IS NULL OR t.worker_id = i.worker_id)
-      RETURNING i.ord, t.kind, t.cache_key IS NOT NULL AND EXISTS (SELECT FROM tasks f WHERE f.leader_id = t.id) AS leads
+      RETURNING i.ord, t.kind, t.cache_key IS NOT NULL AND EXISTS (SELECT FROM tasks f WHERE f.leader_id = t.id) AS leads,
+        t.id, t.api_key_id, t.status, t.webhook_url
+    ), told AS (
+      ${tellOf('task', 'ended')}
     )
     SELECT ord::int AS ord, kind, leads FROM ended`,
 }
@@ -231,15 +235,19 @@ const releaseStatement = {
       SELECT f.id, l.id AS leader_id FROM l CROSS JOIN LATERAL (
         SELECT t.id FROM tasks t WHERE t.leader_id = l.id AND ${STATUS} = 'queued' LIMIT ${MOST_SETTLED} FOR UPDATE SKIP LOCKED
       ) f
+    ), released AS (
+      UPDATE tasks t SET leader_id = NULL, dispatched_at = NULL,
+        status = CASE WHEN l.answered THEN 'succeeded' ELSE t.status END,
+        result = CASE WHEN l.answered THEN l.result END, source = CASE WHEN l.answered THEN 'cache' END,
+        quality = CASE WHEN l.answered THEN l.quality END, provider = CASE WHEN l.answered THEN l.provider END,
+        model = CASE WHEN l.answered THEN l.model END, started_at = CASE WHEN l.answered THEN now() END,
+        finished_at = CASE WHEN l.answered THEN now() END
+      FROM f JOIN l ON l.id = f.leader_id WHERE t.id = f.id AND t.leader_id = f.leader_id AND ${STATUS} = 'queued'
+      RETURNING t.id, t.kind, t.status, t.api_key_id, t.webhook_url
+    ), told AS (
+      ${tellOf('task', 'released')}
     )
-    UPDATE tasks t SET leader_id = NULL, dispatched_at = NULL,
-      status = CASE WHEN l.answered THEN 'succeeded' ELSE t.status END,
-      result = CASE WHEN l.answered THEN l.result END, source = CASE WHEN l.answered THEN 'cache' END,
-      quality = CASE WHEN l.answered THEN l.quality END, provider = CASE WHEN l.answered THEN l.provider END,
-      model = CASE WHEN l.answered THEN l.model END, started_at = CASE WHEN l.answered THEN now() END,
-      finished_at = CASE WHEN l.answered THEN now() END
-    FROM f JOIN l ON l.id = f.leader_id WHERE t.id = f.id AND t.leader_id = f.leader_id AND ${STATUS} = 'queued'
-    RETURNING t.id, t.kind, t.status`,
+    SELECT id, kind, status FROM released`,
 }
 
 /**

@@ -42,6 +42,13 @@ export const taskOptions = Type.Object(
           'What may answer when no model does. `cache`: an answer that is no longer fresh, then one that the operator wrote down; `rules`: after these the kind’s rules. The kind has its own default.',
       }),
     ),
+    webhook_url: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 2000,
+        description: 'Where to POST a signed event to when the task has ended, such as `https://my.app/hooks`.',
+      }),
+    ),
   },
   // What has a default need not be said.
   { additionalProperties: false, default: {}, required: [] },

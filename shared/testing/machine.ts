@@ -41,6 +41,7 @@ export function startMachine() {
       ADMIN_KEY: ADMIN,
       LOG_LEVEL: 'silent',
       DRAIN_SECONDS: '2',
+      WEBHOOK_ALLOW: '127.0.0.0/8',
     }
     ;[api, worker] = await Promise.all([startChild('apps/api/main.ts', env), startChild('workers/main.ts', env)])
     document = (await (await fetch(`http://127.0.0.1:${api.port}/openapi.json`)).json()) as OpenApi
@@ -102,10 +103,10 @@ export function startMachine() {
       expect(answer.status).toBe(200)
       return answer.body
     },
-    async makeKey(body: object = {}): Promise<{ id: string; secret: string }> {
+    async makeKey(body: object = {}): Promise<{ id: string; secret: string; webhookSecret: string }> {
       const answer = await call('POST', '/api/v1/keys', { body: { name: 'an application', ...body } })
       expect(answer.status).toBe(201)
-      return { id: answer.body.id, secret: answer.body.key }
+      return { id: answer.body.id, secret: answer.body.key, webhookSecret: answer.body.webhook_secret }
     },
     async sql<Row extends Record<string, unknown>>(text: string): Promise<Row[]> {
       const db = connect(database.url, 1)

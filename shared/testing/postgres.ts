@@ -114,6 +114,7 @@ export const newTask = (more: Partial<NewTask> = {}): NewTask => ({
   deadlineSeconds: 600,
   dispatched: true,
   cacheKey: null,
+  webhookUrl: null,
   answer: null,
   idempotency: null,
   ...more,

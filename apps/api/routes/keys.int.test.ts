@@ -9,7 +9,7 @@ describe('a key', () => {
     const made = await machine.call('POST', '/api/v1/keys', {
       body: { name: 'secret', requests_per_minute: 9, weight: 3 },
     })
-    const { key: secret, ...rest } = made.body
+    const { key: secret, webhook_secret, ...rest } = made.body
     expect(secret).toMatch(/^sk-sluice-[\w-]{43}$/)
     expect(rest).toMatchObject({
       name: 'secret',
@@ -21,6 +21,7 @@ describe('a key', () => {
     const list = await machine.call('GET', '/api/v1/keys')
     expect(list.body.data).toContainEqual(rest)
     expect(JSON.stringify(list.body)).not.toContain(secret)
+    expect(JSON.stringify(list.body)).not.toContain(webhook_secret)
 
     const rows = await machine.sql<{ whole: string; secret_hash: Buffer }>(
       `SELECT k::text AS whole, secret_hash FROM api_keys k WHERE name = 'secret'`,
@@ -79,6 +80,10 @@ describe('a key', () => {
       ['admin', 'GET', '/api/v1/budgets'],
       ['admin', 'PUT', '/api/v1/budgets'],
       ['admin', 'DELETE', `/api/v1/budgets/${id}`],
+      ['submit', 'GET', '/api/v1/keys/self/webhook-secret'],
+      ['submit', 'POST', '/api/v1/keys/self/webhook-secret'],
+      ['read', 'GET', '/api/v1/webhooks/deliveries'],
+      ['submit', 'POST', `/api/v1/webhooks/deliveries/${id}/redeliver`],
     ]
     for (const own of ['submit', 'read']) {
       const { secret: key } = await machine.makeKey({ name: own, scopes: [own] })

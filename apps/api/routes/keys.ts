@@ -1,9 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { type ApiKey, listKeys, revokeKey, SCOPES } from '#shared/db/keys.ts'
+import { type ApiKey, listKeys, readWebhookSecret, revokeKey, rotateWebhookSecret, SCOPES } from '#shared/db/keys.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { fromWire, toWire } from '#shared/ids.ts'
 import { findUnstorable } from '#shared/text.ts'
+import { secretText } from '#shared/webhooks/event.ts'
 import type { ApiDeps } from '../deps.ts'
 
 const keySchema = Type.Object({
@@ -24,6 +25,11 @@ const keyJson = (key: ApiKey) => ({
   requests_per_minute: key.requests_per_minute,
   weight: key.weight,
   created_at: key.created_at.toISOString(),
+})
+
+const webhookSecret = Type.String({
+  pattern: '^whsec_',
+  description: 'Signs what is sent to the key’s webhooks (Standard Webhooks).',
 })
 
 /** Keys for applications. The secret is shown once and stored as a hash. */
@@ -56,7 +62,10 @@ export const keys: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, keys: 
           },
         ),
         response: {
-          201: Type.Interface([keySchema], { key: Type.String({ description: 'The secret. It is not shown again.' }) }),
+          201: Type.Interface([keySchema], {
+            key: Type.String({ description: 'The secret. It is not shown again.' }),
+            webhook_secret: webhookSecret,
+          }),
         },
       },
     },
@@ -70,7 +79,8 @@ export const keys: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, keys: 
         requestsPerMinute: requests_per_minute ?? null,
         weight,
       })
-      return reply.code(201).send({ ...keyJson(key), key: secret })
+      const signs = await readWebhookSecret(db, key.id)
+      return reply.code(201).send({ ...keyJson(key), key: secret, webhook_secret: secretText(signs!) })
     },
   )
 
@@ -107,4 +117,41 @@ export const keys: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, keys: 
       return keyJson(revoked)
     },
   )
+
+  for (const { method, summary, description, act } of [
+    {
+      method: 'GET',
+      summary: 'Read the secret that signs a key’s webhooks',
+      description: 'Of the key itself (`self`, or its id), or of any with an admin key.',
+      act: readWebhookSecret,
+    },
+    {
+      method: 'POST',
+      summary: 'Replace the secret that signs a key’s webhooks',
+      description:
+        'As for reading it. From now on everything is signed with the new one, also what is sent again: the old one is of no use any more.',
+      act: rotateWebhookSecret,
+    },
+  ] as const) {
+    app.route({
+      method,
+      url: '/api/v1/keys/:id/webhook-secret',
+      // Whoever may name a target may know what signs.
+      config: { scope: 'submit' },
+      schema: {
+        tags: ['keys'],
+        summary,
+        description,
+        params: Type.Object({ id: Type.String({ description: 'Key id, `key_…`, or `self`' }) }),
+        response: { 200: Type.Object({ id: Type.String(), webhook_secret: webhookSecret }) },
+      },
+      handler: async ({ params, apiKey }) => {
+        const id = params.id === 'self' ? apiKey.id : fromWire('key', params.id)
+        const mine = id === apiKey.id || apiKey.scopes.includes('admin')
+        const secret = id && mine ? await act(db, id) : null
+        if (!id || !secret) throw new SluiceError('key_not_found', undefined, { context: { id: params.id } })
+        return { id: toWire('key', id), webhook_secret: secretText(secret) }
+      },
+    })
+  }
 }

@@ -10,6 +10,7 @@ import { newId } from '#shared/ids.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import { type TaskOptions, taskOptions } from '#shared/jobs/options.ts'
 import { findUnstorable, isTooDeep, MAX_DEPTH } from '#shared/text.ts'
+import { assertTarget, type TargetPolicy } from '#shared/webhooks/target.ts'
 import type { ApiDeps } from '../deps.ts'
 import { accepted, acceptedSchema, answeredJson, taskJson, taskSchema, taskUrl } from '../task-json.ts'
 import { MAX_WAIT_SECONDS, waitForEnd } from '../wait.ts'
@@ -82,7 +83,7 @@ type SubmitRequest = FastifyRequest<{ Body: Body; Headers: Record<string, string
 
 async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply: FastifyReply) {
   const { input, options, metadata } = request.body
-  checkBody(job, request.body)
+  checkBody(job, request.body, deps.config.webhookTargets)
   const wait = waitSeconds(request.headers.prefer)
   const key = request.headers['idempotency-key']
   const apiKeyId = request.apiKey.id
@@ -102,6 +103,7 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
     deadlineSeconds: options.deadline_seconds,
     dispatched: !answer && deps.room.take({ apiKeyId, priority: options.priority }),
     cacheKey,
+    webhookUrl: options.webhook_url === undefined ? null : new URL(options.webhook_url).href,
     answer,
     idempotency: key === undefined ? null : { key, requestHash: hashOf(job.kind, request.body) },
   }
@@ -168,7 +170,7 @@ function send202(reply: FastifyReply, task: Parameters<typeof accepted>[0]) {
 }
 
 /** What the route's schema cannot say. */
-function checkBody(job: JobKind, body: Body): void {
+function checkBody(job: JobKind, body: Body, targets: TargetPolicy): void {
   for (const field of ['input', 'metadata'] as const) {
     if (!isTooDeep(body[field])) continue
     throw new SluiceError('invalid_request', `/${field} is nested deeper than ${MAX_DEPTH} levels`, {
@@ -181,6 +183,12 @@ function checkBody(job: JobKind, body: Body): void {
     throw new SluiceError('field_too_large', undefined, {
       context: { field: '/metadata', limit_bytes: MAX_METADATA_BYTES },
     })
+  }
+  const { webhook_url } = body.options
+  const target = webhook_url === undefined ? null : assertTarget(webhook_url, targets)
+  if (target) {
+    const field = '/options/webhook_url'
+    throw new SluiceError('invalid_request', `${field} ${target}`, { context: { field } })
   }
   const wrong = job.validate(body.input)
   if (!wrong) return

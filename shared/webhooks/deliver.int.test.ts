@@ -1,0 +1,186 @@
+import { randomUUID } from 'node:crypto'
+import OpenAI from 'openai'
+import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished } from 'vitest'
+import { createInserter } from '#shared/db/insert.ts'
+import type { Db } from '#shared/db/pool.ts'
+import { createEnder } from '#shared/db/tasks.ts'
+import { createLogger } from '#shared/logger.ts'
+import { createMetrics } from '#shared/metrics.ts'
+import { ask, fileDatabase, newTask } from '#shared/testing/postgres.ts'
+import { type Receiver, startReceiver } from '#shared/testing/receiver.ts'
+import { startDeliverer } from './deliver.ts'
+import { secretText } from './event.ts'
+import { createSend } from './send.ts'
+import { parseTargets } from './target.ts'
+
+const database = fileDatabase(2)
+const apiKeyId = randomUUID()
+let db: Db
+let receiver: Receiver
+let hanging: Receiver
+beforeAll(async () => {
+  ;[receiver, hanging] = await Promise.all([startReceiver(), startReceiver()])
+  hanging.answers(() => {})
+})
+afterAll(() => Promise.all([receiver.close(), hanging.close()]))
+beforeEach(async () => {
+  db = database.dbs[0]
+  for (const one of [receiver, hanging]) one.received.length = 0
+  receiver.answers(response => response.writeHead(204).end())
+  await ask(db, `INSERT INTO api_keys (id, name, secret_hash, hint, scopes) VALUES ($1, 'k', '\\x01', 'h', '{}')`, [
+    apiKeyId,
+  ])
+})
+
+const policy = parseTargets('127.0.0.0/8')
+
+/** As a worker process does, until the test is over. */
+function start({ of = db, allow = policy, timeoutMs = 10_000 } = {}) {
+  const metrics = createMetrics('worker')
+  const stop = startDeliverer({
+    db: of,
+    config: { webhookTargets: allow },
+    metrics,
+    logger: createLogger({ level: 'silent', name: 'test' }),
+    send: createSend({ policy: allow, timeoutMs }),
+  })
+  onTestFinished(stop)
+  const counted = async () => {
+    const { values } = await metrics.webhookAttempts.get()
+    return Object.fromEntries(values.map(({ labels, value }) => [labels.outcome, value]))
+  }
+  return { stop, counted }
+}
+
+/** Tasks that have ended, whose event is due. */
+async function told(webhookUrl: string, count = 1): Promise<string[]> {
+  const tasks = Array.from({ length: count }, () => newTask({ apiKeyId, webhookUrl }))
+  const insert = createInserter(db)
+  await Promise.all(tasks.map(insert))
+  const end = createEnder(db, () => {})
+  const how = { status: 'failed', from: 'live', epoch: null, workerId: null, settlement: null } as const
+  await Promise.all(tasks.map(({ id }) => end({ id, ...how })))
+  return tasks.map(task => task.id)
+}
+
+type Row = { status: string; attempts: number; last_status: number | null; last_error: string | null; due: boolean }
+const rows = () => ask<Row>(db, 'SELECT *, next_at <= now() AS due FROM webhook_deliveries ORDER BY id')
+/** Resolves once every delivery has been tried at least so often, and that is written down. */
+const settled = async (attempts = 1): Promise<Row[]> => {
+  const done = (row: Row) => row.attempts >= attempts && (row.last_status !== null || row.last_error !== null)
+  return expect
+    .poll(async () => (await rows()).every(done), { timeout: 20_000 })
+    .toBe(true)
+    .then(rows)
+}
+/** The time of the next attempt has come. */
+const hasten = () => ask(db, `UPDATE webhook_deliveries SET next_at = now(), last_status = NULL, last_error = NULL`)
+
+it('an event is sent, signed so that the openai library believes it', async () => {
+  const [id] = await told(`${receiver.url}/hook`)
+  const [key] = await ask<{ webhook_secret: Buffer }>(db, 'SELECT webhook_secret FROM api_keys')
+  const { counted } = start()
+  const [event] = await receiver.until(1)
+  const { webhooks } = new OpenAI({ apiKey: 'none', webhookSecret: secretText(key!.webhook_secret) })
+  expect(await webhooks.unwrap(event!.body, event!.headers as Record<string, string>)).toEqual({
+    id: event!.headers['webhook-id'],
+    object: 'event',
+    created_at: expect.closeTo(Date.now() / 1000, -1),
+    type: 'task.failed',
+    data: { id: `task_${id!.replaceAll('-', '')}` },
+  })
+  expect(event).toMatchObject({ path: '/hook', headers: { 'content-type': 'application/json' } })
+  expect(await settled()).toMatchObject([{ status: 'delivered', attempts: 1, last_status: 204, last_error: null }])
+  expect(await counted()).toEqual({ delivered: 1 })
+})
+
+it('what was not heard is sent again, under the same id and with a new signature', async () => {
+  receiver.answers(response => response.writeHead(500).end())
+  await told(receiver.url)
+  const { counted } = start()
+  expect(await settled()).toMatchObject([
+    { status: 'pending', attempts: 1, last_status: 500, last_error: 'answered 500' },
+  ])
+  receiver.answers(response => response.writeHead(200).end())
+  await hasten()
+  expect(await settled(2)).toMatchObject([{ status: 'delivered', attempts: 2, last_status: 200, last_error: null }])
+  const ids = receiver.received.map(one => one.headers['webhook-id'])
+  expect(ids).toEqual([ids[0], ids[0]])
+  expect(await counted()).toEqual({ refused: 1, delivered: 1 })
+})
+
+it.each([
+  [302, 'pending', 'answered 302; redirects are not followed'],
+  [410, 'failed', 'answered 410'],
+  [429, 'pending', 'answered 429'],
+])('after %i it is %s', async (status, became, last_error) => {
+  receiver.answers(response => response.writeHead(status, { location: hanging.url, 'retry-after': '1800' }).end())
+  await told(receiver.url)
+  start()
+  expect(await settled()).toMatchObject([{ status: became, last_status: status, last_error, due: expect.any(Boolean) }])
+  if (became === 'pending') {
+    const [left] = await ask<{ seconds: number }>(
+      db,
+      'SELECT extract(epoch FROM next_at - now())::float8 AS seconds FROM webhook_deliveries',
+    )
+    expect(left!.seconds).toBeGreaterThan(1700)
+    expect(left!.seconds).toBeLessThanOrEqual(1800)
+  }
+  expect(hanging.received).toEqual([])
+})
+
+it('a target that is not allowed is not asked, by whatever name, and nobody learns its address', async () => {
+  for (const host of ['127.0.0.1', 'localhost', '[::1]']) await told(`http://${host}:${receiver.port}/`)
+  const { counted } = start({ allow: parseTargets('10.0.0.0/8') })
+  for (const row of await settled()) {
+    expect(row).toMatchObject({ status: 'pending', last_status: null })
+    expect(row.last_error).toMatch(/^the target is not allowed/)
+    expect(row.last_error).not.toContain('127')
+  }
+  expect(await counted()).toEqual({ forbidden: 3 })
+  expect(receiver.received).toEqual([])
+})
+
+it('one host that hangs does not delay the others, with a thousand events before theirs', async () => {
+  await told(hanging.url, 1000)
+  start()
+  await hanging.until(8)
+  const ids = await told(receiver.url, 100)
+  const came = await receiver.until(100)
+  // None of those that hang can have been given up by then.
+  expect((await rows()).filter(row => row.last_error !== null)).toEqual([])
+  expect(new Set(came.map(one => JSON.parse(one.body).data.id)).size).toBe(ids.length)
+  expect(hanging.received).toHaveLength(8)
+})
+
+it('two processes send each event once', async () => {
+  await told(receiver.url, 300)
+  for (const of of database.dbs) start({ of })
+  await settled()
+  const ids = receiver.received.map(one => one.headers['webhook-id'])
+  expect(ids).toHaveLength(300)
+  expect(new Set(ids).size).toBe(300)
+})
+
+it('a process that stops gives back what it could not finish, for another one to send at once', async () => {
+  await told(hanging.url)
+  const { stop } = start()
+  await hanging.until(1)
+  await stop()
+  expect(await rows()).toMatchObject([{ status: 'pending', attempts: 1, last_error: 'interrupted', due: true }])
+  start({ of: database.dbs[1] })
+  await hanging.until(2)
+})
+
+it('what was leased by a process that died is sent by another, under the same id', async () => {
+  await told(receiver.url)
+  receiver.answers(() => {})
+  start()
+  const [first] = await receiver.until(1)
+  start({ of: database.dbs[1] })
+  receiver.answers(response => response.writeHead(204).end())
+  await database.clock.advance(31)
+  const [, second] = await receiver.until(2)
+  expect(second!.headers['webhook-id']).toBe(first!.headers['webhook-id'])
+  await expect.poll(rows).toMatchObject([{ status: 'delivered', attempts: 2 }])
+})

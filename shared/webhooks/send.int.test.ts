@@ -1,0 +1,144 @@
+import { once } from 'node:events'
+import http from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Receiver, startReceiver } from '#shared/testing/receiver.ts'
+import { createSend } from './send.ts'
+import { parseTargets } from './target.ts'
+
+let receiver: Receiver
+beforeAll(async () => {
+  receiver = await startReceiver()
+})
+afterAll(() => receiver.close())
+beforeEach(() => {
+  receiver.received.length = 0
+  receiver.answers(response => response.writeHead(204).end())
+})
+
+const local = parseTargets('127.0.0.0/8, ::1')
+const never = new AbortController().signal
+const message = (url: string) => ({
+  url,
+  headers: { 'content-type': 'application/json', 'webhook-id': 'x' },
+  body: '{"é":1}',
+})
+const send = (url: string, options: Partial<Parameters<typeof createSend>[0]> = {}) =>
+  createSend({ policy: local, ...options })(message(url), never)
+
+it('POSTs what it is given, and answers the status', async () => {
+  receiver.answers(response => response.writeHead(503, { 'retry-after': '7' }).end('busy'))
+  expect(await send(`${receiver.url}/hook?a=b#c`)).toEqual({ kind: 'answered', status: 503, retryAfterMs: 7000 })
+  expect(receiver.received).toMatchObject([
+    {
+      path: '/hook?a=b',
+      body: '{"é":1}',
+      headers: { host: `127.0.0.1:${receiver.port}`, 'content-type': 'application/json', 'webhook-id': 'x' },
+    },
+  ])
+})
+
+describe('nobody is asked', () => {
+  it.each(['localhost', 'localhost.', '127.0.0.1', '0x7f.1', '[::ffff:127.0.0.1]', '0'])(
+    'at %s, which is this machine, unless it is allowed',
+    async host => {
+      const url = `http://${host}:${receiver.port}/`
+      for (const allow of ['', '10.0.0.0/8, other.app'])
+        expect(await send(url, { policy: parseTargets(allow) })).toMatchObject({ kind: 'forbidden' })
+      expect(receiver.received).toEqual([])
+    },
+  )
+
+  it('at a name of which one address is not allowed, whatever the others are', async () => {
+    const addresses = [
+      { address: '127.0.0.1', family: 4 },
+      { address: '10.0.0.1', family: 4 },
+    ]
+    expect(await send(`http://my.app:${receiver.port}/`, { resolve: async () => addresses })).toMatchObject({
+      kind: 'forbidden',
+    })
+    expect(receiver.received).toEqual([])
+  })
+
+  it('where a redirect leads to', async () => {
+    const other = await startReceiver()
+    for (const status of [301, 302, 303, 307, 308]) {
+      receiver.answers(response => response.writeHead(status, { location: `${other.url}/secret` }).end())
+      expect(await send(receiver.url)).toMatchObject({ kind: 'answered', status })
+    }
+    expect(other.received).toEqual([])
+    await other.close()
+  })
+
+  it('through a proxy', async () => {
+    const back = http.setGlobalProxyFromEnv({ http_proxy: 'http://127.0.0.1:9', https_proxy: 'http://127.0.0.1:9' })
+    try {
+      expect(await send(receiver.url)).toMatchObject({ status: 204 })
+    } finally {
+      back()
+    }
+  })
+})
+
+it('connects to the address that was checked: the name is asked for once', async () => {
+  const answers = [[{ address: '127.0.0.1', family: 4 }], [{ address: '127.0.0.2', family: 4 }]]
+  let asked = 0
+  const resolve = async (host: string) => {
+    expect(host).toBe('rebinds.app')
+    return answers[asked++]!
+  }
+  const policy = parseTargets('127.0.0.1')
+  const url = `http://rebinds.app:${receiver.port}/`
+  expect(await send(url, { resolve, policy })).toMatchObject({ kind: 'answered', status: 204 })
+  expect(asked).toBe(1)
+  expect(receiver.received[0]!.headers.host).toBe(`rebinds.app:${receiver.port}`)
+  expect(await createSend({ policy, resolve })(message(url), never)).toMatchObject({ kind: 'forbidden' })
+})
+
+it('finds a name that only the system knows', async () => {
+  expect(await send(`http://localhost:${receiver.port}/`)).toMatchObject({ status: 204 })
+})
+
+describe('gives up', () => {
+  it('on one that accepts and says nothing, on one whose name is not found in time, and when it is to stop', async () => {
+    receiver.answers(() => {})
+    expect(await send(receiver.url, { timeoutMs: 50 })).toEqual({ kind: 'timeout' })
+    const resolve = () => new Promise<never>(() => {})
+    expect(await send(receiver.url, { timeoutMs: 50, resolve })).toEqual({ kind: 'timeout' })
+    const stop = new AbortController()
+    const sent = createSend({ policy: local })(message(receiver.url), stop.signal)
+    await receiver.until(2)
+    stop.abort()
+    expect(await sent).toEqual({ kind: 'stopped' })
+    expect(await createSend({ policy: local })(message(receiver.url), stop.signal)).toEqual({ kind: 'stopped' })
+  })
+
+  it('on one that is not there, has no name, speaks something else or hangs up', async () => {
+    const server = createServer(socket => socket.once('data', () => socket.end('220 mail.example ESMTP\r\n'))).listen(0)
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    expect(await send(`http://127.0.0.1:${port}/`)).toMatchObject({ kind: 'unreachable', code: 'HPE_INVALID_CONSTANT' })
+    await new Promise(resolve => server.close(resolve))
+    expect(await send(`http://127.0.0.1:${port}/`)).toEqual({ kind: 'unreachable', code: 'ECONNREFUSED' })
+    const nowhere = () => Promise.reject(Object.assign(new Error(), { code: 'ENOTFOUND' }))
+    expect(await send('http://nowhere.app/', { resolve: nowhere })).toEqual({ kind: 'unreachable', code: 'ENOTFOUND' })
+    expect(await send(`https://127.0.0.1:${receiver.port}/`)).toMatchObject({ kind: 'unreachable' })
+    receiver.answers(response => response.destroy())
+    expect(await send(receiver.url)).toEqual({ kind: 'unreachable', code: 'ECONNRESET' })
+  })
+})
+
+it('does not read a long answer, and hangs up on one that never ends', async () => {
+  const closed: Promise<void>[] = []
+  for (const piece of ['x'.repeat(100_000), 'x']) {
+    receiver.answers(response => {
+      const drip = setInterval(() => response.write(piece), 5)
+      const { promise, resolve } = Promise.withResolvers<void>()
+      response.on('close', resolve)
+      closed.push(promise.then(() => clearInterval(drip)))
+      response.writeHead(200).write(piece)
+    })
+    expect(await send(receiver.url)).toMatchObject({ kind: 'answered', status: 200 })
+  }
+  await Promise.all(closed)
+})
