@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { basename } from 'node:path'
-import type { Http, RequestOptions } from './http.ts'
+import { bytesOf, type Http, type RequestOptions } from './http.ts'
 import { multipart } from './multipart.ts'
 import type { FileObject, Page } from './types.ts'
 
@@ -47,7 +47,7 @@ export function createFiles(http: Http) {
         method: 'POST',
         path: '/v1/files',
         body: () => multipart(fields, { filename: name, bytes: read() }),
-        repeatable: typeof source === 'string',
+        repeatable: typeof source === 'string' || 'once',
         timeoutMs: null,
         signal: signal ? AbortSignal.any([signal, cannotRead.signal]) : cannotRead.signal,
       })
@@ -72,10 +72,10 @@ export function createFiles(http: Http) {
         signal,
       }),
 
-    /** Its bytes as they come. The iteration throws if the connection breaks before their end. */
+    /** Its bytes as they come. The iteration throws SluiceConnectionError if the connection breaks before their end. */
     async content(id: string, { signal }: RequestOptions = {}): Promise<AsyncIterable<Uint8Array>> {
       const response = await http.request({ method: 'GET', path: `${path(id)}/content`, repeatable: true, signal })
-      return response.body as unknown as AsyncIterable<Uint8Array>
+      return bytesOf(response, signal)
     },
   }
 }

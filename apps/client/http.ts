@@ -21,8 +21,8 @@ type Call = RequestOptions & {
   json?: unknown
   /** Called for each try. */
   body?: (() => { body: ReadableStream<Uint8Array>; type: string }) | undefined
-  /** Doing it twice does no harm. */
-  repeatable: boolean
+  /** `once`: its body cannot be sent again. Otherwise, whether doing it twice does no harm. */
+  repeatable: boolean | 'once'
   /** Upper bound of the time until the answer begins, and with `json` until it has been read; null: none. */
   timeoutMs?: number | null
 }
@@ -116,6 +116,7 @@ export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
 
 /** Milliseconds, with full jitter; null: it is not to be made again. */
 export function waitBefore(failure: unknown, call: Pick<Call, 'repeatable'>, most: number): number | null {
+  if (call.repeatable === 'once') return null
   const backoff = Math.random() * Math.min(most, MOST_BACKOFF_MS)
   if (failure instanceof SluiceConnectionError) return call.repeatable ? backoff : null
   if (!(failure instanceof SluiceApiError)) return null
@@ -132,6 +133,17 @@ function baseOf(url: string): string {
     throw new TypeError(`baseUrl must be an http(s) URL, not ${JSON.stringify(url)}`)
   }
   return url.replace(/\/+$/, '')
+}
+
+/** The bytes of an answer. The iteration throws SluiceConnectionError if the connection breaks before their end. */
+export async function* bytesOf(response: Response, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+  try {
+    // Node's is iterable, whichever type the name stands for.
+    yield* response.body as unknown as AsyncIterable<Uint8Array>
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw new SluiceConnectionError(`${response.url}: ${reasonOf(error)}`, { cause: error })
+  }
 }
 
 /** fetch says "fetch failed" and puts the reason below. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { SluiceApiError, SluiceConnectionError } from './errors.ts'
-import { type Http, pause, type RequestOptions, waitBefore } from './http.ts'
+import { bytesOf, type Http, pause, type RequestOptions, waitBefore } from './http.ts'
 import { readFrames } from './sse.ts'
 import type { AcceptedTask, Task, TaskEvent, TaskRequest, TaskStatus } from './types.ts'
 
@@ -94,8 +94,8 @@ export function createTasks(http: Http) {
           repeatable: true,
           signal,
         })
-        let broke: unknown = null
-        const frames = readFrames(response.body as AsyncIterable<Uint8Array> & NonNullable<typeof response.body>)
+        let broke: unknown = new SluiceConnectionError(`${response.url}: the event stream ended too early`)
+        const frames = readFrames(bytesOf(response, signal))
         try {
           for (;;) {
             const next = await frames.next().catch((error: unknown) => {
@@ -114,9 +114,8 @@ export function createTasks(http: Http) {
           await frames.return(undefined)
         }
         signal?.throwIfAborted()
-        const failure = new SluiceConnectionError('the event stream broke off', { cause: broke })
-        const wait = inVain < retries ? waitBefore(failure, { repeatable: true }, BACKOFF_MS * 2 ** inVain) : null
-        if (wait === null) throw failure
+        const wait = inVain < retries ? waitBefore(broke, { repeatable: true }, BACKOFF_MS * 2 ** inVain) : null
+        if (wait === null) throw broke
         await pause(wait, signal)
       }
     },
