@@ -1,6 +1,6 @@
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { Failure, FILE_ERRORS } from './failure.ts'
+import { Failure, fileReason } from './failure.ts'
 import { persistently, type Session } from './session.ts'
 
 /** `out.jsonl` -> `out.errors.jsonl` */
@@ -60,7 +60,6 @@ async function openPart(
 
 /** With the name that the user knows. */
 function named(error: unknown, path: string): unknown {
-  const { code } = error as NodeJS.ErrnoException
-  const reason = typeof code === 'string' ? FILE_ERRORS[code] : undefined
-  return reason === undefined ? error : new Failure(`${path}: ${reason}`)
+  const reason = fileReason(error)
+  return reason === null ? error : new Failure(`${path}: ${reason}`)
 }

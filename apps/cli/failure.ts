@@ -28,8 +28,8 @@ export function explain(error: unknown): string | null {
   if (error instanceof Failure) return error.message
   if (error instanceof SluiceConnectionError) return `no answer from ${error.message}`
   if (error instanceof SluiceApiError) return explainAnswer(error)
-  const { code, path } = error as NodeJS.ErrnoException
-  return typeof code === 'string' && typeof path === 'string' ? `${path}: ${FILE_ERRORS[code] ?? code}` : null
+  const reason = fileReason(error)
+  return reason === null ? null : `${(error as NodeJS.ErrnoException).path ?? 'a file'}: ${reason}`
 }
 
 function explainAnswer({ status, code, message, request_id }: SluiceApiError): string {
@@ -39,7 +39,13 @@ function explainAnswer({ status, code, message, request_id }: SluiceApiError): s
   return `${message.split('\n')[0]} (${status}${code === null ? '' : ` ${code}`}${id})`
 }
 
-export const FILE_ERRORS: Record<string, string> = {
+/** Why a file cannot be read or written; null: the error is about something else. */
+export function fileReason(error: unknown): string | null {
+  const { code, syscall } = error as NodeJS.ErrnoException
+  return typeof code === 'string' && syscall !== undefined ? (FILE_ERRORS[code] ?? code) : null
+}
+
+const FILE_ERRORS: Record<string, string> = {
   ENOENT: 'no such file or directory',
   EACCES: 'permission denied',
   EPERM: 'not permitted',

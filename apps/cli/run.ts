@@ -6,7 +6,7 @@ import { persistently, type Session } from './session.ts'
 import { type StartOptions, start } from './start.ts'
 import { number, outcome, quoted } from './words.ts'
 
-const FIRST_POLL_MS = 250
+const FIRST_POLL_MS = 100
 const MOST_POLL_MS = 2_000
 /** Of the errors of a batch that failed. */
 const MOST_PROBLEMS = 20
