@@ -238,6 +238,18 @@ describe('Ctrl-C', () => {
     expect((await away.ended).code).toBe(130)
   })
 
+  it('leaves no half of the answers behind, and says how to get the whole', async () => {
+    fake.faultFor = ({ path }) => (path.endsWith('/content') ? 'half' : null)
+    const running = begin(...RUN)
+    await running.says(/trying again/)
+    running.kill('SIGINT')
+    const { code, stderr } = await running.ended
+    expect(code).toBe(130)
+    const { id } = fake.batches[0]!
+    expect(stderr).toContain(`To fetch the answers of ${id}:\n  sluice batch resume ${id} -o out.jsonl\n`)
+    expect(readdirSync(cwd)).toEqual(['in.jsonl'])
+  })
+
   it('starts nothing when it comes during the upload', async () => {
     const hold = Promise.withResolvers<null>()
     onTestFinished(() => hold.resolve(null))

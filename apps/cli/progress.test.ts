@@ -47,11 +47,13 @@ test('without a terminal: a line when the status changes, and every five seconds
 test('on a terminal: a bar, which makes way for what is said and is gone at the end', () => {
   const { stream, said } = streamOf({ isTTY: true, columns: 120 })
   const progress = createProgress(stream, { shown: true })
+  progress.update(batch(0, { status: 'validating', counts: { ...batch(0).counts, total: 0, failed: 0 } }))
   progress.update(batch(48))
   progress.say('something to know')
   progress.update(batch(50, { status: 'finalizing' }))
   progress.end()
   expect(said()).toContain(`${'█'.repeat(15)}${'░'.repeat(15)} 50%  50/100  12.3/s  1 min 5 s left  $1.24  2 failed`)
+  expect(said()).toContain('░ validating  12.3/s')
   expect(said()).toContain('something to know\n')
   expect(said()).toContain('52/100  finalizing  12.3/s')
   // The cursor that it hid is back.

@@ -1,6 +1,6 @@
 import { SingleBar } from 'cli-progress'
 import type { Batch } from '../client/index.ts'
-import { details, done, standing } from './words.ts'
+import { details, done, number, standing } from './words.ts'
 
 export type Progress = {
   /** Something to know, in a line of its own. */
@@ -49,13 +49,15 @@ function createBar(stream: NodeJS.WriteStream, write: (line: string) => void): P
     update(batch) {
       // Its length may not change while it runs, and there is none before the lines have been counted.
       const total = Math.max(1, batch.counts.total)
+      const share = Math.floor((100 * done(batch)) / total)
       const payload = {
+        count: batch.counts.total > 0 ? `${share}%  ${number(done(batch))}/${number(total)}  ` : '',
         what: batch.status === 'in_progress' ? '' : `${batch.status}  `,
         more: details(batch).join('  '),
       }
       if (!bar) {
         bar = new SingleBar({
-          format: '{bar} {percentage}%  {value}/{total}  {what}{more}',
+          format: '{bar} {count}{what}{more}',
           barsize: 30,
           barCompleteChar: '█',
           barIncompleteChar: '░',
@@ -64,8 +66,6 @@ function createBar(stream: NodeJS.WriteStream, write: (line: string) => void): P
           hideCursor: true,
           // Ctrl-C is ours.
           gracefulExit: false,
-          // The server says how long it will take.
-          etaBuffer: 1,
         })
         bar.start(total, done(batch), payload)
       }

@@ -39,19 +39,20 @@ export async function resume(session: Session, { id, output }: { id: string; out
 
 async function finish(session: Session, id: string, output: string): Promise<number> {
   const { progress } = session
+  let over = false
   try {
     const batch = await follow(session, id)
+    over = true
     progress.end()
     return batch.status === 'failed' ? reportFailed(session, batch) : await fetchResults(session, batch, output)
   } catch (error) {
     progress.end()
     const back = session.command(`resume ${id} -o ${quoted(output)}`)
-    if (error instanceof Interrupted) {
-      progress.say(
-        `${id} goes on without us. To come back:\n  ${back}\nTo stop it:\n  ${session.command(`cancel ${id}`)}`,
-      )
-    } else if (explain(error) !== null) {
-      progress.say(`To come back to ${id}:\n  ${back}`)
+    if (error instanceof Interrupted && !over) {
+      const cancel = session.command(`cancel ${id}`)
+      progress.say(`${id} goes on without us. To come back:\n  ${back}\nTo stop it:\n  ${cancel}`)
+    } else if (error instanceof Interrupted || explain(error) !== null) {
+      progress.say(`To ${over ? 'fetch the answers of' : 'come back to'} ${id}:\n  ${back}`)
     }
     throw error
   }
