@@ -57,6 +57,7 @@ async function findBatch(session: Session, fits: (batch: OpenAIBatch) => boolean
   let after: string | undefined
   for (;;) {
     const page = await session.client.batches.list({ limit: 100, ...(after && { after }), signal: session.signal })
+    if (!Array.isArray(page.data)) throw new Failure('that is no Sluice server (see --url)')
     const found = page.data.find(fits)
     if (found) return found
     const last = page.data.at(-1)
