@@ -74,9 +74,7 @@ function exitCodeOf(error: unknown): number {
   // It has said what is wrong; 0 after --help and --version.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : CANNOT
   if (error instanceof Interrupted) return error.exitCode
-  const line = explain(error)
-  if (line === null) throw error
-  say(`sluice: ${line}`)
+  say(`sluice: ${explain(error) ?? (error as Error).stack}`)
   return CANNOT
 }
 
