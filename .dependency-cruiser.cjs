@@ -1,6 +1,13 @@
 // The dependency rules: which layer may know which, and which file owns which library.
 
-const TESTS = ['[.]test[.]ts$', '^shared/testing/', '^apps/local/testing/', '^apps/local/faults/', '^apps/local/chaos/']
+const TESTS = [
+  '[.]test[.]ts$',
+  '^shared/testing/',
+  '^apps/local/testing/',
+  '^apps/local/faults/',
+  '^apps/local/chaos/',
+  '^apps/cli/testing/',
+]
 
 /** What every adapter is made with; the other files beside them are the adapters. */
 const PROVIDER_PARTS = '^workers/providers/(define|failures|guard|rate-limits)[.]ts$'
@@ -38,6 +45,19 @@ module.exports = {
       severity: 'error',
       from: { pathNot: TESTS },
       to: { path: TESTS },
+    },
+    {
+      // It is taken along alone, and both are shipped without the rest.
+      name: 'client-stands-alone',
+      severity: 'error',
+      from: { path: '^apps/client/', pathNot: ['[.]test[.]ts$'] },
+      to: { path: '.', pathNot: ['^apps/client/'], dependencyTypesNot: ['core'] },
+    },
+    {
+      name: 'cli-knows-only-the-client',
+      severity: 'error',
+      from: { path: '^apps/cli/', pathNot: [...TESTS] },
+      to: { path: '^(apps|workers|shared|bench)/', pathNot: ['^apps/(cli|client)/'] },
     },
     only('bullmq-has-owners', 'bullmq', ['^shared/queue/', '^workers/consume[.]ts$', '^apps/api/plugins/queues[.]ts$']),
     // A client application owns its own schema.

@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config'
 
-const exclude = ['**/node_modules/**', '**/.data/**']
+const exclude = ['**/node_modules/**', '**/.data/**', 'dist/**']
 
 export default defineConfig({
   test: {

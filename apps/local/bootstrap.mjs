@@ -13,6 +13,7 @@ const ENTRIES = {
   bench: 'bench/main.ts',
   chaos: 'apps/local/chaos/main.ts',
   migrate: 'apps/local/migrate.ts',
+  build: 'apps/local/build.ts',
 }
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
 const { env } = process

@@ -1,0 +1,56 @@
+import { SluiceApiError, SluiceConnectionError } from '../client/index.ts'
+
+/** Exit codes. */
+export const ALL_SUCCEEDED = 0
+export const SOME_FAILED = 1
+export const CANNOT = 2
+
+/** Why it cannot be done, in one line for the user. */
+export class Failure extends Error {}
+
+/** The user asked us to stop. */
+export class Interrupted extends Error {
+  readonly exitCode: number
+
+  constructor(signal: 'SIGINT' | 'SIGTERM') {
+    super(signal)
+    this.exitCode = signal === 'SIGINT' ? 130 : 143
+  }
+}
+
+/** The server may be there again in a moment. */
+export const isAway = (error: unknown): boolean =>
+  error instanceof SluiceConnectionError ||
+  (error instanceof SluiceApiError && (error.status === 429 || error.status >= 500))
+
+/** One line; null: it is a bug of ours, which wants its stack. */
+export function explain(error: unknown): string | null {
+  if (error instanceof Failure) return error.message
+  if (error instanceof SluiceConnectionError) return `no answer from ${error.message}`
+  if (error instanceof SluiceApiError) return explainAnswer(error)
+  const reason = fileReason(error)
+  return reason === null ? null : `${(error as NodeJS.ErrnoException).path ?? 'a file'}: ${reason}`
+}
+
+function explainAnswer({ status, code, message, request_id }: SluiceApiError): string {
+  if (status === 401) return 'the server does not accept the API key (401): give --key or SLUICE_API_KEY'
+  if (code === null && status < 500) return `that is no Sluice server, it answered ${status} (see --url)`
+  const id = request_id === null ? '' : `, request ${request_id}`
+  return `${message.split('\n')[0]} (${status}${code === null ? '' : ` ${code}`}${id})`
+}
+
+/** Why a file cannot be read or written; null: the error is about something else. */
+export function fileReason(error: unknown): string | null {
+  const { code, syscall } = error as NodeJS.ErrnoException
+  return typeof code === 'string' && syscall !== undefined ? (FILE_ERRORS[code] ?? code) : null
+}
+
+const FILE_ERRORS: Record<string, string> = {
+  ENOENT: 'no such file or directory',
+  EACCES: 'permission denied',
+  EPERM: 'not permitted',
+  EISDIR: 'is a directory',
+  ENOTDIR: 'not a directory',
+  ENOSPC: 'no space left on the device',
+  EROFS: 'the file system is read-only',
+}

@@ -1,0 +1,115 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { ADMIN, startMachine } from '#shared/testing/machine.ts'
+import { KEY, startFakeSluice } from './testing/fake-sluice.ts'
+import { sluice } from './testing/sluice.ts'
+
+/** The package as its users get it: packed, installed into an empty directory, and run there. */
+
+const ROOT = resolve(import.meta.dirname, '../..')
+const machine = startMachine()
+let dir: string
+let tarball: string
+
+/** The Node that the user has, when npm runs the tests; it may be older than ours. */
+// biome-ignore lint/style/noProcessEnv: it is npm that says so, to whatever it runs.
+const node = process.env.npm_node_execpath ?? process.execPath
+const run = promisify(execFile)
+const inDir = (name: string) => join(dir, name)
+
+/** Packages of ours that the shipped one needs, and these need. */
+function closure(names: string[], found = new Set<string>()): Set<string> {
+  for (const name of names) {
+    if (found.has(name)) continue
+    found.add(name)
+    const { dependencies = {} } = JSON.parse(readFileSync(join(ROOT, 'node_modules', name, 'package.json'), 'utf8'))
+    closure(Object.keys(dependencies), found)
+  }
+  return found
+}
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'sluice-package-'))
+  const { stdout } = await run('npm', ['pack', '--silent', '--pack-destination', dir], { cwd: ROOT })
+  tarball = inDir(stdout.trim().split('\n').at(-1)!)
+  writeFileSync(inDir('package.json'), JSON.stringify({ private: true, type: 'module' }))
+  // No registry is asked: what the package needs is taken from where it was tested.
+  const needed = [...closure(['cli-progress', 'commander'])].map(name => join(ROOT, 'node_modules', name))
+  const options = ['--offline', '--install-links', '--no-audit', '--no-fund', '--loglevel=error']
+  await run('npm', ['install', ...options, tarball, ...needed], { cwd: dir })
+})
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+
+it('holds JavaScript and types of the command line and the client, and nothing else', async () => {
+  const { stdout } = await run('tar', ['-tf', tarball])
+  const files = stdout.trim().split('\n')
+  expect(files).toContain('package/cli/main.js')
+  expect(files).toContain('package/client/index.d.ts')
+  const others = files.filter(file => !/^package\/(cli|client)\/[\w-]+\.(js|d\.ts)$/.test(file))
+  expect(others.toSorted()).toEqual(['package/LICENSE', 'package/package.json'])
+  const installed = JSON.parse(readFileSync(inDir('node_modules/sluice/package.json'), 'utf8'))
+  expect(Object.keys(installed.dependencies)).toEqual(['cli-progress', 'commander'])
+})
+
+it('runs a batch', async () => {
+  const fake = await startFakeSluice()
+  try {
+    writeFileSync(inDir('in.jsonl'), 'one\nfail\n')
+    const { code, stderr } = await sluice(['batch', 'run', 'in.jsonl', '-o', 'out.jsonl', '--url', fake.url], {
+      cwd: dir,
+      env: { SLUICE_API_KEY: KEY },
+      node,
+      main: inDir('node_modules/.bin/sluice'),
+    }).ended
+    expect(stderr).toContain('completed: 2 lines, 1 succeeded, 1 failed')
+    expect(code).toBe(1)
+    expect(readFileSync(inDir('out.jsonl'), 'utf8')).toBe('{"answered":"one"}\n')
+    expect(readFileSync(inDir('out.errors.jsonl'), 'utf8')).toBe('{"failed":"fail"}\n')
+  } finally {
+    await fake.stop()
+  }
+})
+
+const CONSUMER = `
+import { type Client, createClient, SluiceApiError, type Task } from 'sluice'
+
+const client: Client = createClient({ baseUrl: process.env.URL!, apiKey: process.env.KEY! })
+const accepted = await client.tasks.submit('generate', {
+  input: { prompt: 'Say hello' },
+  options: { stream: true, priority: 'interactive' },
+})
+// @ts-expect-error there is no such priority
+void (() => client.tasks.submit('generate', { input: {}, options: { priority: 'urgent' } }))
+let seen = ''
+for await (const event of client.tasks.events(accepted.task_id)) {
+  if (event.event === 'delta') seen += event.data.text
+  // @ts-expect-error only \`done\` carries the task
+  else if (event.event === 'status') void event.data.task_id
+}
+const task: Task<{ text: string }> = await client.tasks.wait<{ text: string }>(accepted.task_id)
+const error: unknown = await client.files.get('file_1').catch((reason: unknown) => reason)
+const status: number | null = error instanceof SluiceApiError ? error.status : null
+console.log(JSON.stringify({ same: seen === task.result.text, status }))
+`
+
+it('has types that a program can be checked against, which then runs against the real thing', async () => {
+  writeFileSync(inDir('consumer.ts'), CONSUMER)
+  const compilerOptions = {
+    ...{ strict: true, exactOptionalPropertyTypes: true, skipLibCheck: false, noEmit: true },
+    ...{ target: 'es2022', module: 'nodenext', types: ['node'] },
+  }
+  writeFileSync(inDir('tsconfig.json'), JSON.stringify({ compilerOptions, files: ['consumer.ts'] }))
+  symlinkSync(join(ROOT, 'node_modules/@types'), inDir('node_modules/@types'))
+  symlinkSync(join(ROOT, 'node_modules/undici-types'), inDir('node_modules/undici-types'))
+  const checked = await run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', '.'], {
+    cwd: dir,
+  }).catch((error: { stdout: string }) => error)
+  expect(checked.stdout).toBe('')
+  const env = { URL: `http://127.0.0.1:${machine.api.port}`, KEY: ADMIN }
+  const { stdout } = await run(process.execPath, ['consumer.ts'], { cwd: dir, env })
+  expect(JSON.parse(stdout)).toEqual({ same: true, status: 404 })
+})

@@ -1,0 +1,83 @@
+import { PassThrough } from 'node:stream'
+import { expect, test } from 'vitest'
+import type { Batch } from '../client/index.ts'
+import { createProgress } from './progress.ts'
+
+const batch = (succeeded: number, more: Partial<Batch> = {}): Batch => ({
+  id: 'batch_1',
+  status: 'in_progress',
+  counts: { total: 100, succeeded, failed: 2, cancelled: 0, expired: 0 },
+  rate_per_second: 12.34,
+  eta_seconds: 65,
+  cost_usd: 1.239,
+  cost_bound_usd: null,
+  created_at: '2026-01-01T00:00:00.000Z',
+  errors: null,
+  output_file_id: null,
+  error_file_id: null,
+  ...more,
+})
+
+function streamOf(more: object) {
+  const stream = Object.assign(new PassThrough(), more) as unknown as NodeJS.WriteStream & PassThrough
+  let said = ''
+  stream.setEncoding('utf8').on('data', (text: string) => {
+    said += text
+  })
+  return { stream, said: () => said }
+}
+
+test('without a terminal: a line when the status changes, and every five seconds', () => {
+  const { stream, said } = streamOf({ isTTY: false })
+  let now = 0
+  const progress = createProgress(stream, { shown: true, now: () => now })
+  progress.update(batch(1))
+  now = 4999
+  progress.update(batch(2))
+  now = 5000
+  progress.update(batch(3))
+  progress.update(batch(4, { status: 'finalizing' }))
+  expect(said()).toBe(
+    'in progress, 3 of 100 (3%), 12.3/s, 1 min 5 s left, $1.24, 2 failed\n' +
+      'in progress, 5 of 100 (5%), 12.3/s, 1 min 5 s left, $1.24, 2 failed\n' +
+      'finalizing, 6 of 100 (6%), 12.3/s, 1 min 5 s left, $1.24, 2 failed\n',
+  )
+})
+
+test('on a terminal: a bar, which makes way for what is said and is gone at the end', () => {
+  const { stream, said } = streamOf({ isTTY: true, columns: 120 })
+  const progress = createProgress(stream, { shown: true })
+  progress.update(batch(0, { status: 'validating', counts: { ...batch(0).counts, total: 0, failed: 0 } }))
+  progress.update(batch(48))
+  progress.say('something to know')
+  progress.update(batch(50, { status: 'finalizing' }))
+  progress.end()
+  expect(said()).toContain(`${'█'.repeat(15)}${'░'.repeat(15)} 50%  50/100  12.3/s  1 min 5 s left  $1.24  2 failed`)
+  expect(said()).toContain('░ validating  12.3/s')
+  expect(said()).toContain('something to know\n')
+  expect(said()).toContain('52/100  finalizing  12.3/s')
+  // The cursor that it hid is back.
+  expect(said().lastIndexOf('\x1b[?25h')).toBeGreaterThan(said().lastIndexOf('\x1b[?25l'))
+})
+
+test('what the server does not know is left out, and nothing breaks by it', () => {
+  const { stream, said } = streamOf({ isTTY: false })
+  const counts = {
+    total: null,
+    succeeded: null,
+    failed: null,
+    cancelled: null,
+    expired: null,
+  } as unknown as Batch['counts']
+  const unknown = { rate_per_second: null, eta_seconds: null, cost_usd: null, counts }
+  createProgress(stream, { shown: true }).update(batch(0, { status: 'validating', ...unknown }))
+  expect(said()).toBe('validating\n')
+})
+
+test('nothing is shown of how far it is unless it is wanted', () => {
+  const { stream, said } = streamOf({ isTTY: true })
+  const progress = createProgress(stream, { shown: false })
+  progress.update(batch(1))
+  progress.say('a line')
+  expect(said()).toBe('a line\n')
+})

@@ -1,0 +1,178 @@
+import { describe, expect, it } from 'vitest'
+import { createClient, SluiceApiError, SluiceConnectionError } from './index.ts'
+
+type Sent = { method: string; url: string; headers: Headers; body: string }
+type Answer = Response | Error | ((sent: Sent) => Response)
+
+const problem = (status: number, body: object = {}, headers: Record<string, string> = {}) =>
+  new Response(JSON.stringify(body), { status, headers })
+const lost = () => new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED') })
+const task = { task_id: 'task_1', status: 'succeeded' }
+
+/** A client whose server gives these answers, one after another. */
+function clientOf(...answers: Answer[]) {
+  const sent: Sent[] = []
+  const client = createClient({
+    baseUrl: 'http://sluice.test/',
+    apiKey: 'key',
+    backoffMs: 1,
+    fetch: async (url, init) => {
+      const body = init?.body == null ? '' : await new Response(init.body).text()
+      const one = { method: init?.method ?? 'GET', url: String(url), headers: new Headers(init?.headers), body }
+      sent.push(one)
+      const answer = answers.shift()
+      if (!answer) throw new Error('nobody expected that')
+      if (answer instanceof Error) throw answer
+      return typeof answer === 'function' ? answer(one) : answer
+    },
+  })
+  return { client, sent }
+}
+
+async function* bytes(text: string) {
+  yield new TextEncoder().encode(text)
+}
+
+describe('what is tried again', () => {
+  it.each([
+    ['a connection that fails', lost],
+    ['429', () => problem(429)],
+    ['502', () => problem(502)],
+    ['503', () => problem(503)],
+    ['504', () => problem(504)],
+  ])('reading, after %s', async (_, failure) => {
+    const { client, sent } = clientOf(failure(), failure(), Response.json(task))
+    expect(await client.tasks.get('task_1')).toEqual(task)
+    expect(sent).toHaveLength(3)
+  })
+
+  it('submitting, under one Idempotency-Key of its own', async () => {
+    const { client, sent } = clientOf(lost(), problem(409, { code: 'idempotency_in_flight' }), Response.json(task))
+    await client.tasks.submit('generate', { input: { prompt: 'a' } })
+    const keys = sent.map(one => one.headers.get('idempotency-key'))
+    expect(keys[0]).toMatch(/^[\w-]{36}$/)
+    expect(new Set(keys).size).toBe(1)
+    const other = clientOf(Response.json(task))
+    await other.client.tasks.submit('generate', { input: { prompt: 'a' } })
+    expect(other.sent[0]!.headers.get('idempotency-key')).not.toBe(keys[0])
+  })
+
+  it('an upload by its path, whole; an upload of bytes is not', async () => {
+    const { client, sent } = clientOf(lost(), Response.json({ id: 'file_1' }))
+    await client.files.upload(import.meta.filename)
+    expect(sent[1]!.body).toContain('an upload by its path, whole')
+    const once = clientOf(problem(429))
+    await expect(once.client.files.upload(bytes('a'))).rejects.toMatchObject({ status: 429 })
+    expect(once.sent).toHaveLength(1)
+  })
+
+  it('starting a batch and running its failed lines again only when the server has done nothing (429)', async () => {
+    const request = { input_file_id: 'file_1', endpoint: '/v1/chat/completions' }
+    const { client, sent } = clientOf(problem(429), lost())
+    await expect(client.batches.create(request)).rejects.toThrow(SluiceConnectionError)
+    expect(sent).toHaveLength(2)
+    const away = clientOf(problem(503), lost())
+    await expect(away.client.batches.create(request)).rejects.toMatchObject({ status: 503 })
+    await expect(away.client.batches.retry('batch_1')).rejects.toThrow(SluiceConnectionError)
+    expect(away.sent).toHaveLength(2)
+  })
+
+  it('nothing more than `retries` times, and nothing that will fail again', async () => {
+    const { client, sent } = clientOf(lost(), lost(), lost(), lost(), lost(), Response.json(task))
+    await expect(client.tasks.get('task_1')).rejects.toThrow('http://sluice.test: connect ECONNREFUSED')
+    expect(sent).toHaveLength(5)
+    for (const status of [400, 401, 404, 409, 422, 500]) {
+      const wrong = clientOf(problem(status))
+      await expect(wrong.client.tasks.get('task_1')).rejects.toMatchObject({ status })
+      expect(wrong.sent).toHaveLength(1)
+    }
+  })
+
+  it('not a server that asks for more than a minute', async () => {
+    const { client, sent } = clientOf(problem(429, {}, { 'retry-after': '61' }))
+    await expect(client.tasks.get('task_1')).rejects.toMatchObject({ status: 429, retryAfter: 61 })
+    expect(sent).toHaveLength(1)
+  })
+
+  it('a file that cannot be read is not', async () => {
+    const { client, sent } = clientOf(lost())
+    await expect(client.files.upload('/no/such/file')).rejects.toMatchObject({ code: 'ENOENT' })
+    expect(sent).toHaveLength(0)
+  })
+
+  it('a cancellation whose answer was lost is not mistaken for a task that ended otherwise', async () => {
+    const cancelled = { task_id: 'task_1', status: 'cancelled' }
+    const { client } = clientOf(lost(), problem(409, { code: 'already_finished' }), Response.json(cancelled))
+    expect(await client.tasks.cancel('task_1')).toEqual(cancelled)
+    const ended = clientOf(problem(409, { code: 'already_finished' }), Response.json(task))
+    await expect(ended.client.tasks.cancel('task_1')).rejects.toMatchObject({ code: 'already_finished' })
+  })
+})
+
+describe('an error', () => {
+  it('of /api/v1 says code, request and what to wait', async () => {
+    const { client } = clientOf(
+      problem(402, { code: 'budget_exceeded', detail: 'No more money.', request_id: 'r-2' }, { 'retry-after': '2' }),
+    )
+    const error = await client.tasks.get('task_1').catch((reason: unknown) => reason)
+    expect(error).toBeInstanceOf(SluiceApiError)
+    expect(error).toMatchObject({
+      message: 'No more money.',
+      status: 402,
+      code: 'budget_exceeded',
+      request_id: 'r-2',
+      retryAfter: 2,
+    })
+  })
+
+  it('of /v1 does as well', async () => {
+    const body = { error: { message: 'No such file.', type: 'invalid_request_error', param: null, code: 'not_found' } }
+    const { client } = clientOf(problem(404, body, { 'x-request-id': 'r-1' }))
+    await expect(client.files.get('file_1')).rejects.toMatchObject({
+      message: 'No such file.',
+      code: 'not_found',
+      request_id: 'r-1',
+    })
+  })
+
+  it('of somebody else has no code', async () => {
+    const { client } = clientOf(new Response('<html>', { status: 404 }), new Response('<html>'))
+    await expect(client.tasks.get('task_1')).rejects.toMatchObject({ status: 404, code: null, body: '<html>' })
+    await expect(client.tasks.get('task_1')).rejects.toThrow('The answer is not JSON.')
+  })
+
+  it('gives way to the reason of the signal, also while it waits to try again', async () => {
+    const stop = new AbortController()
+    const { client } = clientOf(() => {
+      setImmediate(() => stop.abort(new Error('enough')))
+      return problem(429, {}, { 'retry-after': '30' })
+    })
+    await expect(client.tasks.get('task_1', { signal: stop.signal })).rejects.toThrow('enough')
+  })
+})
+
+describe('events', () => {
+  const stream = (text: string) => new Response(text, { headers: { 'content-type': 'text/event-stream' } })
+  const delta = (id: number) => `event: delta\nid: ${id}\ndata: {"text":"${id}"}\n\n`
+  const done = `event: done\nid: 9\ndata: ${JSON.stringify(task)}\n\n`
+
+  it('go on behind the last one when the connection breaks', async () => {
+    const { client, sent } = clientOf(stream(`${delta(1)}${delta(2)}event: de`), lost(), stream(`${delta(3)}${done}`))
+    const seen: string[] = []
+    for await (const event of client.tasks.events('task_1')) seen.push(`${event.event} ${event.id}`)
+    expect(seen).toEqual(['delta 1', 'delta 2', 'delta 3', 'done 9'])
+    expect(sent.map(one => one.headers.get('last-event-id'))).toEqual([null, '2', '2'])
+  })
+
+  it('give up when nothing comes any more', async () => {
+    const { client } = clientOf(...Array.from({ length: 4 }, () => stream('retry: 1\n\n')))
+    const all = async () => {
+      for await (const _ of client.tasks.events('task_1', { retries: 0 }));
+    }
+    await expect(all()).rejects.toThrow('ended too early')
+  })
+})
+
+it.each(['', 'localhost:8080', 'ftp://a', 'http://'])('%j is no baseUrl', baseUrl => {
+  expect(() => createClient({ baseUrl, apiKey: 'key' })).toThrow('baseUrl must be an http(s) URL')
+})
