@@ -50,6 +50,24 @@ export const ERRORS = {
     title: 'No such file',
     advice: 'Check the id, that the file belongs to this key, and that it has not expired.',
   },
+  batch_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such batch',
+    advice: 'Check the id, and that the batch belongs to this key.',
+  },
+  batch_finished: {
+    status: 409,
+    retryable: false,
+    title: 'The lines of the batch have all ended',
+    advice: 'Read it; nothing can be stopped any more.',
+  },
+  nothing_to_retry: {
+    status: 409,
+    retryable: false,
+    title: 'The batch has no line that could be run again',
+    advice: 'Wait until it has ended; lines that were refused when they were read stay so.',
+  },
   key_not_found: {
     status: 404,
     retryable: false,

@@ -110,6 +110,12 @@ export function createMetrics(part: 'api' | 'worker') {
       labelNames: ['step', 'outcome'] as const,
       registers,
     }),
+    batchesAccepted: new Counter({
+      name: 'sluice_batches_accepted_total',
+      help: 'Batches that this API process accepted',
+      labelNames: ['surface'] as const,
+      registers,
+    }),
     batchesEnded: new Counter({
       name: 'sluice_batches_ended_total',
       help: 'Batches that this worker brought to an end',

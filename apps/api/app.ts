@@ -18,11 +18,14 @@ import { onlyOpenAi } from './plugins/only-openai.ts'
 import { openapi } from './plugins/openapi.ts'
 import { queuesDashboard } from './plugins/queues.ts'
 import { analytics } from './routes/analytics.ts'
+import { batchUpload } from './routes/batch-upload.ts'
+import { batches } from './routes/batches.ts'
 import { budgets } from './routes/budgets.ts'
 import { events } from './routes/events.ts'
 import { keys } from './routes/keys.ts'
 import { limits } from './routes/limits.ts'
 import { models } from './routes/models.ts'
+import { openAiBatches } from './routes/openai-batches.ts'
 import { openAiFiles } from './routes/openai-files.ts'
 import { operations } from './routes/operations.ts'
 import { precomputed } from './routes/precomputed.ts'
@@ -84,6 +87,9 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(tasks, deps)
   await app.register(events, deps)
   await app.register(openAiFiles, deps)
+  await app.register(openAiBatches, deps)
+  await app.register(batchUpload, deps)
+  await app.register(batches, deps)
   await app.register(webhooks, deps)
   await app.register(queuesDashboard, deps)
   return app

@@ -13,6 +13,7 @@ import type { JobKind } from '#shared/jobs/define.ts'
 import type { Take } from '#shared/key-limiter.ts'
 import type { Logger } from '#shared/logger.ts'
 import type { Metrics } from '#shared/metrics.ts'
+import type { Prices } from '#shared/models/prices.ts'
 import type { Producer } from '#shared/queue/producer.ts'
 import type { Redis } from '#shared/redis.ts'
 import type { Afford } from './afford.ts'
@@ -34,6 +35,7 @@ export type ApiDeps = {
   room: Room
   cache: Pick<Cache, 'get'>
   afford: Afford
+  prices: Prices
   files: FileStore
   /** The API makes no calls: it looks, and sets limits. */
   gate: Pick<Gate, 'describe' | 'targets' | 'setLimits'>

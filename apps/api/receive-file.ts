@@ -64,12 +64,7 @@ export async function receiveFile(
               .slice(0, MAX_FILENAME)
               .toWellFormed() || FILE,
         })
-        let bytes = 0
-        for await (const some of parsed<Uint8Array>(part.file)) {
-          bytes += some.length
-          if (bytes > options.maxBytes) throw tooLarge(options.maxBytes)
-          await writer.write(some)
-        }
+        await pour(part.file, writer, options.maxBytes)
       }
     }
     const end = options.finish(fields)
@@ -79,6 +74,34 @@ export async function receiveFile(
     discardRest(request)
     await writer?.abort()
     throw error
+  }
+}
+
+/** The body itself, to where `receiveFile` puts the file of a form, and as bounded. */
+export async function receiveBody(
+  request: FastifyRequest,
+  store: FileStore,
+  { maxBytes, ...file }: { maxBytes: number; purpose: string; filename: string },
+): Promise<FileRow> {
+  let writer: FileWriter | null = null
+  try {
+    if (Number(request.headers['content-length']) > maxBytes) throw tooLarge(maxBytes)
+    writer = await store.create({ ...file, apiKeyId: request.apiKey.id })
+    await pour(request.raw, writer, maxBytes)
+    return await writer.finish()
+  } catch (error) {
+    discardRest(request)
+    await writer?.abort()
+    throw error
+  }
+}
+
+async function pour(source: AsyncIterable<Uint8Array>, writer: FileWriter, maxBytes: number): Promise<void> {
+  let bytes = 0
+  for await (const some of parsed(source)) {
+    bytes += some.length
+    if (bytes > maxBytes) throw tooLarge(maxBytes)
+    await writer.write(some)
   }
 }
 
@@ -100,7 +123,7 @@ async function* parsed<T>(source: AsyncIterable<T>): AsyncGenerator<T> {
   try {
     yield* source
   } catch (error) {
-    throw new SluiceError('invalid_upload', `The form cannot be read: ${(error as Error).message}`)
+    throw new SluiceError('invalid_upload', `The upload cannot be read: ${(error as Error).message}`)
   }
 }
 

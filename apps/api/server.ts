@@ -112,6 +112,7 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
       ...(!config.CACHE_REDIS_URL && { maxBytes: config.CACHE_MAX_MB * 1_000_000 }),
     }),
     afford,
+    prices,
     files,
     room: createRoom({ read: (flow, most) => readRoom(db, flow, most), now: () => performance.now(), logger }),
     gate,

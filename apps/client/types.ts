@@ -17,6 +17,8 @@ export type TaskOptions = {
   cache?: 'use' | 'refresh' | 'off'
   on_budget?: 'fallback' | 'wait' | 'fail'
   fallback?: 'none' | 'cache' | 'rules'
+  /** Where a signed event is sent when the task has ended. */
+  webhook_url?: string
 }
 
 export type TaskRequest<Input = unknown> = { input: Input; options?: TaskOptions; metadata?: Record<string, unknown> }

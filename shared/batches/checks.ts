@@ -19,7 +19,7 @@ export const ofLine = <T>(options: Record<string, T>): Record<string, T> =>
 const compiled = new WeakMap<TSchema, Check>()
 
 /** What has a default and is missing is filled in, as the API does it. */
-function schemaCheck(schema: TSchema, root: string): Check {
+export function schemaCheck(schema: TSchema, root: string): Check {
   const known = compiled.get(schema)
   if (known) return known
   const check = compile(schema, root)

@@ -191,21 +191,29 @@ export async function findBatch(db: Db, id: string): Promise<BatchView | null> {
   return row ? withEta(row) : null
 }
 
-/** Newest first. `after`: only those older than this one. `apiKeyId` null: of all keys. */
-export async function listBatches(
-  db: Db,
-  { apiKeyId, after, limit }: { apiKeyId: string | null; after?: string | null; limit: number },
-): Promise<BatchView[]> {
+export type BatchQuery = {
+  /** null: of all keys. */
+  apiKeyId: string | null
+  surface?: BatchRow['surface']
+  /** Only those older than this one. */
+  after?: string | null
+  limit: number
+}
+
+/** Newest first. */
+export async function listBatches(db: Db, { apiKeyId, surface, after, limit }: BatchQuery): Promise<BatchView[]> {
   // Built per combination: with `$1 IS NULL OR …` the one prepared plan could use no index.
   const values: unknown[] = [limit]
   const param = (value: unknown) => `$${values.push(value)}`
-  const conditions = [apiKeyId !== null && `api_key_id = ${param(apiKeyId)}`, after && `id < ${param(after)}`].filter(
-    one => typeof one === 'string',
-  )
+  const conditions = [
+    apiKeyId !== null && `api_key_id = ${param(apiKeyId)}`,
+    surface && `surface = ${param(surface)}`,
+    after && `id < ${param(after)}`,
+  ].filter(one => typeof one === 'string')
   const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
   const rows = await db.query<Omit<BatchView, 'eta_seconds'>>(
     {
-      name: `batches_list${apiKeyId === null ? '' : '_key'}${after ? '_after' : ''}`,
+      name: `batches_list${apiKeyId === null ? '' : '_key'}${surface ? '_surface' : ''}${after ? '_after' : ''}`,
       text: `WITH b AS MATERIALIZED (SELECT * FROM batches ${where} ORDER BY id DESC LIMIT $1) ${VIEW} ORDER BY b.id DESC`,
     },
     values,

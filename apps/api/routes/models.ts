@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { contextWindow, maxOutputTokens } from '#shared/models/models.ts'
 import { fromMillionths } from '#shared/models/picodollars.ts'
-import { createPrices, type Price } from '#shared/models/prices.ts'
+import type { Price } from '#shared/models/prices.ts'
 import { PROVIDER_NAMES } from '#shared/models/providers.ts'
 import type { ApiDeps } from '../deps.ts'
 
@@ -40,8 +40,7 @@ const modelSchema = Type.Object({
 })
 
 /** The catalogue: models whose price is known, at the price that holds now. */
-export const models: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { config }) => {
-  const prices = createPrices(config.prices)
+export const models: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { config, prices }) => {
   const configured = new Map(config.providers.filter(one => one.explicit).map(one => [one.name, one.model]))
 
   function list() {

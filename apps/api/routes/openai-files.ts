@@ -228,7 +228,7 @@ function finish(fields: FormFields): { purpose: string; expiresSeconds?: number 
  * Reads the first piece, so that what keeps it from being read is answered as an error instead of a connection that
  * breaks off under a 200.
  */
-async function begin(bytes: AsyncIterable<Uint8Array>): Promise<Readable> {
+export async function begin(bytes: AsyncIterable<Uint8Array>): Promise<Readable> {
   const pieces = bytes[Symbol.asyncIterator]()
   const first = await pieces.next()
   async function* all() {

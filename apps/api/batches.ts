@@ -1,0 +1,53 @@
+import type { FastifyRequest } from 'fastify'
+import { type BatchView, cancelBatch, createBatch, findBatch, type NewBatch, validateJob } from '#shared/db/batches.ts'
+import { SluiceError } from '#shared/errors.ts'
+import { fromWire, newId } from '#shared/ids.ts'
+import { assertTarget } from '#shared/webhooks/target.ts'
+import type { ApiDeps } from './deps.ts'
+import { invalid } from './receive-file.ts'
+
+/** What both surfaces of batches have in common. */
+
+type WithId = FastifyRequest<{ Params: { id: string } }>
+
+/** A batch that this key may see. @throws batch_not_found */
+export async function ownBatch(deps: Pick<ApiDeps, 'db'>, request: WithId): Promise<BatchView> {
+  const id = fromWire('batch', request.params.id)
+  const batch = id && (await findBatch(deps.db, id))
+  const { apiKey } = request
+  if (batch && (batch.api_key_id === apiKey.id || apiKey.scopes.includes('admin'))) return batch
+  const wire = request.params.id.slice(0, 100)
+  throw new SluiceError('batch_not_found', `No batch found with id '${wire}'.`, { context: { field: '/id' } })
+}
+
+/** Stops a batch that is under way; one that is being cancelled stays so. @throws batch_not_found, batch_finished */
+export async function cancelOwn(deps: Pick<ApiDeps, 'db'>, request: WithId): Promise<BatchView> {
+  const { id, status } = await ownBatch(deps, request)
+  if ((await cancelBatch(deps.db, id)) === 'not_cancellable')
+    throw new SluiceError('batch_finished', `The batch is ${status}.`, { context: { status } })
+  return await ownBatch(deps, request)
+}
+
+/** The row first, then the queue; what does not reach the queue, the sweeper brings there. */
+export async function acceptBatch(
+  { db, producer, metrics }: Pick<ApiDeps, 'db' | 'producer' | 'metrics'>,
+  batch: Omit<NewBatch, 'id'>,
+): Promise<BatchView> {
+  const row = await createBatch(db, { ...batch, id: newId() })
+  metrics.batchesAccepted.inc({ surface: batch.surface })
+  producer.dispatch(validateJob(row)).catch(() => undefined)
+  return {
+    ...row,
+    ...{ succeeded: 0, failed: 0, cancelled: 0, expired: 0, input_tokens: 0, output_tokens: 0, cost_usd: '0' },
+    rate: null,
+    eta_seconds: null,
+  }
+}
+
+/** Where a batch's end is told, as it is stored. @throws invalid_request, naming `field` */
+export function targetOf({ config }: Pick<ApiDeps, 'config'>, url: string | undefined, field: string): string | null {
+  if (url === undefined) return null
+  const wrong = assertTarget(url, config.webhookTargets)
+  if (wrong) throw invalid(field, wrong)
+  return new URL(url).href
+}
