@@ -1,6 +1,7 @@
 import { cpus, release, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
 import { benchAccept } from './accept.ts'
+import { benchBatch, benchBatches } from './batch.ts'
 import { benchCached } from './cached.ts'
 import { benchCpu } from './cpu.ts'
 import { benchDrain } from './drain.ts'
@@ -11,7 +12,7 @@ import { benchLimit } from './limit.ts'
 import { startServers } from './servers.ts'
 
 /**
- * `npm run bench [-- --only accept,cached,latency,drain,gate,limit,hang,cpu] [--quick]`: the figures of the README, with the machine that made them.
+ * `npm run bench [-- --only accept,cached,latency,drain,gate,limit,hang,batch,batches,cpu] [--quick]`: the figures of the README, with the machine that made them.
  * Everything (load generator, Postgres with fsync on, Redis, upstream, our processes) shares this one machine. Ratios
  * within a run are what counts.
  */
@@ -98,6 +99,28 @@ try {
     rows.push(['hang: p99 of the healthy provider', `${n(healthyP99)} ms`, ''])
     rows.push(['hang: p99 of tasks that came 5 s after the other hung', `${n(p99)} ms`, 'within 10%'])
     rows.push(['hang: tasks that met a time-out, and met two', `${n(timeouts)}, ${n(twice)}`, 'few, 0'])
+  }
+  if (wanted('batch')) {
+    await servers.clear()
+    const lines = quick ? 10_000 : 50_000
+    const one = await benchBatch(servers, { lines })
+    const what = `batch of ${n(lines)} lines (${n(one.megabytes)} MB)`
+    rows.push([`${what}: upload to \`in_progress\``, `${n(one.started, 1)} s`, '<= 10 s'])
+    rows.push(['batch: finished lines of one worker process', `${n(one.rate)}/s`, '>= 2,500/s'])
+    rows.push(['batch: download of the output', `${n(one.downloadMbPerSecond)} MB/s`, '>= 50 MB/s'])
+    rows.push(['batch: most memory of API, worker', `${n(one.apiRss)}, ${n(one.workerRss)} MB`, '< 300 MB'])
+    rows.push(['batch: most memory of Redis', `${n(one.redisMb, 1)} MB`, '< 20 MB'])
+    rows.push(['batch: p99 of an interactive task, idle', `${n(one.idle)} ms`, ''])
+    rows.push(['batch: the same while it runs', `${n(one.busy)} ms`, '< 3 x idle'])
+  }
+  // A million lines take some ten minutes: only when asked for.
+  if (values.only?.split(',').includes('batches')) {
+    await servers.clear()
+    const many = await benchBatches(servers, { batches: 20, lines: quick ? 5000 : 50_000 })
+    rows.push([`${n(many.lines)} lines in 20 batches: rate over the first tenth`, `${n(many.first)}/s`, ''])
+    rows.push(['batches: over the last tenth', `${n(many.last)}/s, ${percent(many.last, many.first)}`, '>= 85%'])
+    rows.push(['batches: most memory of API, worker', `${n(many.apiRss)}, ${n(many.workerRss)} MB`, '< 300 MB'])
+    rows.push(['batches: most memory of Redis', `${n(many.redisMb, 1)} MB`, '< 20 MB'])
   }
   if (wanted('cpu')) {
     await servers.clear()

@@ -24,6 +24,8 @@ export type Servers = {
   start(script: string, env?: Record<string, string>): Promise<Child>
   /** Forgets all tasks, between one part and the next. Our processes must be stopped. */
   clear(): Promise<void>
+  /** What the queue's Redis holds. */
+  redisMb(): Promise<number>
   stop(): Promise<void>
 }
 
@@ -74,6 +76,7 @@ export async function startServers(): Promise<Servers> {
     }
   }
 
+  const looker = connectRedis({ url: redis.url, role: 'blocking', name: 'bench', logger: pino({ level: 'silent' }) })
   const upstream = await start('bench/upstream.ts')
   return {
     databaseUrl: postgres.url,
@@ -83,7 +86,7 @@ export async function startServers(): Promise<Servers> {
       const client = new pg.Client({ connectionString: postgres.url })
       await client.connect()
       await client.query(
-        'TRUNCATE tasks, attempts, idempotency_keys, budgets, budget_windows, cost_rollups, gates, provider_limits',
+        'TRUNCATE tasks, attempts, idempotency_keys, budgets, budget_windows, cost_rollups, gates, provider_limits, batches, batch_chunks, files, file_chunks',
       )
       await client.end()
       for (const { url } of [redis, cache]) {
@@ -92,7 +95,11 @@ export async function startServers(): Promise<Servers> {
         closeRedis(flush)
       }
     },
+    async redisMb() {
+      return Number(/^used_memory:(\d+)/m.exec(await looker.info('memory'))![1]) / 1e6
+    },
     async stop() {
+      closeRedis(looker)
       for (const child of children) child.kill('SIGKILL')
       await Promise.all([postgres.stop(), redis.stop(), cache.stop()])
       rmSync(dir, { recursive: true, force: true })
