@@ -22,6 +22,7 @@ import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
 import { createAvailability } from './availability.ts'
+import { linesAtOnce } from './batches/lines-at-once.ts'
 import { createBatchParts } from './batches/parts.ts'
 import { createShare } from './batches/share.ts'
 import { createBatchWork } from './batches/work.ts'
@@ -196,7 +197,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     end,
     producer,
     run,
-    share: createShare(() => config.BATCH_CONCURRENCY),
+    share: createShare(linesAtOnce(config.BATCH_CONCURRENCY)),
     draining: () => lifecycle.stopping,
     whenFit: () => heartbeat.whenFit(),
     metrics,
