@@ -100,10 +100,10 @@ export const settings = {
   WORKER_PROCESSES: count(1, 0, 256, 'Worker processes that `npm start` runs.'),
   WORKER_CONCURRENCY: count(100, 1, 10_000, 'Tasks that one worker process runs at a time.'),
   BATCH_CONCURRENCY: count(
-    64,
+    100,
     1,
     10_000,
-    'Lines of batches that one worker process runs at a time, beside `WORKER_CONCURRENCY` tasks.',
+    'Lines of batches that one worker process runs at most at a time, beside `WORKER_CONCURRENCY` tasks; fewer while it is busy.',
   ),
   WORKER_PORT: port(
     9464,

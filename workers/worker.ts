@@ -24,6 +24,7 @@ import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
 import { startDeliverer } from '#shared/webhooks/deliver.ts'
 import { createAvailability } from './availability.ts'
+import { linesAtOnce } from './batches/lines-at-once.ts'
 import { createShare } from './batches/share.ts'
 import { createBatchWork } from './batches/work.ts'
 import { type Consumer, consume, joinConsumers } from './consume.ts'
@@ -200,7 +201,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     end,
     producer,
     run,
-    share: createShare(() => config.BATCH_CONCURRENCY),
+    share: createShare(linesAtOnce(config.BATCH_CONCURRENCY)),
     draining: () => lifecycle.stopping,
     whenFit: () => heartbeat.whenFit(),
     metrics,

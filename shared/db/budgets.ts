@@ -8,7 +8,7 @@ export type Span = (typeof SPANS)[number]
 /** A budget with its present window. Dollars are exact decimals. */
 export type Budget = {
   id: string
-  /** global | key:<uuid> | kind:<kind> | provider:<name> */
+  /** global | key:<uuid> | kind:<kind> | provider:<name> | batch:<uuid> */
   scope: string
   span: Span
   limit_usd: string

@@ -53,14 +53,14 @@ export const listHeldChunks = (db: Db, workerId: string): Promise<{ id: string; 
 const releaseStatement = {
   name: 'chunks_release',
   text: `UPDATE batch_chunks c SET status = 'waiting', epoch = c.epoch + 1, worker_id = NULL,
-      dispatched_at = CASE WHEN $4 THEN now() END, claims = CASE WHEN $5 THEN c.claims ELSE 0 END
+      dispatched_at = CASE WHEN $4 OR c.step <> 'run' THEN now() END, claims = CASE WHEN $5 THEN c.claims ELSE 0 END
     FROM batches b WHERE c.id = $1 AND c.epoch = $2 AND (c.status || '') = 'running' AND c.worker_id = $3 AND b.id = c.batch_id
     RETURNING ${JOB}`,
 }
 
 /**
- * Gives a claimed chunk back, under a new epoch. `dispatched`: the caller is to dispatch what is returned; else it waits for
- * its turn. `failed`: the claim counts as one that led to nothing.
+ * Gives a claimed chunk back, under a new epoch. `dispatched`: the caller is to dispatch what is returned; else a range of lines
+ * waits for its turn, and anything else for the sweeper to find that the queue has it not. `failed`: the claim counts as one that led to nothing.
  * @returns null: the claim was lost
  */
 export const releaseChunk = async (

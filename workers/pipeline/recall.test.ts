@@ -16,6 +16,10 @@ function harness(looks: LookUp[], live: string[] = []) {
         asked.push(options)
         return looks.shift()!
       },
+      get: async () => {
+        const found = looks.shift()
+        return found?.kind === 'hit' ? { kind: 'fresh', entry: found.entry } : null
+      },
     } as Partial<Cache> as Cache,
     follow: async ({ leaderId }) => {
       followed.push(leaderId)
@@ -44,6 +48,20 @@ describe('recalling', () => {
     const { look, counted } = harness([{ kind: 'hit', entry }])
     expect(await look()).toEqual({ kind: 'hit', entry })
     expect(counted).toEqual(['hit'])
+  })
+
+  it('gives a line what is remembered, and lets it neither lead nor follow', async () => {
+    const { look, asked, counted } = harness(
+      [
+        { kind: 'hit', entry },
+        { kind: 'follow', leaderId: 'first' },
+      ],
+      ['first'],
+    )
+    expect(await look({ batch_id: 'batch' })).toEqual({ kind: 'hit', entry })
+    expect(await look({ batch_id: 'batch' })).toEqual({ kind: 'lead' })
+    expect(await look({ batch_id: 'batch', options: { cache: 'refresh' } })).toEqual({ kind: 'lead' })
+    expect([asked, counted]).toEqual([[], ['hit', 'miss', 'miss']])
   })
 
   it('asks for a new one when the task wants one', async () => {

@@ -759,6 +759,49 @@ describe('a run', () => {
   })
 })
 
+describe('a line of a batch', () => {
+  const line = { batch_id: 'batch' }
+  const one = { available: async () => [{ name: 'anthropic', defaultModel: 'a-model' }] }
+
+  it('is run as every task is, in the lane of batches and at its batch’s expense', async () => {
+    const { run, claims, admission } = harness([answer('Hello')], { task: line, deps: one })
+    expect(await run()).toBe('done')
+    expect(claims[0]!.need).toMatchObject({ batchId: 'batch', apiKeyId: 'key' })
+    expect(admission.asked).toMatchObject([{ lane: 'batch', maxWaitMs: 150 }])
+    const single = harness([answer('Hello')], { deps: one })
+    await single.run()
+    expect(single.admission.asked).toMatchObject([{ lane: 'normal', maxWaitMs: 59_000 }])
+    expect(single.claims[0]!.need.batchId).toBeNull()
+  })
+
+  it('goes back to its chunk when it must wait, which tells a failed call from a closed gate', async () => {
+    const failing = harness([failure('server_error', 700)], { task: line, deps: one })
+    expect(await failing.run()).toEqual({ kind: 'again', epoch: 4, ms: 700, called: true })
+    const admission = gate({ anthropic: { kind: 'closed', ms: 300, bookable: false } })
+    const closed = harness([], { task: line, deps: { ...one, admission } })
+    expect(await closed.run()).toEqual({ kind: 'again', epoch: 4, ms: 300, called: false })
+    expect((await harness([failure('server_error')], { deps: one }).run()) as unknown).toBe('done')
+  })
+
+  it('whose claim was lost is nobody’s to run again', async () => {
+    const { run, deps } = harness([failure('server_error')], { task: line, deps: one })
+    deps.settle.requeue = async () => null
+    expect(await run()).toBe('done')
+  })
+
+  it('is told by its batch’s budget that it is over', async () => {
+    const refused = async () =>
+      ({ kind: 'refused', by: refusal({ scope: 'batch:b', span: 'total', resets_ms: null }) }) as const
+    const { run, endings } = harness([], {
+      task: { ...line, options: { fallback: 'none', on_budget: 'wait' } },
+      deps: { ...one, claims: { claim: refused, next: refused } },
+    })
+    await run()
+    const message = 'The budget batch per total of $1 does not let this task pass.'
+    expect(endings).toMatchObject([{ status: 'failed', error: { code: 'budget_exceeded', message } }])
+  })
+})
+
 it('whatever the providers do, a run comes to one outcome, within the cap, with every attempt settled', async () => {
   const called = fc.oneof(
     fc.constantFrom('Hello', '', '{"n":1}').map(answer),

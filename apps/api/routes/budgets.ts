@@ -9,10 +9,11 @@ import type { ApiDeps } from '../deps.ts'
 import { dollarsInput, dollarsText, exactDollars } from '../dollars.ts'
 
 const SCOPE = 'One of `global`, `key:<id of a key>`, `kind:<job kind>`, `provider:<name>`.'
+const SHOWN_SCOPE = `${SCOPE} Or \`batch:<id>\`: what a batch may cost at most, as long as it lives.`
 
 const budgetSchema = Type.Object({
   id: Type.String({ examples: ['budget_019a9f0c5d7e7cc2a1b2c3d4e5f60718'] }),
-  scope: Type.String({ description: SCOPE }),
+  scope: Type.String({ description: SHOWN_SCOPE }),
   window: Type.Enum(SPANS),
   limit_usd: dollarsText(),
   reserved_usd: dollarsText('What calls that are under way may cost at most. 0 for `request`, like spent_usd.'),
@@ -25,7 +26,7 @@ const budgetSchema = Type.Object({
 
 const budgetJson = ({ id, scope, span, resets_at, ...amounts }: Budget) => ({
   id: toWire('budget', id),
-  scope: scope.startsWith('key:') ? `key:${toWire('key', scope.slice(4))}` : scope,
+  scope: scope.replace(/^(key|batch):(.*)$/, (_, sort: string, id: string) => `${sort}:${toWire(sort, id)}`),
   window: span,
   limit_usd: amounts.limit_usd,
   reserved_usd: amounts.reserved_usd,

@@ -12,7 +12,7 @@ describe('operation', () => {
     expect(body.data).toEqual([
       expect.objectContaining({
         pid: machine.worker.process.pid,
-        queues: ['default'],
+        queues: ['default', 'batch'],
         concurrency: 20,
         metrics_port: machine.worker.port,
       }),
@@ -86,14 +86,18 @@ describe('metrics', () => {
       part: value => ['api', 'worker'].includes(value),
       method: value => /^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$/.test(value),
       route: value => routes.has(value) || /^\/(docs|queues)\b/.test(value),
-      status: value => /^([1-5]\d\d|queued|running|succeeded|failed|cancelled|expired)$/.test(value),
+      status: value =>
+        /^([1-5]\d\d|queued|running|succeeded|failed|cancelled|expired|validating|in_progress|finalizing|cancelling|completed)$/.test(
+          value,
+        ),
       kind: value => jobs.has(value),
       source: value => ['ai', 'cache', 'precomputed', 'rules', 'none'].includes(value),
       provider: value => (PROVIDER_NAMES as string[]).includes(value),
       outcome: value => /^[a-z_]{1,30}$/.test(value),
       direction: value => ['input', 'output'].includes(value),
-      queue: value => value === 'default',
-      scope_kind: value => ['global', 'key', 'kind', 'provider'].includes(value),
+      queue: value => ['default', 'batch'].includes(value),
+      step: value => ['validate', 'run', 'finalize'].includes(value),
+      scope_kind: value => ['global', 'key', 'kind', 'provider', 'batch'].includes(value),
       window: value => ['request', 'hour', 'day', 'month', 'total'].includes(value),
       state: value => /^[a-z_-]{1,30}$/.test(value),
       what: value => /^[a-z_]{1,30}$/.test(value),
