@@ -40,9 +40,12 @@ const ended = (id: string) =>
   batches.until(id, 'has ended', ({ status }) => ['completed', 'failed', 'expired', 'cancelled'].includes(status))
 const started = (id: string) => batches.until(id, 'is in progress', ({ status }) => status === 'in_progress')
 const OPENAI = { surface: 'openai', endpoint: '/v1/chat/completions' } as const
-const statuses = (lines: { status: string }[]) => {
+const codes = (lines: Awaited<ReturnType<typeof batches.output>>) => {
   const counts: Record<string, number> = {}
-  for (const { status } of lines) counts[status] = (counts[status] ?? 0) + 1
+  for (const { response, error } of lines) {
+    const code = error?.code ?? response?.body.error?.code ?? 'none'
+    counts[code] = (counts[code] ?? 0) + 1
+  }
   return counts
 }
 
@@ -61,10 +64,10 @@ test('a batch is read, run and written down, each line once', async () => {
 
 test('of an input with mistakes nothing is run, and each mistake has its line', async () => {
   const text = `${jsonl(markers('mistaken', 3))}\nnot JSON\n`
-  const view = await ended(await batches.create(text))
+  const view = await ended(await batches.create(text, OPENAI))
   expect(view).toMatchObject({ status: 'failed', total: 0, errors: [{ line: 4, code: 'invalid_json_line' }] })
   expect(await cluster.count(`tasks WHERE batch_id = '${view.id}'`)).toBe(0)
-  expect(await ended(await batches.create(''))).toMatchObject({ status: 'failed', errors: [{ code: 'empty_file' }] })
+  expect(await ended(await batches.create('', OPENAI))).toMatchObject({ status: 'failed', errors: [{ code: 'empty_file' }] })
 })
 
 test('kill -9 of a worker in mid-batch repeats the calls in flight, no others', async () => {
@@ -117,7 +120,7 @@ test('kill -9 while the input is read and while the output is written: both are 
   expect(countedOtherThan(upstream, names, 1)).toEqual({})
   expect((await batches.output(view.output_file_id)).map(line => line.custom_id)).toEqual(names)
   expect(
-    await cluster.count(`files WHERE purpose = 'batch_output' AND filename LIKE '%${id.replaceAll('-', '')}%'`),
+    await cluster.count(`files WHERE status = 'processed' AND purpose = 'batch_output' AND filename LIKE '%${id.replaceAll('-', '')}%'`),
   ).toBe(1)
 })
 
@@ -176,7 +179,7 @@ test('a cancelled batch keeps what it has, and its rest can be run later', async
   expect(view.succeeded + view.cancelled).toBe(500)
   const made = Object.keys(upstream.markers())
   expect((await batches.output(view.output_file_id)).map(line => line.custom_id).toSorted()).toEqual(made.toSorted())
-  expect(statuses(await batches.output(view.error_file_id))).toEqual({ cancelled: view.cancelled })
+  expect(codes(await batches.output(view.error_file_id))).toEqual({ batch_cancelled: view.cancelled })
 
   expect(await retryBatch(batches.db, id, 600)).toEqual({ kind: 'retried', lines: view.cancelled })
   const again = await ended(id)
@@ -209,8 +212,7 @@ test('what a batch may cost at most bounds it: the rest fails', async () => {
   expect(view.succeeded).toBeGreaterThan(0)
   expect(view.failed).toBeGreaterThan(0)
   expect(Number(view.cost_usd)).toBeLessThanOrEqual(0.001)
-  const codes = new Set((await batches.output(view.error_file_id)).map(line => line.error?.code))
-  expect([...codes]).toEqual(['budget_exceeded'])
+  expect(codes(await batches.output(view.error_file_id))).toEqual({ budget_exceeded: view.failed })
   expect(await cluster.count(`budgets WHERE scope LIKE 'batch:%'`)).toBe(0)
 })
 

@@ -7,6 +7,12 @@ import { newBatch } from '#shared/testing/batches.ts'
 import { connect } from '#shared/testing/postgres.ts'
 import { until } from './cluster.ts'
 
+type OutputLine = {
+  custom_id: string
+  response: { status_code: number; body: { error?: { code: string } } } | null
+  error: { code: string } | null
+}
+
 /** Batches as a client would make them, without the API. */
 export function batchesOf({ databaseUrl }: { databaseUrl: string }) {
   const db = connect(databaseUrl)
@@ -48,9 +54,7 @@ export function batchesOf({ databaseUrl }: { databaseUrl: string }) {
       return lines
     },
     /** The lines of a file that a batch wrote. */
-    async output(
-      fileId: string | null,
-    ): Promise<{ custom_id: string; status: string; error: { code: string } | null }[]> {
+    async output(fileId: string | null): Promise<OutputLine[]> {
       const text = await read(fileId)
       return text === null
         ? []
@@ -63,13 +67,14 @@ export function batchesOf({ databaseUrl }: { databaseUrl: string }) {
 }
 
 /** A line a marker. */
-export const jsonl = (markers: string[], options: Record<string, unknown> = {}): string =>
+export const jsonl = (markers: string[], body: Record<string, unknown> = {}): string =>
   markers
     .map(name =>
       JSON.stringify({
         custom_id: name,
-        input: { prompt: `[[${name}]]` },
-        options: { cache: 'off', fallback: 'none', ...options },
+        method: 'POST',
+        url: '/v1/chat/completions',
+        body: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: `[[${name}]]` }], ...body },
       }),
     )
     .join('\n')
