@@ -48,7 +48,7 @@ export type NewFileMeta = {
 
 export type FileWriter = {
   readonly id: string
-  /** Adds bytes; awaits back-pressure: at most two pieces of 1 MiB are held. @throws FileLost, FilesUnavailable */
+  /** Adds bytes; awaits back-pressure: at most two pieces are held. @throws FileLost, FilesUnavailable */
   write(bytes: Uint8Array): Promise<void>
   /** Makes it visible, with size and hash. `purpose` may be given only now: multipart sends the file first. */
   finish(more?: { purpose?: string; expiresSeconds?: number | null }): Promise<FileRow>
