@@ -20,6 +20,7 @@ const MAX_CLAIMS = 5
 const HOUSEKEEPING_MS = 60_000
 /** Any constant: whoever holds it sweeps. */
 const SWEEP_LOCK = 7_205_418_367
+const FILES_LOCK = 7_205_418_368
 
 export type SweeperDeps = {
   db: Db
@@ -35,21 +36,12 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
   const { db, logger } = deps
   let lastOutage = Number.NEGATIVE_INFINITY
   let lastHousekeeping = Number.NEGATIVE_INFINITY
-  let filesDue = Number.NEGATIVE_INFINITY
   const redispatch = createRedispatch(deps)
 
   const stepFailed = (step: string, error: unknown) => {
     if (isUnavailable(error)) throw error
     logger.error({ err: error, step }, 'a step of the sweep failed')
     return false
-  }
-
-  /** A slice a round while there is more, so that nothing else waits for a large file to be gone. */
-  async function sweepFiles(): Promise<boolean> {
-    filesDue = performance.now() + HOUSEKEEPING_MS
-    const more = await deps.files.sweep()
-    if (more) filesDue = Number.NEGATIVE_INFINITY
-    return more
   }
 
   async function round(): Promise<boolean> {
@@ -68,7 +60,6 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
         lastHousekeeping = performance.now()
         steps.push(['housekeeping', () => housekeeping(deps)])
       }
-      if (performance.now() > filesDue) steps.push(['files', sweepFiles])
       let full = false
       for (const [name, step] of steps) full = (await step().catch(error => stepFailed(name, error))) || full
       return full
@@ -76,10 +67,16 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
     return full === true
   }
 
-  return every(ROUND_MS, round, error => {
+  const stop = every(ROUND_MS, round, error => {
     lastOutage = performance.now()
     logger.warn({ err: error }, 'sweep: postgres is away')
   })
+  // By itself, as it may have to wait for S3, and no task must.
+  const sweepFiles = () => db.withLock(FILES_LOCK, () => deps.files.sweep())
+  const stopFiles = every(HOUSEKEEPING_MS, sweepFiles, error => logger.warn({ err: error }, 'files are not swept'))
+  return async () => {
+    await Promise.all([stop(), stopFiles()])
+  }
 }
 
 const ending = (

@@ -347,7 +347,11 @@ describe('S3', () => {
     await writer.abort()
     expect((await left()).rows).toEqual(['deleting'])
     // What cannot be removed is not in the way of the rest.
+    const behind = await put(storeOf('postgres'), 'behind it')
+    await store.remove(behind.id)
+    expect((await left()).rows).toEqual(['deleting', 'deleting'])
     expect(await store.sweep()).toBe(false)
+    expect(await left()).toMatchObject({ rows: ['deleting'], pieces: 0 })
     s3.fail(null)
     await sweepAll(store)
     expect(await left()).toEqual(NOTHING)
