@@ -69,6 +69,8 @@ module.exports = {
       '^apps/comments/',
     ]),
     only('ioredis-has-an-owner', 'ioredis', ['^shared/redis[.]ts$']),
+    // Loaded by nobody whose files are in Postgres.
+    only('s3-has-an-owner', '@aws-sdk', ['^shared/files/s3[.]ts$']),
   ],
   options: {
     parser: 'swc',

@@ -30,27 +30,19 @@ const WEBHOOK_LOG_DAYS = 7
 const WEBHOOK_SLICES = 20
 /** Any constant: whoever holds it sweeps. */
 const SWEEP_LOCK = 7_205_418_367
+const FILES_LOCK = 7_205_418_368
 
 /** Starts the timer that every API and worker process runs. @returns how to stop it */
 export function startSweeper(deps: SweeperDeps): () => Promise<void> {
   const { db, logger } = deps
   let lastOutage = Number.NEGATIVE_INFINITY
   let lastHousekeeping = Number.NEGATIVE_INFINITY
-  let filesDue = Number.NEGATIVE_INFINITY
   const redispatch = createRedispatch(deps)
 
   const stepFailed = (step: string, error: unknown) => {
     if (isUnavailable(error)) throw error
     logger.error({ err: error, step }, 'a step of the sweep failed')
     return false
-  }
-
-  /** A slice a round while there is more, so that nothing else waits for a large file to be gone. */
-  async function sweepFiles(): Promise<boolean> {
-    filesDue = performance.now() + HOUSEKEEPING_MS
-    const more = await deps.files.sweep()
-    if (more) filesDue = Number.NEGATIVE_INFINITY
-    return more
   }
 
   async function round(): Promise<boolean> {
@@ -74,7 +66,6 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
         lastHousekeeping = performance.now()
         steps.push(['housekeeping', () => housekeeping(deps)])
       }
-      if (performance.now() > filesDue) steps.push(['files', sweepFiles])
       let full = false
       for (const [name, step] of steps) full = (await step().catch(error => stepFailed(name, error))) || full
       return full
@@ -82,10 +73,16 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
     return full === true
   }
 
-  return every(ROUND_MS, round, error => {
+  const stop = every(ROUND_MS, round, error => {
     lastOutage = performance.now()
     logger.warn({ err: error }, 'sweep: postgres is away')
   })
+  // By itself, as it may have to wait for S3, and no task must.
+  const sweepFiles = () => db.withLock(FILES_LOCK, () => deps.files.sweep())
+  const stopFiles = every(HOUSEKEEPING_MS, sweepFiles, error => logger.warn({ err: error }, 'files are not swept'))
+  return async () => {
+    await Promise.all([stop(), stopFiles()])
+  }
 }
 
 const ending = (

@@ -49,8 +49,8 @@ export async function receiveFile(
     const limits = { fields: MAX_FIELDS, fieldSize: MAX_FIELD_BYTES, parts: MAX_FIELDS + 2, fileSize: Infinity }
     for await (const part of parsed(request.parts({ limits }))) {
       if (part.type === 'field') {
-        addField(fields, part as Field)
-        options.checkField?.(part.fieldname, fields[part.fieldname]!)
+        const name = addField(fields, part as Field)
+        options.checkField?.(name, fields[name]!)
       } else if (part.fieldname !== FILE) {
         throw invalid(part.fieldname, 'is not to be a file')
       } else if (writer) {
@@ -107,7 +107,11 @@ async function pour(source: AsyncIterable<Uint8Array>, writer: FileWriter, maxBy
 
 type Field = { fieldname: string; value: unknown; fieldnameTruncated: boolean; valueTruncated: boolean }
 
-function addField(fields: Record<string, string>, { fieldname, value, fieldnameTruncated, valueTruncated }: Field) {
+/** @returns its name */
+function addField(
+  fields: Record<string, string>,
+  { fieldname, value, fieldnameTruncated, valueTruncated }: Field,
+): string {
   const name = clean(fieldname)
   if (fieldnameTruncated || valueTruncated)
     throw new SluiceError('field_too_large', `${name.slice(0, 100)} is too large`, {
@@ -116,6 +120,7 @@ function addField(fields: Record<string, string>, { fieldname, value, fieldnameT
   if (name === FILE) throw invalid(FILE, 'must be sent as a file, with a filename')
   if (name in fields) throw invalid(name, 'was sent twice')
   fields[name] = typeof value === 'string' ? value : JSON.stringify(value)
+  return name
 }
 
 /** What goes wrong in here is the form's fault, as opposed to the store's. */

@@ -146,11 +146,15 @@ export function listFiles(db: Db, { apiKeyId, purpose, after, limit, order }: Fi
 
 /** The bytes of one piece; null: there is none. */
 export async function readPiece(db: Db, id: string, seq: number): Promise<Buffer | null> {
-  const rows = await db.query<{ data: Buffer }>(
-    { name: 'files_read', text: 'SELECT data FROM file_chunks WHERE file_id = $1 AND seq = $2' },
+  const rows = await db.query<{ data: string }>(
+    // The driver reads bytes as text, of which hexadecimal is half as much again as this.
+    {
+      name: 'files_read',
+      text: `SELECT encode(data, 'base64') AS data FROM file_chunks WHERE file_id = $1 AND seq = $2`,
+    },
     [id, seq],
   )
-  return rows[0]?.data ?? null
+  return rows[0] ? Buffer.from(rows[0].data, 'base64') : null
 }
 
 /** Hides a file for good; its bytes are yet to be removed. @returns whether it was shown */

@@ -1,5 +1,5 @@
-/** Bytes of a piece. */
-export const PIECE_BYTES = 1_048_576
+/** Bytes of a piece. Larger ones are no faster, and many files may be under way at once. */
+export const PIECE_BYTES = 262_144
 
 export type Pieces = {
   /** Resolves when the bytes are taken over, which is when no more than one piece is being written. */

@@ -3,7 +3,7 @@ import type { Db } from '#shared/db/pool.ts'
 import { type Backend, FileLost } from './backend.ts'
 
 /** Pieces that one statement deletes. */
-const SLICE = 16
+const SLICE = 32
 
 /** Bytes as rows of `file_chunks`, one a piece. No connection is held between two pieces, however slow the client is. */
 export const createPostgresBackend = (db: Db): Backend => ({

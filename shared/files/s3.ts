@@ -71,7 +71,7 @@ export function createS3Backend({ url, endpoint, touch }: S3Options): Backend {
 
 type Connect = () => ReturnType<typeof connect>
 
-/** An upload in parts of 5 MiB, one at a time: so much and one piece is held. */
+/** An upload in parts of 5 MiB, one at a time: so much and a few pieces are held. */
 function createSink(open: Connect, at: { Bucket: string; Key: string }, touch: () => Promise<boolean>): Sink {
   const body = new PassThrough({ highWaterMark: PIECE_BYTES })
   // Its error is that of `done` as well.

@@ -32,6 +32,7 @@ beforeEach(async () => {
   s3.fail(null)
 })
 
+const MIB = 1_048_576
 const BACKENDS = ['postgres', 's3'] as const
 const storeOf = (
   backend: (typeof BACKENDS)[number],
@@ -87,7 +88,7 @@ describe.each(BACKENDS)('files in %s', backend => {
       fc.uint8Array({ maxLength: 2000 }),
       // From below a piece to beyond one, and what S3 takes for a part.
       fc.integer({ min: PIECE_BYTES - 2, max: PIECE_BYTES + 2 }).map(length => noise(length)),
-      fc.constant(noise(2 * PIECE_BYTES + 7, 5)),
+      fc.constant(noise(3 * MIB + 7, 5)),
     )
     await fc.assert(
       fc.asyncProperty(fc.array(part, { maxLength: 7 }), async parts => {
@@ -111,7 +112,7 @@ describe.each(BACKENDS)('files in %s', backend => {
   it('are seen when they are finished, and not before', async () => {
     const store = storeOf(backend)
     const writer = await store.create(meta)
-    await writer.write(noise(3 * PIECE_BYTES))
+    await writer.write(noise(3 * MIB))
     expect(await store.find(writer.id)).toBeNull()
     expect(await store.read(writer.id)).toBeNull()
     expect((await store.list({ apiKeyId, limit: 9, order: 'asc' })).rows).toEqual([])
@@ -125,13 +126,13 @@ describe.each(BACKENDS)('files in %s', backend => {
 
   it('leave nothing behind when they are aborted, wherever that is', async () => {
     const store = storeOf(backend)
-    for (const pieces of [0, 0.5, 1, 3, 12.5]) {
+    for (const size of [0, 0.1, 1, 3, 12.5]) {
       const writer = await store.create(meta)
-      await writer.write(noise(pieces * PIECE_BYTES))
+      await writer.write(noise(size * MIB))
       await writer.abort()
       await expect(writer.write(noise(1))).rejects.toThrow(FileLost)
       await expect(writer.finish()).rejects.toThrow(FileLost)
-      expect(await left(), `${pieces} pieces`).toEqual(NOTHING)
+      expect(await left(), `${size} MiB`).toEqual(NOTHING)
     }
   })
 
@@ -149,7 +150,10 @@ describe.each(BACKENDS)('files in %s', backend => {
     const metrics = createMetrics('api')
     const store = storeOf(backend, { metrics })
     const dead = await store.create(meta)
-    await dead.write(noise(11 * PIECE_BYTES))
+    await dead.write(noise(11 * MIB))
+    // What it had still to write when `write` returned.
+    const begun = backend === 'postgres' ? { pieces: (11 * MIB) / PIECE_BYTES } : { uploads: 1 }
+    await vi.waitFor(async () => expect(await left()).toMatchObject(begun))
     await database.clock.advance(500)
     const alive = await store.create(meta)
     await alive.write(Buffer.from('alive'))
@@ -178,7 +182,7 @@ describe.each(BACKENDS)('files in %s', backend => {
 
   it('are hidden at once when they are deleted, and their bytes go by and by', async () => {
     const store = storeOf(backend)
-    const [file, other] = [await put(store, noise(20 * PIECE_BYTES)), await put(store, 'other')]
+    const [file, other] = [await put(store, noise(20 * MIB)), await put(store, 'other')]
     expect(await store.remove(file.id)).toBe(true)
     expect(await store.remove(file.id)).toBe(false)
     expect(await store.find(file.id)).toBeNull()
@@ -217,10 +221,10 @@ describe.each(BACKENDS)('files in %s', backend => {
     const store = storeOf(backend)
     const id = newId()
     const former = await store.create({ ...meta, id })
-    await former.write(noise(2 * PIECE_BYTES))
+    await former.write(noise(2 * MIB))
     const writer = await store.create({ ...meta, id })
     await writer.write(Buffer.from('the '))
-    const lost = former.write(noise(12 * PIECE_BYTES)).then(() => former.finish())
+    const lost = former.write(noise(12 * MIB)).then(() => former.finish())
     await expect(lost).rejects.toThrow()
     await former.abort()
     await writer.write(Buffer.from('second'))
@@ -239,7 +243,7 @@ describe.each(BACKENDS)('files in %s', backend => {
 
   it('say so when they are deleted while they are read', async () => {
     const store = storeOf(backend)
-    const { id } = await put(store, noise(9 * PIECE_BYTES))
+    const { id } = await put(store, noise(9 * MIB))
     const reading = (await store.read(id))!.bytes[Symbol.asyncIterator]()
     if (backend === 'postgres') await reading.next()
     await store.remove(id)
@@ -302,7 +306,7 @@ describe('what holds the memory', () => {
       expect(held).toBeLessThanOrEqual(PIECE_BYTES)
     }
     const { bytes, id } = await writer.finish()
-    expect({ bytes, most }).toEqual({ bytes: 100 * PIECE_BYTES, most: PIECE_BYTES })
+    expect({ bytes, most }).toEqual({ bytes: 100 * MIB, most: PIECE_BYTES })
     let seen = 0
     for await (const piece of (await store.read(id))!.bytes) {
       expect(piece.length).toBeLessThanOrEqual(PIECE_BYTES)
@@ -316,7 +320,7 @@ describe('what holds the memory', () => {
 describe('a sweep', () => {
   it('removes large files in slices', async () => {
     const store = storeOf('postgres')
-    const file = await put(store, noise(20 * PIECE_BYTES))
+    const file = await put(store, noise(40 * PIECE_BYTES))
     const sliced: number[] = []
     const db: Db = {
       ...database.dbs[0],
@@ -328,7 +332,7 @@ describe('a sweep', () => {
     }
     await store.remove(file.id)
     await sweepAll(storeOf('postgres', { db }))
-    expect(sliced).toEqual([16, 4])
+    expect(sliced).toEqual([32, 8])
     expect(await left()).toEqual(NOTHING)
   })
 })
@@ -338,12 +342,16 @@ describe('S3', () => {
     const store = storeOf('s3')
     s3.fail(/./, 403)
     const writer = await store.create(meta)
-    const writing = writer.write(noise(30 * PIECE_BYTES)).then(() => writer.finish())
+    const writing = writer.write(noise(30 * MIB)).then(() => writer.finish())
     await expect(writing).rejects.toThrow(FilesUnavailable)
     await writer.abort()
     expect((await left()).rows).toEqual(['deleting'])
     // What cannot be removed is not in the way of the rest.
+    const behind = await put(storeOf('postgres'), 'behind it')
+    await store.remove(behind.id)
+    expect((await left()).rows).toEqual(['deleting', 'deleting'])
     expect(await store.sweep()).toBe(false)
+    expect(await left()).toMatchObject({ rows: ['deleting'], pieces: 0 })
     s3.fail(null)
     await sweepAll(store)
     expect(await left()).toEqual(NOTHING)

@@ -48,7 +48,7 @@ export type NewFileMeta = {
 
 export type FileWriter = {
   readonly id: string
-  /** Adds bytes; awaits back-pressure: at most two pieces of 1 MiB are held. @throws FileLost, FilesUnavailable */
+  /** Adds bytes; awaits back-pressure: at most two pieces are held. @throws FileLost, FilesUnavailable */
   write(bytes: Uint8Array): Promise<void>
   /** Makes it visible, with size and hash. `purpose` may be given only now: multipart sends the file first. */
   finish(more?: { purpose?: string; expiresSeconds?: number | null }): Promise<FileRow>
@@ -155,23 +155,25 @@ export function createFileStore({ db, config, logger, metrics }: FileStoreDeps):
     },
     remove: id => hideFile(db, id),
     async sweep() {
-      let more = (await condemnOutdated(db, FILES, SILENT_SECONDS)) >= FILES
-      let slices = SLICES
+      const outdated = await condemnOutdated(db, FILES, SILENT_SECONDS)
       const condemned = await listCondemned(db, FILES)
+      let slices = SLICES
+      let failed = 0
+      let s3IsAway = false
       for (const file of condemned) {
         try {
+          if (s3IsAway && file.storage === 's3') throw new FilesUnavailable('S3 was away just now')
           slices = await dispose(file, slices)
           if (slices === 0) return true
         } catch (error) {
           if (isUnavailable(error)) throw error
-          // One that cannot be removed, such as with S3 away, is not in the way of the others.
+          // What cannot be removed now is not in the way of the others.
           await postponeFile(db, file)
-          logger.warn({ err: error, file_id: file.id }, 'a file could not be removed')
-          if (error instanceof FilesUnavailable) return false
+          if (failed++ === 0) logger.warn({ err: error, file_id: file.id }, 'a file could not be removed')
+          s3IsAway ||= error instanceof FilesUnavailable
         }
       }
-      more ||= condemned.length === FILES
-      return more
+      return failed < condemned.length && Math.max(outdated, condemned.length) >= FILES
     },
   }
 }

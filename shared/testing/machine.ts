@@ -14,9 +14,9 @@ export type Answer = { status: number; headers: Headers; body: any }
 
 /**
  * The real API and a worker, as processes, for the tests of a file. Every answer that `call` gets is held against
- * /openapi.json.
+ * /openapi.json. `more`: further settings of both.
  */
-export function startMachine() {
+export function startMachine(more: () => Promise<Record<string, string>> = async () => ({})) {
   let database: TestDatabase
   let upstream: Upstream
   let api: Child
@@ -42,6 +42,7 @@ export function startMachine() {
       LOG_LEVEL: 'silent',
       DRAIN_SECONDS: '2',
       WEBHOOK_ALLOW: '127.0.0.0/8',
+      ...(await more()),
     }
     ;[api, worker] = await Promise.all([startChild('apps/api/main.ts', env), startChild('workers/main.ts', env)])
     document = (await (await fetch(`http://127.0.0.1:${api.port}/openapi.json`)).json()) as OpenApi

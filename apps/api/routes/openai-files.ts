@@ -3,6 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { SluiceError } from '#shared/errors.ts'
+import { FileLost } from '#shared/files/backend.ts'
 import type { FileRow, FileStore } from '#shared/files/store.ts'
 import { fromWire, toWire } from '#shared/ids.ts'
 import { dropWhenStalled } from '../backpressure.ts'
@@ -171,7 +172,9 @@ export const openAiFiles: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { fil
       const { id } = await ownFile(files, request, request.params.id)
       const found = await files.read(id)
       if (!found) throw notFound(request.params.id, 'id')
-      const stream = await begin(found.bytes)
+      const stream = await begin(found.bytes).catch(error => {
+        throw error instanceof FileLost ? notFound(request.params.id, 'id') : error
+      })
       dropWhenStalled(reply.raw)
       return reply
         .type('application/octet-stream')
