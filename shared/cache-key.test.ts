@@ -74,6 +74,7 @@ describe('the key of a task', () => {
       hexOf({}, { cache: 'refresh' }),
       hexOf({}, { fallback: 'none' }),
       hexOf({}, { on_budget: 'wait' }),
+      hexOf({}, { webhook_url: 'https://my.app/hook' }),
       // The kind's own default.
       hexOf({}, { max_tokens: generate.maxTokens }),
     ]

@@ -164,11 +164,12 @@ export const settings = {
         'Key with every scope, installed when the API starts; `npm start` makes one up in `DATA_DIR/admin.key`.',
     }),
   ),
-  WEBHOOK_ALLOW: Type.String({
-    default: '',
-    description:
-      'What webhooks may reach beyond `https://` at public addresses, over `http://` too: addresses, CIDRs and names, comma-separated (`10.1.0.0/16, hooks.internal, *.apps.internal`).',
-  }),
+  WEBHOOK_ALLOW: Type.Optional(
+    Type.String({
+      description:
+        'What webhooks may reach beyond `https://` at public addresses, over `http://` too: addresses, CIDRs and names, comma-separated (`10.1.0.0/16, hooks.internal, *.apps.internal`).',
+    }),
+  ),
   QUEUES_WRITABLE: Type.Boolean({ default: false, description: 'Lets the dashboard at `/queues` change jobs.' }),
   REDIS_PREFIX: Type.String({
     pattern: '^[A-Za-z0-9_.-]+$',
@@ -241,7 +242,7 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     ...rest,
     providers: configuredProviders(env, values, order),
     prices: prices ? parsed('PRICES', () => parsePrices(prices)) : [],
-    webhookTargets: parsed('WEBHOOK_ALLOW', () => parseTargets(targets)),
+    webhookTargets: parsed('WEBHOOK_ALLOW', () => parseTargets(targets ?? '')),
   }
 }
 

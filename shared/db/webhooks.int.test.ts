@@ -46,8 +46,8 @@ const end = (id: string, more: Partial<Ending> = {}) =>
 type Row = { id: string; type: string; subject_id: string; url: string; status: string; attempts: number }
 const rows = () => ask<Row>(db, 'SELECT * FROM webhook_deliveries ORDER BY id')
 const told = async () => (await rows()).map(row => [row.subject_id, row.type, row.url])
-const lease = (more: Partial<Parameters<typeof leaseDeliveries>[1]> = {}) =>
-  leaseDeliveries(db, { hosts: [], perHost: 100, limit: 100, ...more })
+const lease = async (more: Partial<Parameters<typeof leaseDeliveries>[1]> = {}, of = db) =>
+  (await leaseDeliveries(of, { hosts: [], perHost: 100, limit: 100, ...more })).leased
 const settle = (one: { id: string; attempts: number }, more: Partial<AttemptEnd> = {}) =>
   createDeliverySettler(db)({ ...one, delivered: false, status: 500, error: 'answered 500', waitMs: 1000, ...more })
 
@@ -149,7 +149,7 @@ describe('a delivery', () => {
     ])
     const id = await accept({ apiKeyId })
     await end(id)
-    const leases = await Promise.all(database.dbs.map(one => leaseDeliveries(one, { hosts: [], perHost: 9, limit: 9 })))
+    const leases = await Promise.all(database.dbs.map(one => lease({}, one)))
     expect(leases.flat()).toMatchObject([{ subject_id: id, type: 'task.succeeded', url: URL, attempts: 1 }])
     expect(leases.flat()[0]!.secret).toHaveLength(32)
     await clock.advance(29)

@@ -65,7 +65,7 @@ const leaseStatement = {
       SELECT id, next_at, ${HOST} AS host FROM webhook_deliveries WHERE status = 'pending' AND next_at <= now()
       ORDER BY next_at LIMIT ${SLICE} FOR UPDATE SKIP LOCKED
     ), ranked AS MATERIALIZED (
-      SELECT d.id, d.host, coalesce(h.room, $4) AS room, coalesce(h.seconds, 1) AS seconds,
+      SELECT d.id, d.host, coalesce(h.room, $4) AS room, coalesce(h.seconds, 0.1) AS seconds,
         row_number() OVER (PARTITION BY d.host ORDER BY d.next_at, d.id) AS nth
       FROM due d LEFT JOIN unnest($1::text[], $2::int[], $3::float8[]) AS h(host, room, seconds) ON h.host = d.host
     ), taken AS MATERIALIZED (
@@ -73,27 +73,34 @@ const leaseStatement = {
     ), put_off AS (
       UPDATE webhook_deliveries w SET next_at = now() + make_interval(secs => least(300, greatest(1, (r.nth - r.room) * r.seconds / $4)))
       FROM ranked r WHERE w.id = r.id AND r.nth > r.room AND (SELECT count(*) FROM due) = ${SLICE}
+      RETURNING w.id
     ), leased AS (
       UPDATE webhook_deliveries w SET next_at = now() + ${LEASE}, attempts = least(w.attempts, 32766) + 1
       FROM taken t WHERE w.id = t.id
       RETURNING w.id, w.type, w.subject_id, w.url, t.host, w.attempts, w.created_at, w.api_key_id
     )
-    SELECT l.id, l.type, l.subject_id, l.url, l.host, l.attempts, l.created_at, k.webhook_secret AS secret
-    FROM leased l LEFT JOIN api_keys k ON k.id = l.api_key_id`,
+    SELECT p.put_off, l.id, l.type, l.subject_id, l.url, l.host, l.attempts, l.created_at, k.webhook_secret AS secret
+    FROM (SELECT count(*)::int AS put_off FROM put_off) p
+      LEFT JOIN (leased l LEFT JOIN api_keys k ON k.id = l.api_key_id) ON true`,
 }
 
-/** Takes at most `limit` deliveries that are due. `perHost`: the room at hosts that `hosts` does not name. */
-export const leaseDeliveries = (
+/**
+ * Takes at most `limit` deliveries that are due. `perHost`: the room at hosts that `hosts` does not name.
+ * @returns them, and whether some were put off, behind which others may be due
+ */
+export async function leaseDeliveries(
   db: Db,
   { hosts, perHost, limit }: { hosts: HostRoom[]; perHost: number; limit: number },
-): Promise<LeasedDelivery[]> =>
-  db.query<LeasedDelivery>(leaseStatement, [
+): Promise<{ leased: LeasedDelivery[]; putOff: boolean }> {
+  const rows = await db.query<(LeasedDelivery | { id: null }) & { put_off: number }>(leaseStatement, [
     hosts.map(one => one.host),
     hosts.map(one => one.room),
     hosts.map(one => one.seconds),
     perHost,
     limit,
   ])
+  return { leased: rows.filter(row => row.id !== null), putOff: rows[0]!.put_off > 0 }
+}
 
 /** What came of an attempt. */
 export type AttemptEnd = {

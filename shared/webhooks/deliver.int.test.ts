@@ -141,8 +141,8 @@ it('a target that is not allowed is not asked, by whatever name, and nobody lear
   expect(receiver.received).toEqual([])
 })
 
-it('one host that hangs does not delay the others, with a thousand events before theirs', async () => {
-  await told(hanging.url, 1000)
+it('one host that hangs does not delay the others, with thousands of events before theirs', async () => {
+  await told(hanging.url, 3000)
   start()
   await hanging.until(8)
   const ids = await told(receiver.url, 100)

@@ -35,7 +35,7 @@ export function startDeliverer(deps: {
   async function round(): Promise<boolean> {
     const limit = AT_ONCE - underWay.size
     if (limit === 0) return false
-    const leased = await leaseDeliveries(db, { ...hosts.room(), limit })
+    const { leased, putOff } = await leaseDeliveries(db, { ...hosts.room(), limit })
     const begun = leased.map(one => {
       const work = deliver(one)
         .catch(error => logger.error({ err: error, event: eventId(one.id) }, 'a webhook was not settled'))
@@ -45,7 +45,7 @@ export function startDeliverer(deps: {
     })
     // Not all: one that hangs must not keep the next round waiting.
     await half(begun, ROUND_MS, stopping.signal)
-    return leased.length > 0
+    return putOff || leased.length > 0
   }
 
   async function deliver(one: LeasedDelivery): Promise<void> {
@@ -81,7 +81,7 @@ export function startDeliverer(deps: {
     return send({ url: one.url, headers, body }, abort.signal)
   }
 
-  const stop = every(ROUND_MS, round, error => logger.warn({ err: error }, 'webhooks: postgres is away'))
+  const stop = every(ROUND_MS, round, error => logger.warn({ err: error }, 'webhooks: cannot look for what is due'))
   return async () => {
     stopping.abort()
     await stop()

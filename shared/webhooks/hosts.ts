@@ -5,7 +5,11 @@ import type { Sent } from './send.ts'
 const PER_HOST = 8
 /** While it does not answer. */
 const PER_HANGING_HOST = 2
-const REMEMBERED = 1000
+/** While it answers at once, and thus takes nobody's place. */
+const PER_QUICK_HOST = 32
+const QUICK_SECONDS = 0.1
+/** Each is compared with every delivery that is looked at. */
+const REMEMBERED = 200
 
 type Host = { active: number; hangs: boolean; seconds: number }
 
@@ -40,7 +44,7 @@ export function createHosts(now: () => number = () => performance.now()): Hosts 
       perHost: PER_HOST,
       hosts: Array.from(hosts, ([host, { active, hangs, seconds }]) => ({
         host,
-        room: Math.max(0, (hangs ? PER_HANGING_HOST : PER_HOST) - active),
+        room: Math.max(0, (hangs ? PER_HANGING_HOST : seconds < QUICK_SECONDS ? PER_QUICK_HOST : PER_HOST) - active),
         seconds,
       })),
     }),

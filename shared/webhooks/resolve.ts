@@ -6,7 +6,8 @@ import { createLanes } from '#shared/lanes.ts'
 const lookUp = promisify(lookup)
 /** Time for one question to one name server, and how often it is asked. */
 const ASK = { timeout: 2000, tries: 2 }
-const NOT_THERE = new Set(['ENOTFOUND', 'ENODATA'])
+/** What says at once that DNS does not know, or that there is none. */
+const NOT_THERE = new Set(['ENOTFOUND', 'ENODATA', 'ECONNREFUSED'])
 
 export type Resolve = (host: string) => Promise<LookupAddress[]>
 
@@ -17,11 +18,12 @@ export type Resolve = (host: string) => Promise<LookupAddress[]>
  * @throws with a `code` such as ENOTFOUND
  */
 export function createResolve(): Resolve {
-  const resolver = new dns.Resolver(ASK)
   const lane = createLanes({ atOnce: 1, waiting: 100, waitMs: 5000 })
   return async host => {
     const literal = isIP(host)
     if (literal) return [{ address: host, family: literal }]
+    // Each time: it reads once which servers to ask, and a machine may change its network.
+    const resolver = new dns.Resolver(ASK)
     const answers = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)])
     const found = answers.flatMap((answer, index) =>
       answer.status === 'fulfilled' ? answer.value.map(address => ({ address, family: index === 0 ? 4 : 6 })) : [],
