@@ -10,7 +10,7 @@ const TESTS = [
 ]
 
 /** What every adapter is made with; the other files beside them are the adapters. */
-const PROVIDER_PARTS = '^workers/providers/(define|failures|guard|rate-limits)[.]ts$'
+const PROVIDER_PARTS = '^workers/providers/(define|failures|guard|rate-limits|transport)[.]ts$'
 
 /** `library` may be imported only from files that match one of `owners`. */
 const only = (name, library, owners) => ({

@@ -19,6 +19,7 @@ it('files are swept until there is no more to do, and then not before the next h
     end: async () => ({ ended: false }) as never,
     producer: { ready: () => false, dispatch: async () => {}, missing: async () => [] } as never,
     files: { sweep },
+    resultRetentionDays: 0,
     metrics: createMetrics('api'),
     logger: createLogger({ level: 'silent', name: 'test' }),
   })

@@ -67,7 +67,10 @@ test('of an input with mistakes nothing is run, and each mistake has its line', 
   const view = await ended(await batches.create(text, OPENAI))
   expect(view).toMatchObject({ status: 'failed', total: 0, errors: [{ line: 4, code: 'invalid_json_line' }] })
   expect(await cluster.count(`tasks WHERE batch_id = '${view.id}'`)).toBe(0)
-  expect(await ended(await batches.create('', OPENAI))).toMatchObject({ status: 'failed', errors: [{ code: 'empty_file' }] })
+  expect(await ended(await batches.create('', OPENAI))).toMatchObject({
+    status: 'failed',
+    errors: [{ code: 'empty_file' }],
+  })
 })
 
 test('kill -9 of a worker in mid-batch repeats the calls in flight, no others', async () => {
@@ -120,7 +123,9 @@ test('kill -9 while the input is read and while the output is written: both are 
   expect(countedOtherThan(upstream, names, 1)).toEqual({})
   expect((await batches.output(view.output_file_id)).map(line => line.custom_id)).toEqual(names)
   expect(
-    await cluster.count(`files WHERE status = 'processed' AND purpose = 'batch_output' AND filename LIKE '%${id.replaceAll('-', '')}%'`),
+    await cluster.count(
+      `files WHERE status = 'processed' AND purpose = 'batch_output' AND filename LIKE '%${id.replaceAll('-', '')}%'`,
+    ),
   ).toBe(1)
 })
 
