@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 
-/** `npm run build`: the command line and the client as a package of their own, in `dist`. See docs/decisions/0019. */
+/** `npm run build`: the command line and the client as a package of their own, in `dist`. See docs/decisions/0022. */
 const ROOT = resolve(import.meta.dirname, '../..')
 const DIST = join(ROOT, 'dist')
 /** Of the repository's dependencies; the client has none. */
