@@ -123,7 +123,9 @@ type Batch = {
 async function open(servers: Servers) {
   const env = { ANTHROPIC_API_KEY: 'none', ANTHROPIC_BASE_URL: servers.upstreamUrl }
   const api = await servers.start('apps/api/main.ts', env)
-  const worker = await servers.start('workers/main.ts', env)
+  // As `npm start` runs them.
+  const single = await servers.start('workers/main.ts', env, ['--queues', 'default'])
+  const worker = await servers.start('workers/main.ts', env, ['--queues', 'batch'])
   const key = await limitedKey(api.port)
   const url = `http://127.0.0.1:${api.port}`
   const dir = mkdtempSync(join(tmpdir(), 'sluice-bench-batch-'))
@@ -207,7 +209,7 @@ async function open(servers: Servers) {
       ),
     async close() {
       agent.destroy()
-      await Promise.all([api.stop(), worker.stop()])
+      await Promise.all([api.stop(), worker.stop(), single.stop()])
       rmSync(dir, { recursive: true, force: true })
     },
   }

@@ -21,7 +21,7 @@ export type Servers = {
   databaseUrl: string
   upstreamUrl: string
   /** Starts a process of ours and waits until it serves. */
-  start(script: string, env?: Record<string, string>): Promise<Child>
+  start(script: string, env?: Record<string, string>, args?: string[]): Promise<Child>
   /** Forgets all tasks, between one part and the next. Our processes must be stopped. */
   clear(): Promise<void>
   /** What the queue's Redis holds. */
@@ -40,8 +40,8 @@ export async function startServers(): Promise<Servers> {
   ])
   await migrate(postgres.url)
 
-  async function start(script: string, env: Record<string, string> = {}): Promise<Child> {
-    const child = fork(join(root, script), [], {
+  async function start(script: string, env: Record<string, string> = {}, args: string[] = []): Promise<Child> {
+    const child = fork(join(root, script), args, {
       // Ours run as `npm start` runs them.
       execArgv: /main\.ts$/.test(script) ? NODE_FLAGS : [],
       env: {

@@ -19,6 +19,9 @@ export type CoalesceOptions<I, O> = {
   itemsToBlame: (error: unknown) => boolean
 }
 
+/** For callers that are in no hurry: what they ask gathers for so long, so that more of it shares a round trip. */
+export const patience = (lingerMs: number) => (lingerMs > 0 ? { idle: { lingerMs, is: () => true } } : {})
+
 type Waiting<I, O> = { item: I; resolve: (value: O) => void; reject: (error: unknown) => void }
 
 /**

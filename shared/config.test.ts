@@ -25,6 +25,7 @@ describe('settings', () => {
       CACHE_MAX_MB: 256,
       DB_POOL: 10,
       WORKER_PROCESSES: 1,
+      BATCH_PROCESSES: 1,
       WORKER_CONCURRENCY: 100,
       BATCH_CONCURRENCY: 100,
       WORKER_PORT: 9464,

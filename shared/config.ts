@@ -98,12 +98,18 @@ export const settings = {
   CACHE_MAX_MB: count(256, 1, 1_000_000, 'Bound of the response cache, in MB.'),
   DB_POOL: count(10, 2, 200, 'Postgres connections per process.'),
   WORKER_PROCESSES: count(1, 0, 256, 'Worker processes that `npm start` runs.'),
+  BATCH_PROCESSES: count(
+    1,
+    0,
+    256,
+    'Worker processes for batches, of a lower priority, that `npm start` runs beside them; 0: the others run batches, too.',
+  ),
   WORKER_CONCURRENCY: count(100, 1, 10_000, 'Tasks that one worker process runs at a time.'),
   BATCH_CONCURRENCY: count(
     100,
     1,
     10_000,
-    'Lines of batches that one worker process runs at most at a time, beside `WORKER_CONCURRENCY` tasks; fewer while it is busy.',
+    'Lines of batches that one worker process runs at most at a time, beside `WORKER_CONCURRENCY` tasks.',
   ),
   WORKER_PORT: port(
     9464,

@@ -1,4 +1,4 @@
-import { hostname } from 'node:os'
+import { hostname, setPriority } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ConfigError, parseConfig } from '#shared/config.ts'
 import { keepHeapSmall } from '#shared/heap.ts'
@@ -10,10 +10,14 @@ import { startWorker } from './worker.ts'
 const { values } = parseArgs({ options: { queues: { type: 'string' } } })
 const queues = values.queues?.split(',') ?? [...QUEUES]
 
+/** Of a process that runs nothing but batches, for which nobody waits: it makes way for the others on its machine. */
+const BATCH_NICENESS = 10
+
 keepHeapSmall()
 try {
   const unknown = queues.find(queue => !(QUEUES as readonly string[]).includes(queue))
   if (unknown !== undefined) throw new ConfigError(`--queues: unknown queue "${unknown}" (known: ${QUEUES.join(', ')})`)
+  if (queues.every(queue => queue === 'batch')) setPriority(BATCH_NICENESS)
   const config = parseConfig(process.env)
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'worker', pretty: process.stdout.isTTY })
   const { lifecycle, port } = await startWorker({ config, queues, logger, host: hostname(), pid: process.pid })

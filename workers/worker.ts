@@ -5,7 +5,7 @@ import { createSeeder } from '#shared/db/gates.ts'
 import { openDb } from '#shared/db/pool.ts'
 import { createPrecomputedFinder } from '#shared/db/precomputed.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
-import { createEnder, createFollow, createLoader } from '#shared/db/tasks.ts'
+import { createEnder, createFollow, createLoader, type Ended, type Ender } from '#shared/db/tasks.ts'
 import { leave } from '#shared/db/workers.ts'
 import { startDispatcher } from '#shared/dispatcher.ts'
 import { createHints } from '#shared/events/hints.ts'
@@ -24,7 +24,6 @@ import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
 import { startDeliverer } from '#shared/webhooks/deliver.ts'
 import { createAvailability } from './availability.ts'
-import { linesAtOnce } from './batches/lines-at-once.ts'
 import { createShare } from './batches/share.ts'
 import { createBatchWork } from './batches/work.ts'
 import { type Consumer, consume, joinConsumers } from './consume.ts'
@@ -40,6 +39,12 @@ import { DEAD_END_KINDS } from './providers/define.ts'
 import { createProviders } from './providers/index.ts'
 import { startScores } from './scores.ts'
 import { startStatusServer } from './status-server.ts'
+
+/**
+ * Nobody waits for one line. Statements that gather for so long carry some dozens of them instead of some few: half the CPU
+ * for each, here and in Postgres.
+ */
+const LINE_LINGER_MS = 5
 
 export type WorkerOptions = { config: Config; queues: string[]; logger: Logger; host: string; pid: number }
 
@@ -84,8 +89,11 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   }
   const hints = createHints({ redis, subscriber: connect('subscriber', 'hints'), prefix, logger })
   const producer = createProducer({ redis, prefix })
-  const end = createEnder(db, ended => {
+  const count = (ended: Ended[]) => {
     for (const one of ended) metrics.ended.inc({ kind: one.kind, status: one.status, source: one.source ?? 'none' })
+  }
+  const end = createEnder(db, ended => {
+    count(ended)
     hints.ended(ended.map(one => one.id))
   })
 
@@ -114,27 +122,31 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   const available = createAvailability(providers)
   const configured = config.providers.filter(one => one.explicit).map(one => one.name)
   const health = createProviderHealth({ configured, available })
-  const run = createRunner({
-    workerId,
-    jobs,
-    load: createLoader(db, DEAD_END_KINDS),
-    available,
-    health,
-    recall: createRecall({ cache, follow: createFollow(db), metrics }),
-    scores: scores.read,
-    prices,
-    admission,
-    precomputed: createPrecomputedFinder(db),
-    claims: createClaims(db, workerId, held, () => heartbeat.whenFit()),
-    call: input =>
-      call({ providers, redis, hints, prefix, metrics, timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000 }, input),
-    settle: createSettle({ db, workerId, end, producer, prices, metrics }),
-    held,
-    draining: () => lifecycle.stopping,
-    maxAttempts: config.MAX_ATTEMPTS,
-    backoff: { baseMs: config.BACKOFF_BASE_MS, maxMs: config.BACKOFF_MAX_MS },
-    logger,
-  })
+  const runnerOf = (end: Ender, lingerMs: number) =>
+    createRunner({
+      workerId,
+      jobs,
+      load: createLoader(db, DEAD_END_KINDS, lingerMs),
+      available,
+      health,
+      recall: createRecall({ cache, follow: createFollow(db), metrics }),
+      scores: scores.read,
+      prices,
+      admission,
+      precomputed: createPrecomputedFinder(db),
+      claims: createClaims(db, workerId, held, () => heartbeat.whenFit(), lingerMs),
+      call: input =>
+        call({ providers, redis, hints, prefix, metrics, timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000 }, input),
+      settle: createSettle({ db, workerId, end, producer, prices, metrics }),
+      held,
+      draining: () => lifecycle.stopping,
+      maxAttempts: config.MAX_ATTEMPTS,
+      backoff: { baseMs: config.BACKOFF_BASE_MS, maxMs: config.BACKOFF_MAX_MS },
+      logger,
+    })
+  const run = runnerOf(end, 0)
+  // Lines share their statements with each other, not with a task that somebody waits for; and nobody listens for their ends.
+  const runLine = runnerOf(createEnder(db, count, LINE_LINGER_MS), LINE_LINGER_MS)
 
   let consumer: Consumer | null = null
   const status = await startStatusServer({
@@ -200,8 +212,8 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     prices,
     end,
     producer,
-    run,
-    share: createShare(linesAtOnce(config.BATCH_CONCURRENCY)),
+    run: runLine,
+    share: createShare(() => config.BATCH_CONCURRENCY),
     draining: () => lifecycle.stopping,
     whenFit: () => heartbeat.whenFit(),
     metrics,

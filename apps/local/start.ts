@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '#shared/config.ts'
 import { migrate } from '#shared/db/migrate.ts'
+import { QUEUES } from '#shared/queue/names.ts'
 import { ChildError, EX_CONFIG, startChild } from './child.ts'
 import { lockDirectory } from './lock.ts'
 import { startPostgres } from './postgres.ts'
@@ -78,11 +79,7 @@ async function startAll(o: LocalOptions, closers: (() => unknown)[]): Promise<Om
   const adminKey = adminKeyFile ? keptSecret(adminKeyFile, newAdminKey) : config.ADMIN_KEY
   const env = { ...o.env, ...urls, ADMIN_KEY: undefined }
   const api = { name: 'api', entry: 'apps/api/main.ts', env: { ...env, ADMIN_KEY: adminKey }, portName: 'PORT' }
-  const workers = Array.from({ length: config.WORKER_PROCESSES }, (_, index) => {
-    const port = config.WORKER_PORT === 0 ? 0 : config.WORKER_PORT + index
-    const name = config.WORKER_PROCESSES === 1 ? 'worker' : `worker ${index + 1}`
-    return { name, entry: 'workers/main.ts', env: { ...env, WORKER_PORT: String(port) }, portName: 'WORKER_PORT' }
-  })
+  const workers = workerSpecs(config, env)
   const port = await startChildren(o, [{ ...api, env: { ...api.env, PORT: String(config.PORT) } }, ...workers], {
     drainMs,
     watchdog,
@@ -163,7 +160,31 @@ function keep<R extends Running>(
   return kept
 }
 
-type ChildSpec = { name: string; entry: string; env: Record<string, string | undefined>; portName: string }
+type Env = Record<string, string | undefined>
+
+/** Batches have processes of their own, so that a task that somebody waits for has an event loop, and a core, to itself. */
+function workerSpecs(config: Config, env: Env): ChildSpec[] {
+  const { WORKER_PROCESSES: single, BATCH_PROCESSES: batch, WORKER_PORT: first } = config
+  const named = (name: string, count: number) =>
+    Array.from({ length: count }, (_, index) => (count === 1 ? name : `${name} ${index + 1}`))
+  const queues = QUEUES.filter(queue => queue !== 'batch').join(',')
+  const specs = [
+    ...named('worker', single).map(name => ({ name, args: batch === 0 ? [] : ['--queues', queues] })),
+    ...named('batch worker', batch).map(name => ({ name, args: ['--queues', 'batch'] })),
+  ]
+  return specs.map((spec, index) => {
+    const port = String(first === 0 ? 0 : first + index)
+    return { ...spec, entry: 'workers/main.ts', env: { ...env, WORKER_PORT: port }, portName: 'WORKER_PORT' }
+  })
+}
+
+type ChildSpec = {
+  name: string
+  entry: string
+  args?: string[]
+  env: Record<string, string | undefined>
+  portName: string
+}
 
 /** Resolves to the port of the first of them once all are ready. */
 async function startChildren(
@@ -176,8 +197,13 @@ async function startChildren(
   const cancel = new AbortController()
   const signal = AbortSignal.any([o.signal, cancel.signal])
   const outcomes = await Promise.allSettled(
-    specs.map(async ({ name, entry, env, portName }) => {
-      const common = { args: [...NODE_FLAGS, join(ROOT, entry)], cwd: process.cwd(), drainMs, held: watchdog.held }
+    specs.map(async ({ name, entry, args = [], env, portName }) => {
+      const common = {
+        args: [...NODE_FLAGS, join(ROOT, entry), ...args],
+        cwd: process.cwd(),
+        drainMs,
+        held: watchdog.held,
+      }
       try {
         const first = await firstStart(o, name, signal, () => startChild({ ...common, env, signal }))
         const again = { ...env, [portName]: String(first.port) }

@@ -1,4 +1,4 @@
-import { coalesce } from '#shared/coalesce.ts'
+import { coalesce, patience } from '#shared/coalesce.ts'
 import { booking, SETTLED, type Settlement, settlementColumns, settlementValues, UNKNOWN } from './attempts.ts'
 import { openWindows, windowStart } from './budgets.ts'
 import { type Db, itemsToBlame } from './pool.ts'
@@ -136,10 +136,15 @@ const claimStatement = {
  * Takes queued tasks for `workerId`, reserves what their calls may cost and writes the `started` attempt of each.
  * @throws if Postgres cannot be asked
  */
-export function createClaimer(db: Db, workerId: string): (request: ClaimRequest) => Promise<ClaimOutcome> {
+export function createClaimer(
+  db: Db,
+  workerId: string,
+  lingerMs = 0,
+): (request: ClaimRequest) => Promise<ClaimOutcome> {
   return admitting(
     coalesce<ClaimRequest, OutcomeRow>({
       max: MOST_CLAIMS,
+      ...patience(lingerMs),
       itemsToBlame,
       flush: async items =>
         inOrder(items, await db.query<OutcomeRow>(claimStatement, [workerId, ...inputValues(items)])),

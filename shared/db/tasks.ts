@@ -1,4 +1,4 @@
-import { coalesce } from '#shared/coalesce.ts'
+import { coalesce, patience } from '#shared/coalesce.ts'
 import type { TaskError } from '#shared/errors.ts'
 import { booking, type Settlement, settlementColumns, settlementValues } from './attempts.ts'
 import { jsonOrNull } from './json.ts'
@@ -78,9 +78,11 @@ const loadStatement = {
 export function createLoader(
   db: Db,
   deadEndOutcomes: readonly string[],
+  lingerMs = 0,
 ): (job: { id: string; epoch: number }) => Promise<RunnableTask | null> {
   return coalesce({
     max: 500,
+    ...patience(lingerMs),
     itemsToBlame,
     flush: async jobs => {
       const rows = await db.query<RunnableTask>(loadStatement, [
@@ -144,11 +146,12 @@ export type Ender = (ending: Ending) => Promise<{ ended: boolean }>
  * task had ended already or that the claim was lost, in which case only the attempt has been settled.
  * Repeating a committed ending changes nothing.
  */
-export function createEnder(db: Db, onEnded: (ended: Ended[]) => void): Ender {
+export function createEnder(db: Db, onEnded: (ended: Ended[]) => void, lingerMs = 0): Ender {
   const end = coalesce<Ending & { resultJson: string | null }, { ended: boolean }>({
     max: 500,
     maxWeight: 4_000_000,
     weigh: one => one.resultJson?.length ?? 0,
+    ...patience(lingerMs),
     itemsToBlame,
     flush: async items => {
       const rows = await db.query<{ ord: number; kind: string; leads: boolean }>(endStatement, [

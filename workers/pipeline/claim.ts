@@ -17,8 +17,8 @@ export type Claims = {
 }
 
 /** @param whenFit resolves once this process has beaten lately: what is begun after a beat failed may be taken over and repeated */
-export function createClaims(db: Db, workerId: string, held: Held, whenFit: () => Promise<void>): Claims {
-  const claim = createClaimer(db, workerId)
+export function createClaims(db: Db, workerId: string, held: Held, whenFit: () => Promise<void>, lingerMs = 0): Claims {
+  const claim = createClaimer(db, workerId, lingerMs)
   const next = createNextAttempt(db, workerId)
   /**
    * A statement whose answer was lost may still be at work, and the one that repeats it then waits for its reservation and
