@@ -14,9 +14,9 @@ export type Answer = { status: number; headers: Headers; body: any }
 
 /**
  * The real API and a worker, as processes, for the tests of a file. Every answer that `call` gets is held against
- * /openapi.json.
+ * /openapi.json. `more`: settings, beside or instead of its own.
  */
-export function startMachine() {
+export function startMachine(more: (upstream: Upstream) => Record<string, string> = () => ({})) {
   let database: TestDatabase
   let upstream: Upstream
   let api: Child
@@ -42,6 +42,7 @@ export function startMachine() {
       LOG_LEVEL: 'silent',
       DRAIN_SECONDS: '2',
       WEBHOOK_ALLOW: '127.0.0.0/8',
+      ...more(upstream),
     }
     ;[api, worker] = await Promise.all([startChild('apps/api/main.ts', env), startChild('workers/main.ts', env)])
     document = (await (await fetch(`http://127.0.0.1:${api.port}/openapi.json`)).json()) as OpenApi
