@@ -74,7 +74,7 @@ export function startMachine(more: (upstream: Upstream) => Record<string, string
     const answer: Answer = {
       status: response.status,
       headers: response.headers,
-      body: /json/.test(type) ? JSON.parse(text) : text,
+      body: /json$/.test(type) ? JSON.parse(text) : text,
     }
     const { name, wrong } = contract.check(method, new URL(path, 'http://x').pathname, { ...answer, type })
     expect(wrong).toBeNull()

@@ -280,14 +280,20 @@ describe('a batch of the openai SDK', () => {
   })
 })
 
+/** A worker hears half a second later that it is to stop; by then it can have asked for some dozen of these. */
+function holdSlowly() {
+  machine.upstream.rule('held', { delayMs: 200 })
+  return machine.upstream.hold({ when: /held/ })
+}
+
 describe('a batch that is cancelled', () => {
   it('keeps the answers that there are, and asks nothing more', async () => {
-    const names = [...numbered(3, 'quick'), ...numbered(60, 'held')]
-    const gate = machine.upstream.hold({ when: /held/ })
+    const names = [...numbered(3, 'quick'), ...numbered(150, 'held')]
+    const gate = holdSlowly()
     const created = await start(names.map(name => line(name)))
     await gate.waiting(1)
     const running = await until(created, one => one.request_counts!.completed === 3)
-    expect(running).toMatchObject({ status: 'in_progress', request_counts: { total: 63, completed: 3, failed: 0 } })
+    expect(running).toMatchObject({ status: 'in_progress', request_counts: { total: 153, completed: 3, failed: 0 } })
     expect(running).not.toHaveProperty('output_file_id')
     expect(running).not.toHaveProperty('usage')
     const cancelling = await client.batches.cancel(created.id)
@@ -304,7 +310,7 @@ describe('a batch that is cancelled', () => {
     expect(Object.values(calls).every(count => count === 1)).toBe(true)
     const [done, rest] = [Object.keys(output).length, Object.keys(errors).length]
     expect(rest).toBeGreaterThan(0)
-    expect(batch.request_counts).toEqual({ total: 63, completed: done, failed: rest })
+    expect(batch.request_counts).toEqual({ total: 153, completed: done, failed: rest })
     for (const one of Object.values(errors))
       expect(one).toMatchObject({ response: null, error: { code: 'batch_cancelled', message: /./ } })
   })
@@ -344,8 +350,8 @@ describe('a batch that expires', () => {
   }
 
   it('keeps the answers that there are, and says which lines have none', async () => {
-    const names = [...numbered(3, 'quick'), ...numbered(60, 'held')]
-    const gate = machine.upstream.hold({ when: /held/ })
+    const names = [...numbered(3, 'quick'), ...numbered(150, 'held')]
+    const gate = holdSlowly()
     const created = await start(names.map(name => line(name)))
     await until(created, one => one.request_counts!.completed === 3)
     await expire(created)
@@ -360,7 +366,7 @@ describe('a batch that expires', () => {
     for (const one of Object.values(errors))
       expect(one).toMatchObject({ response: null, error: { code: 'batch_expired', message: /./ } })
     const [completed, failed] = [Object.keys(output).length, Object.keys(errors).length]
-    expect(batch.request_counts).toEqual({ total: 63, completed, failed })
+    expect(batch.request_counts).toEqual({ total: 153, completed, failed })
   })
 
   it('before it was read has no lines', async () => {
