@@ -566,7 +566,7 @@ describe('what is refused', () => {
     for (const answer of [await send(all, GOOD, 'application/jsonl'), await sendForm(all, GOOD)]) {
       expect(answer).toMatchObject({ status: 422, body: { context } })
       expect(answer.body.code).toMatch(/^invalid_(request|text)$/)
-      expect(answer.body.detail).toContain(field)
+      if (answer.body.code === 'invalid_request') expect(answer.body.detail).toContain(field)
     }
     await leavesNothing(before)
   })
@@ -604,7 +604,9 @@ describe('what is refused', () => {
     await leavesNothing(before)
   })
 
-  it('too large a body, said to be or not, also if its client reads only when all is sent', { timeout: 60_000 }, async () => {
+  it('too large a body, said to be or not, also if its client reads only when all is sent', {
+    timeout: 60_000,
+  }, async () => {
     const before = await kept()
     const piece = Buffer.alloc(1_048_576, 'x')
     const chunk = Buffer.concat([Buffer.from('100000\r\n'), piece, Buffer.from('\r\n')])
