@@ -160,6 +160,7 @@ describe('a batch of our own', () => {
     ])
     expect(await resultsOf(body)).toEqual([])
     expect(asked()).toEqual({})
+    expect(await call('POST', body.urls.retry)).toMatchObject({ status: 409, body: { code: 'nothing_to_retry' } })
   })
 
   it('is listed, newest first, with those of OpenAI’s API', async () => {
