@@ -32,17 +32,21 @@ export const problemSchema = Type.Object(
   { description: 'What is wrong with a line of the input, which is why nothing of it was run.' },
 )
 
-const COUNTS = ['total', 'succeeded', 'failed', 'cancelled', 'expired'] as const
-
 export const batchSchema = Type.Object({
   id,
   status: Type.Enum(BATCH_STATUSES),
   kind: nullable(Type.String({ description: 'null: a batch of OpenAI’s API, of `endpoint`.' })),
   endpoint: nullable(Type.String()),
-  counts: Type.Object(Object.fromEntries(COUNTS.map(name => [name, Type.Integer()])), {
-    description: 'Lines. `total` is 0 until they have been read.',
-    required: [...COUNTS],
-  }),
+  counts: Type.Object(
+    {
+      total: Type.Integer(),
+      succeeded: Type.Integer(),
+      failed: Type.Integer(),
+      cancelled: Type.Integer(),
+      expired: Type.Integer(),
+    },
+    { description: 'Lines. `total` is 0 until they have been read.' },
+  ),
   rate_per_second: nullable(Type.Number({ description: 'Lines that ended, in the last minute; null unless it runs.' })),
   eta_seconds: nullable(Type.Number({ description: 'Until the rest has ended at that rate.' })),
   usage: Type.Object({ input_tokens: Type.Integer(), output_tokens: Type.Integer() }),
@@ -122,6 +126,7 @@ const MOMENTS = [
   'cancelling_at',
   'cancelled_at',
 ] as const
+const maybe = Type.Optional(unix)
 
 export const openAiBatchSchema = Type.Object({
   id,
@@ -136,7 +141,7 @@ export const openAiBatchSchema = Type.Object({
   error_file_id: Type.Optional(fileId),
   created_at: unix,
   expires_at: unix,
-  ...Object.fromEntries(MOMENTS.map(name => [name, Type.Optional(unix)])),
+  ...(Object.fromEntries(MOMENTS.map(name => [name, maybe])) as Record<(typeof MOMENTS)[number], typeof maybe>),
   request_counts: Type.Object({ total: Type.Integer(), completed: Type.Integer(), failed: Type.Integer() }),
   metadata: nullable(Type.Record(Type.String(), Type.String())),
   usage: Type.Optional(

@@ -130,6 +130,9 @@ function json(settings: Record<string, unknown>, name: string): Record<string, u
     throw invalid(name, 'is not valid JSON')
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(name, 'must be a JSON object')
+  const unstorable = findUnstorable(value)
+  if (unstorable !== null)
+    throw new SluiceError('invalid_text', undefined, { context: { field: `/${name}${unstorable}` } })
   return value as Record<string, unknown>
 }
 

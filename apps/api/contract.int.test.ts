@@ -75,6 +75,7 @@ describe('the OpenAPI document', () => {
   })
 
   it('has examples that work as they are', async () => {
+    await keepFile('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
     for (const { name, method, path, operation } of machine.contract.operations) {
       const media = operation.requestBody?.content['application/json']
       if (!media) continue
@@ -89,9 +90,52 @@ describe('the OpenAPI document', () => {
   })
 })
 
+/** The input that the example of a batch names. */
+async function keepFile(wanted: string) {
+  const id = (await upload()).id.slice('file-'.length)
+  await machine.sql(`UPDATE file_chunks SET file_id = '${wanted}' WHERE file_id = '${id}'`)
+  await machine.sql(`UPDATE files SET id = '${wanted}' WHERE id = '${id}'`)
+}
+
+async function upload(content = '{}') {
+  const form = new FormData()
+  form.set('file', new File([content], 'in.jsonl'))
+  form.set('purpose', 'batch')
+  return (await machine.call('POST', '/v1/files', { body: form })).body
+}
+
 function exampleOf({ parameters = [] }: Operation, name: string): string {
   const parameter = parameters.find(one => one.name === name) as { example?: string } | undefined
   return parameter?.example ?? `{${name}}`
+}
+
+async function tryBatches() {
+  const gate = machine.upstream.hold({ when: /batched/ })
+  const create = (query = '') =>
+    machine.call('POST', `/api/v1/batches?kind=generate&options={"cache":"off","fallback":"none"}${query}`, {
+      body: [{ prompt: 'batched' }],
+    })
+  expect((await create('&dry_run=true')).body).toMatchObject({ valid: true })
+  const { id } = (await create()).body
+  for (const path of ['/api/v1/batches', `/api/v1/batches/${id}`]) await machine.call('GET', path)
+  await gate.waiting()
+  await machine.call('POST', `/api/v1/batches/${id}/cancel`)
+  machine.upstream.script({ when: /batched/, status: 400, message: 'no' })
+  gate.release()
+  await machine.call('GET', `/api/v1/batches/${id}/events`)
+  const failing = (await create()).body.id
+  await machine.call('GET', `/api/v1/batches/${failing}/events`)
+  await machine.call('GET', `/api/v1/batches/${failing}/results`)
+  await machine.call('POST', `/api/v1/batches/${failing}/retry`)
+  const endpoint = '/v1/responses'
+  const body = { model: 'claude-haiku-4-5', input: 'batched' }
+  const input_file_id = (await upload(JSON.stringify({ custom_id: 'a', method: 'POST', url: endpoint, body }))).id
+  const again = machine.upstream.hold({ when: /batched/ })
+  const request = { input_file_id, endpoint, completion_window: '24h' }
+  const foreign = (await machine.call('POST', '/v1/batches', { body: request })).body.id
+  for (const path of ['/v1/batches', `/v1/batches/${foreign}`]) await machine.call('GET', path)
+  await machine.call('POST', `/v1/batches/${foreign}/cancel`)
+  again.release()
 }
 
 it('every operation was tried, in every way that it documents to end well', async () => {
@@ -131,13 +175,11 @@ it('every operation was tried, in every way that it documents to end well', asyn
     'DELETE',
     `/api/v1/budgets/${(await machine.call('PUT', '/api/v1/budgets', { body: budget })).body.id}`,
   )
-  const form = new FormData()
-  form.set('file', new File(['{}'], 'in.jsonl'))
-  form.set('purpose', 'batch')
-  const file = (await machine.call('POST', '/v1/files', { body: form })).body
+  const file = await upload()
   for (const path of ['/v1/files', `/v1/files/${file.id}`, `/v1/files/${file.id}/content`])
     await machine.call('GET', path)
   await machine.call('DELETE', `/v1/files/${file.id}`)
+  await tryBatches()
   const limits = '/api/v1/providers/anthropic/limits'
   await machine.call('PUT', limits, { body: { rpm: 100_000 } })
   await machine.call('DELETE', limits)

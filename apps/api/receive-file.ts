@@ -87,7 +87,8 @@ export async function receiveBody(
   try {
     if (Number(request.headers['content-length']) > maxBytes) throw tooLarge(maxBytes)
     writer = await store.create({ ...file, apiKeyId: request.apiKey.id })
-    await pour(request.raw, writer, maxBytes)
+    // An iterator that ends early would cut the request off from its connection, of which nothing would be read any more.
+    await pour(request.raw.iterator({ destroyOnReturn: false }), writer, maxBytes)
     return await writer.finish()
   } catch (error) {
     discardRest(request)

@@ -1,11 +1,10 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { ADMIN, startMachine } from '#shared/testing/machine.ts'
-import { KEY, startFakeSluice } from './testing/fake-sluice.ts'
 import { sluice } from './testing/sluice.ts'
 
 /** The package as its users get it: packed, installed into an empty directory, and run there. */
@@ -55,23 +54,62 @@ it('holds JavaScript and types of the command line and the client, and nothing e
   expect(Object.keys(installed.dependencies)).toEqual(['cli-progress', 'commander'])
 })
 
-it('runs a batch', async () => {
-  const fake = await startFakeSluice()
-  try {
-    writeFileSync(inDir('in.jsonl'), 'one\nfail\n')
-    const { code, stderr } = await sluice(['batch', 'run', 'in.jsonl', '-o', 'out.jsonl', '--url', fake.url], {
-      cwd: dir,
-      env: { SLUICE_API_KEY: KEY },
-      node,
-      main: inDir('node_modules/.bin/sluice'),
-    }).ended
-    expect(stderr).toContain('completed: 2 lines, 1 succeeded, 1 failed')
-    expect(code).toBe(1)
-    expect(readFileSync(inDir('out.jsonl'), 'utf8')).toBe('{"answered":"one"}\n')
-    expect(readFileSync(inDir('out.errors.jsonl'), 'utf8')).toBe('{"failed":"fail"}\n')
-  } finally {
-    await fake.stop()
-  }
+const request = (custom_id: string, body: object = {}) =>
+  `${JSON.stringify({
+    custom_id,
+    method: 'POST',
+    url: '/v1/chat/completions',
+    body: { model: 'claude-haiku-4-5', messages: [{ role: 'user', content: `[[${custom_id}]]` }], ...body },
+  })}\n`
+/** The answers in a file, by the line's name. */
+const answers = (name: string) =>
+  Object.fromEntries(
+    readFileSync(inDir(name), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map(line => {
+        const { custom_id, response } = JSON.parse(line)
+        return [custom_id, response]
+      }),
+  )
+const runBatch = (input: string) => {
+  writeFileSync(inDir('in.jsonl'), input)
+  return sluice(['batch', 'run', 'in.jsonl', '-o', 'out.jsonl', '--url', `http://127.0.0.1:${machine.api.port}`], {
+    cwd: dir,
+    env: { SLUICE_API_KEY: ADMIN },
+    node,
+    main: inDir('node_modules/.bin/sluice'),
+  }).ended
+}
+
+it('runs a batch, and fetches its answers', async () => {
+  const { code, stderr } = await runBatch(request('one') + request('two'))
+  expect(stderr).toContain('completed: 2 lines, 2 succeeded')
+  expect(code).toBe(0)
+  const found = answers('out.jsonl')
+  expect(Object.keys(found).toSorted()).toEqual(['one', 'two'])
+  expect(found.one).toMatchObject({
+    status_code: 200,
+    body: { choices: [{ message: { content: 'Hello from upstream.' } }] },
+  })
+  expect(existsSync(inDir('out.errors.jsonl'))).toBe(false)
+  expect(machine.upstream.markers()).toEqual({ one: 1, two: 1 })
+})
+
+it('ends with 1 where a line of it failed, whose error is in a file', async () => {
+  const { code, stderr } = await runBatch(request('one') + request('tools', { tools: [{}] }))
+  expect(stderr).toContain('completed: 2 lines, 1 succeeded, 1 failed')
+  expect(code).toBe(1)
+  expect(Object.keys(answers('out.jsonl'))).toEqual(['one'])
+  expect(answers('out.errors.jsonl')).toMatchObject({
+    tools: { status_code: 400, body: { error: { code: 'unsupported_parameter', param: 'tools' } } },
+  })
+})
+
+it('ends with 2 where the file is wrong, and names the line', async () => {
+  const { code, stderr } = await runBatch(`${request('one')}{`)
+  expect(stderr).toMatch(/line 2: invalid_json_line: /)
+  expect(code).toBe(2)
 })
 
 const CONSUMER = `

@@ -6,15 +6,26 @@ import { createProgress } from './progress.ts'
 const batch = (succeeded: number, more: Partial<Batch> = {}): Batch => ({
   id: 'batch_1',
   status: 'in_progress',
+  kind: null,
+  endpoint: '/v1/chat/completions',
   counts: { total: 100, succeeded, failed: 2, cancelled: 0, expired: 0 },
   rate_per_second: 12.34,
   eta_seconds: 65,
+  usage: { input_tokens: 0, output_tokens: 0 },
   cost_usd: 1.239,
   cost_bound_usd: null,
-  created_at: '2026-01-01T00:00:00.000Z',
+  max_cost_usd: null,
+  model: null,
   errors: null,
+  metadata: null,
+  input_file_id: 'file-1',
   output_file_id: null,
   error_file_id: null,
+  created_at: '2026-01-01T00:00:00.000Z',
+  in_progress_at: null,
+  finished_at: null,
+  expires_at: '2026-01-02T00:00:00.000Z',
+  urls: { self: '', results: '', events: '', cancel: '', retry: '' },
   ...more,
 })
 
@@ -69,7 +80,7 @@ test('what the server does not know is left out, and nothing breaks by it', () =
     cancelled: null,
     expired: null,
   } as unknown as Batch['counts']
-  const unknown = { rate_per_second: null, eta_seconds: null, cost_usd: null, counts }
+  const unknown = { rate_per_second: null, eta_seconds: null, cost_usd: null as unknown as number, counts }
   createProgress(stream, { shown: true }).update(batch(0, { status: 'validating', ...unknown }))
   expect(said()).toBe('validating\n')
 })

@@ -104,9 +104,12 @@ export type BatchRequest = {
   input_file_id: string
   endpoint: '/v1/chat/completions' | '/v1/responses' | '/v1/embeddings' | '/v1/moderations' | (string & {})
   completion_window?: '24h'
-  metadata?: Record<string, string>
+  metadata?: Record<string, string> | null
+  output_expires_after?: { anchor: 'created_at'; seconds: number }
   /** Not in OpenAI's API: the most that the batch may cost, dollars. */
-  max_cost_usd?: number
+  max_cost_usd?: number | string
+  /** Not in OpenAI's API: where a signed event is sent when it has ended. */
+  webhook_url?: string
 }
 
 /** As OpenAI's API has it: what is absent is not known (yet); times are seconds since 1970. */
@@ -122,41 +125,57 @@ export type OpenAIBatch = {
   output_file_id?: string
   error_file_id?: string
   created_at: number
+  expires_at: number
   in_progress_at?: number
-  expires_at?: number
   finalizing_at?: number
   completed_at?: number
   failed_at?: number
   expired_at?: number
   cancelling_at?: number
   cancelled_at?: number
-  request_counts?: { total: number; completed: number; failed: number }
-  metadata?: Record<string, string> | null
+  request_counts: { total: number; completed: number; failed: number }
+  metadata: Record<string, string> | null
+  /** When it has ended. */
+  usage?: {
+    input_tokens: number
+    input_tokens_details: { cached_tokens: number }
+    output_tokens: number
+    output_tokens_details: { reasoning_tokens: number }
+    total_tokens: number
+  }
 }
 
 /** A batch with what OpenAI's object does not tell: how far it is, how fast, and at what cost. */
 export type Batch = {
   id: string
   status: BatchStatus
+  /** null: it is one of OpenAI's API, of `endpoint`. */
+  kind: string | null
+  endpoint: string | null
   /** Lines. `total` is 0 until they have been counted. */
-  counts: {
-    total: number
-    succeeded: number
-    failed: number
-    cancelled: number
-    expired: number
-    running?: number | null
-  }
+  counts: { total: number; succeeded: number; failed: number; cancelled: number; expired: number }
+  /** Lines that ended, of late; null unless it runs. */
   rate_per_second: number | null
   eta_seconds: number | null
-  cost_usd: number | null
-  /** The most that it can cost. */
+  usage: { input_tokens: number; output_tokens: number }
+  /** So far. */
+  cost_usd: number
+  /** The most that it can cost if each line is asked once. */
   cost_bound_usd: number | null
-  created_at: string
+  max_cost_usd: number | null
+  /** If all lines name the same. */
+  model: string | null
   /** Why it failed. */
   errors: BatchProblem[] | null
+  metadata: Record<string, unknown> | null
+  input_file_id: string
   output_file_id: string | null
   error_file_id: string | null
+  created_at: string
+  in_progress_at: string | null
+  finished_at: string | null
+  expires_at: string
+  urls: { self: string; results: string; events: string; cancel: string; retry: string }
 }
 
 export type Page<T> = { object: 'list'; data: T[]; first_id: string | null; last_id: string | null; has_more: boolean }

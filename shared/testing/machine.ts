@@ -14,9 +14,11 @@ export type Answer = { status: number; headers: Headers; body: any }
 
 /**
  * The real API and a worker, as processes, for the tests of a file. Every answer that `call` gets is held against
- * /openapi.json. `more`: further settings of both.
+ * /openapi.json. `more`: settings, beside or instead of its own.
  */
-export function startMachine(more: () => Promise<Record<string, string>> = async () => ({})) {
+export function startMachine(
+  more: (upstream: Upstream) => Record<string, string> | Promise<Record<string, string>> = () => ({}),
+) {
   let database: TestDatabase
   let upstream: Upstream
   let api: Child
@@ -42,7 +44,7 @@ export function startMachine(more: () => Promise<Record<string, string>> = async
       LOG_LEVEL: 'silent',
       DRAIN_SECONDS: '2',
       WEBHOOK_ALLOW: '127.0.0.0/8',
-      ...(await more()),
+      ...(await more(upstream)),
     }
     ;[api, worker] = await Promise.all([startChild('apps/api/main.ts', env), startChild('workers/main.ts', env)])
     document = (await (await fetch(`http://127.0.0.1:${api.port}/openapi.json`)).json()) as OpenApi
@@ -74,7 +76,7 @@ export function startMachine(more: () => Promise<Record<string, string>> = async
     const answer: Answer = {
       status: response.status,
       headers: response.headers,
-      body: /json/.test(type) ? JSON.parse(text) : text,
+      body: /json$/.test(type) ? JSON.parse(text) : text,
     }
     const { name, wrong } = contract.check(method, new URL(path, 'http://x').pathname, { ...answer, type })
     expect(wrong).toBeNull()

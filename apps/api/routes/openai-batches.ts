@@ -13,7 +13,7 @@ import { ownFile } from './openai-files.ts'
 
 const DAY_SECONDS = 86_400
 
-const body = Type.Object(
+export const newBatchSchema = Type.Object(
   {
     input_file_id: Type.String({ maxLength: 100 }),
     endpoint: Type.String({ maxLength: 200, examples: ['/v1/chat/completions'] }),
@@ -45,7 +45,7 @@ const body = Type.Object(
 export const openAiBatches: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
   const { db, jobs, files } = deps
 
-  app.post<{ Body: Static<typeof body> }>(
+  app.post<{ Body: Static<typeof newBatchSchema> }>(
     '/v1/batches',
     {
       config: { scope: 'submit' },
@@ -53,7 +53,7 @@ export const openAiBatches: FastifyPluginAsyncTypebox<ApiDeps> = async (app, dep
         tags: ['openai'],
         summary: 'Run the requests of a file',
         description: 'What is wrong with the file is found afterwards: the batch is `failed` then, with its `errors`.',
-        body,
+        body: newBatchSchema,
         response: { 200: openAiBatchSchema },
       },
     },

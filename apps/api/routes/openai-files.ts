@@ -19,7 +19,7 @@ const EXPIRES_AFTER = { min: 3600, max: 2_592_000 }
 const id = Type.String({ examples: ['file-019a9f0c5d7e7cc2a1b2c3d4e5f60718'] })
 const seconds = (description?: string) => Type.Integer({ description: description ?? 'Unix time, seconds.' })
 
-const fileSchema = Type.Object({
+export const fileSchema = Type.Object({
   id,
   object: Type.Literal('file'),
   bytes: Type.Integer(),

@@ -1,0 +1,712 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import fc from 'fast-check'
+import OpenAI from 'openai'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ADMIN, startMachine } from '#shared/testing/machine.ts'
+import { type Receiver, startReceiver } from '#shared/testing/receiver.ts'
+
+const machine = startMachine(() => ({ BATCH_CONCURRENCY: '4' }))
+let receiver: Receiver
+let key: string
+let webhookSecret: string
+beforeAll(async () => {
+  receiver = await startReceiver()
+})
+afterAll(() => receiver.close())
+beforeEach(async () => {
+  machine.upstream.reset()
+  receiver.received.length = 0
+  ;({ secret: key, webhookSecret } = await machine.makeKey())
+})
+
+const PATH = '/api/v1/batches'
+type Settings = Record<string, string>
+const at = (settings: Settings) => `${PATH}?${new URLSearchParams(settings)}`
+/** So that every line is asked, by a model. */
+const OPTIONS = { cache: 'off', fallback: 'none' }
+const asking = (more: Settings = {}, options = {}): Settings => ({
+  kind: 'generate',
+  options: JSON.stringify({ ...OPTIONS, ...options }),
+  ...more,
+})
+const call = (method: string, path: string, more: object = {}) => machine.call(method, path, { key, ...more })
+const send = (settings: Settings, body: unknown, type = 'application/json') =>
+  call('POST', at(settings), { body, headers: { 'content-type': type } })
+function sendForm(fields: Settings, content: string | null, name = 'in.jsonl', query: Settings = {}) {
+  const form = new FormData()
+  if (content !== null) form.set('file', new File([content], name))
+  for (const [name, value] of Object.entries(fields)) form.set(name, value)
+  return call('POST', Object.keys(query).length > 0 ? at(query) : PATH, { body: form })
+}
+/** A line whose calls are counted by its name. */
+const line = (custom_id: string) => ({ custom_id, input: { prompt: `[[${custom_id}]]` } })
+const numbered = (count: number) => Array.from({ length: count }, (_, i) => `line-${i + 1}`)
+const jsonl = (lines: unknown[]) => lines.map(one => `${JSON.stringify(one)}\n`).join('')
+
+async function start(names: string[], settings = asking()) {
+  const answer = await send(settings, names.map(line))
+  expect(answer.status).toBe(202)
+  return answer.body as { id: string; urls: Record<'self' | 'results' | 'events' | 'cancel' | 'retry', string> }
+}
+type Batch = Awaited<ReturnType<typeof start>>
+const eventsOf = (text: string) =>
+  [...text.matchAll(/^event: (\w+)\ndata: (.*)\n\n/gm)].map(([, event, data]) => ({ event, data: JSON.parse(data!) }))
+/** Its last event, which comes when it has ended. */
+async function ended({ urls }: Pick<Batch, 'urls'>) {
+  const { event, data } = eventsOf((await call('GET', urls.events)).body).at(-1)!
+  expect(event).toBe('done')
+  expect((await call('GET', urls.self)).body).toEqual(data)
+  return data
+}
+const run = async (names: string[], settings?: Settings) => ended(await start(names, settings))
+const resultsOf = async ({ urls }: Pick<Batch, 'urls'>) =>
+  ((await call('GET', urls.results)).body as string)
+    .split('\n')
+    .slice(0, -1)
+    .map(one => JSON.parse(one))
+const until = ({ urls }: Batch, fits: object) =>
+  vi.waitFor(async () => expect((await call('GET', urls.self)).body).toMatchObject(fits), { timeout: 20_000 })
+const prompts = () => machine.upstream.calls.map(one => one.prompt).toSorted()
+const asked = () => machine.upstream.markers()
+/** What is seen of files, and what is being written. What is hidden the sweeper removes. */
+const kept = async () =>
+  (
+    await machine.sql(`SELECT (SELECT count(*)::int FROM files WHERE status = 'processed') AS files,
+      (SELECT count(*)::int FROM files WHERE status = 'uploading') AS uploads, (SELECT count(*)::int FROM batches) AS batches`)
+  )[0]
+const leavesNothing = (before: unknown) =>
+  vi.waitFor(async () => expect(await kept()).toEqual(before), { timeout: 10_000 })
+
+const CSV = 'id,review\n1,"Good,\nreally"\n2,Bad\n'
+const TEMPLATE = { template: 'Classify: {{review}}', custom_id: 'id' }
+
+describe('a batch of our own', () => {
+  const lines = jsonl([line('a'), line('b')])
+  const array = JSON.stringify([line('a'), line('b')])
+  it.each<[string, string, string, string]>([
+    ['JSON lines', lines, 'in.jsonl', 'application/jsonl'],
+    ['JSON lines', lines, 'in.ndjson', 'application/x-ndjson'],
+    ['a JSON array', array, 'in.json', 'application/json'],
+    ['a JSON array', array, 'IN.JSON', 'application/json; charset=utf-8'],
+    ['CSV', 'custom_id,prompt\na,[[a]]\nb,[[b]]', 'in.csv', 'text/csv'],
+  ])('is made of %s, in a form or as the body', async (_, content, name, type) => {
+    const { options } = asking() as { options: string }
+    const accepted = [
+      await send(asking(), content, type),
+      await sendForm(asking(), content, name),
+      await sendForm({ options }, content, name, { kind: 'generate' }),
+    ]
+    for (const { status, headers, body } of accepted) {
+      expect(status).toBe(202)
+      expect(headers.get('location')).toBe(body.urls.self)
+      expect(headers.get('retry-after')).toBe('1')
+      expect(body).toMatchObject({
+        id: expect.stringMatching(/^batch_[0-9a-f]{32}$/),
+        status: 'validating',
+        kind: 'generate',
+        endpoint: null,
+        counts: { total: 0, succeeded: 0, failed: 0, cancelled: 0, expired: 0 },
+        errors: null,
+        output_file_id: null,
+        finished_at: null,
+      })
+      const batch = await ended(body)
+      expect(batch).toMatchObject({ status: 'completed', counts: { total: 2, succeeded: 2, failed: 0 } })
+      expect(batch.cost_usd).toBeGreaterThan(0)
+      expect(batch.cost_bound_usd).toBeGreaterThanOrEqual(batch.cost_usd)
+      expect(await resultsOf(body)).toMatchObject([
+        { custom_id: 'a', status: 'succeeded', result: { text: 'Hello from upstream.' }, error: null },
+        { custom_id: 'b', status: 'succeeded', result: { text: 'Hello from upstream.' }, error: null },
+      ])
+    }
+    expect(asked()).toEqual({ a: 3, b: 3 })
+  })
+
+  it('fills a template from the columns of a CSV, or maps them', async () => {
+    const { body } = await send(asking(TEMPLATE), CSV, 'text/csv')
+    await ended(body)
+    expect((await resultsOf(body)).map(one => [one.line, one.custom_id])).toEqual([
+      [2, '1'],
+      [4, '2'],
+    ])
+    expect(prompts()).toEqual(['Classify: Bad', 'Classify: Good,\nreally'])
+    machine.upstream.reset()
+    const columns = JSON.stringify({ prompt: 'review' })
+    const mapped = await sendForm(asking({ columns, delimiter: ';', format: 'csv' }), 'id;review\n1;a,b\n', 'reviews')
+    expect(await ended(mapped.body)).toMatchObject({ status: 'completed', counts: { total: 1 } })
+    expect(prompts()).toEqual(['a,b'])
+  })
+
+  it('is as it was told to be', async () => {
+    const metadata = { post: 7, tags: ['a', { b: null }] }
+    const settings = asking(
+      { metadata: JSON.stringify(metadata), completion_window: '2h', max_cost_usd: '0.25' },
+      { model: 'claude-sonnet-5', max_tokens: 9, priority: 'low', temperature: 0.5 },
+    )
+    const batch = await run(['a'], settings)
+    expect(batch).toMatchObject({ status: 'completed', metadata, max_cost_usd: 0.25, model: 'claude-sonnet-5' })
+    expect(Date.parse(batch.expires_at) - Date.parse(batch.created_at)).toBe(7_200_000)
+    expect(machine.upstream.calls[0]!.body).toMatchObject({ model: 'claude-sonnet-5', max_tokens: 9 })
+  })
+
+  it('fails as a whole for what is wrong with a line, which it names', async () => {
+    const { body } = await send(asking(), jsonl([line('a'), { input: {} }, line('a')]), 'application/jsonl')
+    const batch = await ended(body)
+    expect(batch).toMatchObject({ status: 'failed', counts: { total: 0 }, finished_at: expect.any(String) })
+    expect(batch.errors).toMatchObject([
+      { line: 2, code: 'invalid_input' },
+      { line: 3, code: 'duplicate_custom_id' },
+    ])
+    expect(await resultsOf(body)).toEqual([])
+    expect(asked()).toEqual({})
+    expect(await call('POST', body.urls.retry)).toMatchObject({ status: 409, body: { code: 'nothing_to_retry' } })
+  })
+
+  it('is listed, newest first, with those of OpenAI’s API', async () => {
+    const ids: string[] = []
+    for (const name of ['a', 'b', 'c']) ids.unshift((await start([name])).id)
+    const first = (await call('GET', `${PATH}?limit=2`)).body
+    expect(first.data.map((one: Batch) => one.id)).toEqual(ids.slice(0, 2))
+    expect(first).toMatchObject({ has_more: true, next: ids[1] })
+    const second = (await call('GET', `${PATH}?limit=2&after=${first.next}`)).body
+    expect(second).toMatchObject({ data: [{ id: ids[2] }], has_more: false, next: null })
+    for (const query of ['limit=0', 'limit=101', 'after=x', 'colour=red'])
+      expect(await call('GET', `${PATH}?${query}`)).toMatchObject({ status: 422, body: { code: 'invalid_request' } })
+    expect((await call('GET', '/v1/batches')).body.data).toEqual([])
+  })
+
+  it('is its key’s alone, and an admin’s', async () => {
+    const { urls, id } = await start(['a'])
+    await ended({ urls })
+    const other = await machine.makeKey()
+    const routes = [
+      ['GET', urls.self],
+      ['GET', urls.results],
+      ['GET', urls.events],
+      ['POST', urls.cancel],
+      ['POST', urls.retry],
+    ] as const
+    for (const [method, path] of routes) {
+      for (const wrong of [path, path.replace(id, 'batch_0'), path.replace(id, `batch_${'0'.repeat(32)}`)])
+        expect(await call(method, wrong, { key: other.secret }), wrong).toMatchObject({
+          status: 404,
+          body: { code: 'batch_not_found' },
+        })
+      expect(await call(method, path, { key: ADMIN })).not.toMatchObject({ status: 404 })
+    }
+    const reader = (await machine.makeKey({ scopes: ['read'] })).secret
+    const writer = (await machine.makeKey({ scopes: ['submit'] })).secret
+    for (const [method, path] of [...routes, ['GET', PATH], ['POST', PATH]] as const) {
+      const answer = await call(method, path, { key: method === 'GET' ? writer : reader })
+      expect(answer, path).toMatchObject({ status: 403, body: { code: 'forbidden' } })
+    }
+  })
+})
+
+describe('a dry run', () => {
+  it('says what it is and what it can cost, and keeps nothing', async () => {
+    const before = await kept()
+    const dry = asking({ dry_run: 'true' }, { model: 'claude-haiku-4-5', max_tokens: 100 })
+    const checked = [await send(dry, ['a', 'b', 'c'].map(line)), await sendForm(dry, jsonl(['a', 'b', 'c'].map(line)))]
+    for (const { status, body } of checked) {
+      expect(status).toBe(200)
+      const model = 'claude-haiku-4-5'
+      expect(body).toEqual({ valid: true, lines: 3, errors: [], cost_bound_usd: expect.any(Number), model })
+      // 100 tokens each, at $5 a million, and what is read.
+      expect(body.cost_bound_usd).toBeGreaterThan(0.0015)
+      expect(body.cost_bound_usd).toBeLessThan(0.01)
+    }
+    await leavesNothing(before)
+    expect(asked()).toEqual({})
+  })
+
+  it.each<[string, Settings, string, string, [number, string][]]>([
+    ['not JSON', {}, '{"prompt":"a"}\n{"prompt', 'application/jsonl', [[2, 'invalid_json_line']]],
+    ['an array that is cut off', {}, '[{"prompt":"a"},', 'application/json', [[2, 'invalid_json']]],
+    ['an empty array', {}, '[]', 'application/json', [[1, 'empty_file']]],
+    ['nothing', {}, '', 'application/jsonl', [[1, 'empty_file']]],
+    ['a header alone', TEMPLATE, 'id,review\n', 'text/csv', [[1, 'empty_file']]],
+    [
+      'too many cells',
+      TEMPLATE,
+      `${CSV}3,x,y\n4\n`,
+      'text/csv',
+      [
+        [5, 'invalid_csv_record'],
+        [6, 'invalid_csv_record'],
+      ],
+    ],
+    ['an open quote', TEMPLATE, `${CSV}3,"x\n`, 'text/csv', [[5, 'invalid_csv_record']]],
+    ['no such column', { template: '{{colour}}' }, CSV, 'text/csv', [[1, 'invalid_mapping']]],
+    ['a field of no such kind', { columns: '{"colour":"review"}' }, CSV, 'text/csv', [[1, 'invalid_mapping']]],
+    ['a custom_id twice', TEMPLATE, `${CSV}1,x\n`, 'text/csv', [[5, 'duplicate_custom_id']]],
+    ['no object', {}, '[1]', 'application/json', [[1, 'invalid_record']]],
+    [
+      'options that are none',
+      {},
+      '[{"input":{"prompt":"a"},"options":{"colour":1}}]',
+      'application/json',
+      [[1, 'invalid_options']],
+    ],
+    [
+      'a model that nobody has',
+      {},
+      '[{"input":{"prompt":"a"},"options":{"model":"gpt-9"}}]',
+      'application/json',
+      [[1, 'model_not_found']],
+    ],
+    ['what cannot be stored', {}, '[{"prompt":"\\u0000"}]', 'application/json', [[1, 'invalid_text']]],
+  ])('finds %s, with its line', async (_, settings, content, type, expected) => {
+    const before = await kept()
+    const { status, body } = await send(asking({ ...settings, dry_run: 'true' }), content, type)
+    expect(status).toBe(200)
+    expect(body).toMatchObject({ valid: false, cost_bound_usd: null })
+    expect(body.errors.map((one: { line: number; code: string }) => [one.line, one.code])).toEqual(expected)
+    await leavesNothing(before)
+  })
+
+  it('finds something to say about any bytes', async () => {
+    const bytes = fc.oneof(
+      fc.uint8Array({ maxLength: 300 }).map(some => Buffer.from(some)),
+      fc.array(fc.json({ maxDepth: 3 })).map(some => Buffer.from(some.join('\n'))),
+      fc.string({ unit: fc.constantFrom(...'{}[]",:\\\n\r; a1\u{FEFF}é') }).map(some => Buffer.from(some)),
+    )
+    const types = fc.constantFrom('text/csv', 'application/json', 'application/jsonl')
+    await fc.assert(
+      fc.asyncProperty(bytes, types, async (content, type) => {
+        const response = await fetch(`http://127.0.0.1:${machine.api.port}${at(asking({ dry_run: 'true' }))}`, {
+          method: 'POST',
+          headers: { authorization: `Bearer ${key}`, 'content-type': type },
+          body: content,
+        })
+        expect(response.status).toBe(200)
+        const body = (await response.json()) as { valid: boolean; errors: unknown[]; lines: number }
+        expect(body.valid).toBe(body.errors.length === 0)
+        if (body.valid) expect(body.lines).toBeGreaterThan(0)
+      }),
+      { numRuns: 60 },
+    )
+  })
+})
+
+it('no line is lost, whatever is in it', async () => {
+  const text = fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }).filter(one => !one.includes('\0'))
+  const texts = [...new Set(fc.sample(text, { numRuns: 60, seed: 7 }))]
+  const cell = (value: string) => `"${value.replaceAll('"', '""')}"`
+  const records = texts.map((prompt, i) => ({ custom_id: `${i}${prompt}`, input: { prompt } }))
+  const rows = records.map(one => `${cell(one.custom_id)},${cell(one.input.prompt)}`)
+  const inputs = [
+    [JSON.stringify(records), 'application/json'],
+    [jsonl(records), 'application/jsonl'],
+    [['custom_id,prompt', ...rows].join('\r\n'), 'text/csv'],
+  ] as const
+  for (const [content, type] of inputs) {
+    machine.upstream.reset()
+    const { body } = await send(asking(), content, type)
+    expect(await ended(body)).toMatchObject({ status: 'completed', counts: { succeeded: texts.length } })
+    expect((await resultsOf(body)).map(one => one.custom_id)).toEqual(records.map(one => one.custom_id))
+    expect(prompts()).toEqual(texts.toSorted())
+  }
+})
+
+describe('the most that a batch may cost', () => {
+  it('is never passed: the rest fails', async () => {
+    const usage = { inputTokens: 20, outputTokens: 100 }
+    machine.upstream.default({ usage })
+    const options = { model: 'claude-haiku-4-5', max_tokens: 100, on_budget: 'fail' }
+    const names = numbered(20)
+    const bound = (await send(asking({ dry_run: 'true' }, options), names.map(line))).body.cost_bound_usd as number
+    const max = bound / 2
+    const batch = await run(names, asking({ max_cost_usd: max.toFixed(9) }, options))
+    expect(batch).toMatchObject({ status: 'completed', cost_bound_usd: bound })
+    expect(batch.cost_usd).toBeLessThanOrEqual(max)
+    expect(batch.cost_usd).toBeGreaterThan(0)
+    const { succeeded, failed } = batch.counts
+    expect(succeeded).toBeGreaterThan(0)
+    expect(failed).toBeGreaterThan(0)
+    expect(succeeded + failed).toBe(20)
+    const lines = await resultsOf(batch)
+    const broke = lines.filter(one => one.status === 'failed')
+    expect(broke.map(one => one.error.code)).toEqual(Array(failed).fill('budget_exceeded'))
+    expect(Object.keys(asked()).toSorted()).toEqual(
+      lines
+        .filter(one => one.status === 'succeeded')
+        .map(one => one.custom_id)
+        .toSorted(),
+    )
+    // With the batch its budget has ended.
+    const { data } = (await call('GET', '/api/v1/budgets', { key: ADMIN })).body
+    expect(data).toEqual([])
+  })
+
+  it('may be nothing', async () => {
+    const batch = await run(['a', 'b'], asking({ max_cost_usd: '0' }, { on_budget: 'fail' }))
+    expect(batch).toMatchObject({ status: 'completed', cost_usd: 0, max_cost_usd: 0, counts: { failed: 2 } })
+    expect(asked()).toEqual({})
+  })
+})
+
+describe('the results', () => {
+  it('are there while it runs, and complete when it has ended', async () => {
+    const gate = machine.upstream.hold({ when: /held/ })
+    const batch = await start(['a', 'held-1', 'b', 'held-2'])
+    await gate.waiting(2)
+    await until(batch, { status: 'in_progress', counts: { total: 4, succeeded: 2 } })
+    expect((await resultsOf(batch)).map(one => [one.line, one.custom_id])).toEqual([
+      [1, 'a'],
+      [3, 'b'],
+    ])
+    gate.release()
+    const done = await ended(batch)
+    const lines = await resultsOf(batch)
+    expect(lines.map(one => one.custom_id)).toEqual(['a', 'held-1', 'b', 'held-2'])
+    expect(lines[0]).toEqual({
+      task_id: expect.stringMatching(/^task_[0-9a-f]{32}$/),
+      line: 1,
+      custom_id: 'a',
+      status: 'succeeded',
+      result: { text: 'Hello from upstream.' },
+      source: 'ai',
+      quality: 'high',
+      provider: 'anthropic',
+      model: expect.any(String),
+      usage: { input_tokens: expect.any(Number), output_tokens: expect.any(Number) },
+      cost_usd: expect.any(Number),
+      error: null,
+    })
+    const sum = (name: 'input_tokens' | 'output_tokens') => lines.reduce((total, one) => total + one.usage[name], 0)
+    expect(done.usage).toEqual({ input_tokens: sum('input_tokens'), output_tokens: sum('output_tokens') })
+    // A line is a task like any other.
+    expect((await call('GET', `/api/v1/tasks/${lines[0].task_id}`)).body).toMatchObject({ status: 'succeeded' })
+  })
+
+  it('are CSV on demand', async () => {
+    machine.upstream.rule('formula', { text: '=1+1' })
+    machine.upstream.rule('lines', { text: 'two\n"lines"' })
+    const batch = await start(['formula', 'lines'])
+    await ended(batch)
+    const answer = await call('GET', `${batch.urls.results}?format=csv`)
+    expect(answer.headers.get('content-type')).toBe('text/csv; charset=utf-8')
+    expect(answer.headers.get('content-disposition')).toBe(`attachment; filename="${batch.id}.csv"`)
+    const [header, ...rows] = (answer.body as string).split('\n')
+    expect(header).toMatch(/^task_id,line,custom_id,status,result,/)
+    expect(rows.join('\n')).toMatch(/^task_\w+,1,formula,succeeded,'=1\+1,/)
+    expect(rows.join('\n')).toContain(',2,lines,succeeded,"two\n""lines""",')
+    const jsonl = await call('GET', `${batch.urls.results}?format=jsonl`)
+    expect(jsonl.headers.get('content-type')).toMatch(/^application\/jsonl/)
+    const wrong = await call('GET', `${batch.urls.results}?format=xml`)
+    expect(wrong).toMatchObject({ status: 422, body: { code: 'invalid_request', context: { field: '/format' } } })
+  })
+})
+
+describe('the events', () => {
+  it('are its progress and then its end', async () => {
+    const gate = machine.upstream.hold({ when: /last/ })
+    const batch = await start(['a', 'b', 'last'])
+    const events = call('GET', batch.urls.events)
+    await gate.waiting()
+    await until(batch, { counts: { succeeded: 2 } })
+    gate.release()
+    const seen = eventsOf((await events).body)
+    expect(seen.at(-1)).toMatchObject({ event: 'done', data: { id: batch.id, status: 'completed' } })
+    const before = seen.slice(0, -1)
+    expect(before.length).toBeGreaterThan(0)
+    expect(new Set(before.map(one => one.event))).toEqual(new Set(['progress']))
+    const counts = seen.map(one => one.data.counts.succeeded)
+    expect(counts).toEqual(counts.toSorted((a, b) => a - b))
+    // Who comes when all is over hears of it at once.
+    expect(eventsOf((await call('GET', batch.urls.events)).body)).toEqual([seen.at(-1)])
+  })
+
+  it('may be left, and the batch goes on', async () => {
+    const gate = machine.upstream.hold()
+    const batch = await start(['a'])
+    await gate.waiting()
+    const leave = new AbortController()
+    const response = await fetch(`http://127.0.0.1:${machine.api.port}${batch.urls.events}`, {
+      headers: { authorization: `Bearer ${key}` },
+      signal: leave.signal,
+    })
+    const { value } = await response.body!.getReader().read()
+    expect(Buffer.from(value!).toString()).toMatch(/^event: progress\n/)
+    leave.abort()
+    gate.release()
+    expect(await ended(batch)).toMatchObject({ status: 'completed' })
+  })
+})
+
+describe('to cancel', () => {
+  it('keeps what there is and asks nothing more', async () => {
+    const gate = machine.upstream.hold({ when: /line/ })
+    // A worker hears of it half a second later; by then it can have asked for some dozen lines.
+    machine.upstream.rule('line', { delayMs: 200 })
+    const names = numbered(150)
+    const batch = await start(['quick', ...names])
+    await gate.waiting()
+    await until(batch, { counts: { succeeded: 1 } })
+    expect(await call('POST', batch.urls.cancel)).toMatchObject({ status: 200, body: { status: 'cancelling' } })
+    expect(await call('POST', batch.urls.retry)).toMatchObject({ status: 409, body: { code: 'nothing_to_retry' } })
+    gate.release()
+    const done = await ended(batch)
+    const { total, succeeded, cancelled } = done.counts
+    expect(done).toMatchObject({ status: 'cancelled', counts: { total: 151, failed: 0, expired: 0 } })
+    expect(cancelled).toBeGreaterThan(0)
+    expect(succeeded + cancelled).toBe(total)
+    expect(Object.keys(asked())).toHaveLength(succeeded)
+    const lines = await resultsOf(batch)
+    expect(lines).toHaveLength(151)
+    expect(lines.filter(one => one.status === 'cancelled')).toHaveLength(cancelled)
+    expect(await call('POST', batch.urls.cancel)).toMatchObject({ status: 409, body: { code: 'batch_finished' } })
+
+    // And what was not asked can be.
+    machine.upstream.rule('line', {})
+    expect(await call('POST', batch.urls.retry)).toMatchObject({ status: 200, body: { status: 'in_progress' } })
+    expect(await ended(batch)).toMatchObject({
+      status: 'completed',
+      counts: { total: 151, succeeded: 151, cancelled: 0 },
+    })
+    expect(asked()).toEqual(Object.fromEntries(['quick', ...names].map(name => [name, 1])))
+  })
+})
+
+describe('to try again', () => {
+  it('is for the lines that failed, and only for them', async () => {
+    const no = { status: 400, message: 'not now' }
+    machine.upstream.script({ when: 'bad-1', ...no }, { when: 'bad-2', ...no })
+    const names = ['good-1', 'bad-1', 'good-2', 'bad-2']
+    const batch = await start(names)
+    const first = await ended(batch)
+    expect(first).toMatchObject({ status: 'completed', counts: { total: 4, succeeded: 2, failed: 2 } })
+    const before = await resultsOf(batch)
+    const gate = machine.upstream.hold()
+    const again = await call('POST', batch.urls.retry)
+    expect(again).toMatchObject({
+      status: 200,
+      body: { status: 'in_progress', counts: { succeeded: 2, failed: 0 }, finished_at: null },
+    })
+    await gate.waiting(2)
+    expect(await call('POST', batch.urls.retry)).toMatchObject({ status: 409, body: { code: 'nothing_to_retry' } })
+    gate.release()
+    const second = await ended(batch)
+    expect(second).toMatchObject({ status: 'completed', counts: { total: 4, succeeded: 4, failed: 0 } })
+    expect(second.cost_usd).toBeGreaterThan(first.cost_usd)
+    expect(asked()).toEqual({ 'good-1': 1, 'bad-1': 2, 'good-2': 1, 'bad-2': 2 })
+    const lines = await resultsOf(batch)
+    expect(lines.map(one => one.custom_id)).toEqual(names)
+    expect([lines[0], lines[2]]).toEqual([before[0], before[2]])
+    expect(await call('POST', batch.urls.retry)).toMatchObject({ status: 409, body: { code: 'nothing_to_retry' } })
+  })
+
+  it('writes the files of OpenAI’s API anew', async () => {
+    const openai = new OpenAI({ apiKey: key, baseURL: `http://127.0.0.1:${machine.api.port}/v1`, maxRetries: 0 })
+    machine.upstream.script({ when: 'bad', status: 400, message: 'not now' })
+    const url = '/v1/chat/completions' as const
+    const body = (content: string) => ({ model: 'claude-haiku-4-5', messages: [{ role: 'user', content }] })
+    const lines = ['good', 'bad'].map(id => ({ custom_id: id, method: 'POST', url, body: body(`[[${id}]]`) }))
+    const refused = { custom_id: 'never', method: 'POST', url, body: {} }
+    const file = new File([jsonl([...lines, refused])], 'in.jsonl')
+    const { id: input_file_id } = await openai.files.create({ file, purpose: 'batch' })
+    const { id } = await openai.batches.create({ input_file_id, endpoint: url, completion_window: '24h' })
+    const batch = (await call('GET', `${PATH}/${id}`)).body
+    const first = await ended(batch)
+    expect(first).toMatchObject({ counts: { succeeded: 1, failed: 2 } })
+    expect(await call('POST', batch.urls.retry)).toMatchObject({ status: 200 })
+    const second = await ended(batch)
+    expect(second).toMatchObject({ status: 'completed', counts: { succeeded: 2, failed: 1 } })
+    const names = async (id: string) =>
+      (await (await openai.files.content(id)).text()).match(/(?<="custom_id":")\w+/g)!.toSorted()
+    expect(await names(second.output_file_id)).toEqual(['bad', 'good'])
+    expect(await names(second.error_file_id)).toEqual(['never'])
+    for (const old of [first.output_file_id, first.error_file_id])
+      await expect(openai.files.retrieve(old)).rejects.toMatchObject({ status: 404 })
+    expect(asked()).toEqual({ good: 1, bad: 2 })
+    // What was refused when it was read stays so.
+    expect(await call('POST', batch.urls.retry)).toMatchObject({ status: 409, body: { code: 'nothing_to_retry' } })
+  })
+})
+
+describe('what is refused', () => {
+  const GOOD = jsonl([line('a')])
+  it.each<[string, Settings, string]>([
+    ['no kind', { kind: '' }, 'kind'],
+    ['another kind', { kind: 'colour' }, 'kind'],
+    ['another format', { format: 'xml' }, 'format'],
+    ['columns that are no JSON', { format: 'csv', columns: '{' }, 'columns'],
+    ['columns that are no object', { format: 'csv', columns: '[]' }, 'columns'],
+    ['columns that are no names', { format: 'csv', columns: '{"prompt":1}' }, 'columns'],
+    ['columns of what has none', { columns: '{"prompt":"review"}' }, 'columns'],
+    ['a template of what has no columns', { template: '{{review}}' }, 'template'],
+    ['a column of what has none', { custom_id: 'id' }, 'custom_id'],
+    ['a delimiter of what has none', { delimiter: ';' }, 'delimiter'],
+    ['an empty template', { format: 'csv', template: '' }, 'template'],
+    ['another delimiter', { format: 'csv', delimiter: 'x' }, 'delimiter'],
+    ['options that are no JSON', { options: '{' }, 'options'],
+    ['options that are no object', { options: 'null' }, 'options'],
+    ['an option that nobody knows', { options: '{"colour":"red"}' }, 'options/colour'],
+    ['an option that is wrong', { options: '{"temperature":9}' }, 'options/temperature'],
+    ['a deadline', { options: '{"deadline_seconds":60}' }, 'options/deadline_seconds'],
+    ['a stream', { options: '{"stream":true}' }, 'options/stream'],
+    ['a webhook to a private address', { options: '{"webhook_url":"http://10.0.0.1/"}' }, 'options/webhook_url'],
+    ['a webhook that is no address', { options: '{"webhook_url":"x"}' }, 'options/webhook_url'],
+    ['metadata that is no JSON', { metadata: 'x' }, 'metadata'],
+    ['metadata that is no object', { metadata: '"x"' }, 'metadata'],
+    ['metadata that cannot be stored', { metadata: '{"a":"\\u0000"}' }, 'metadata'],
+    ['another window', { completion_window: '1d' }, 'completion_window'],
+    ['too long a window', { completion_window: '169h' }, 'completion_window'],
+    ['no window', { completion_window: '0h' }, 'completion_window'],
+    ['a cost that is none', { max_cost_usd: 'x' }, 'max_cost_usd'],
+    ['a cost below nothing', { max_cost_usd: '-1' }, 'max_cost_usd'],
+    ['too fine a cost', { max_cost_usd: '0.0000000000001' }, 'max_cost_usd'],
+    ['neither a dry run nor none', { dry_run: '1' }, 'dry_run'],
+    ['a setting that nobody knows', { colour: 'red' }, 'colour'],
+  ])('%s: it is named, and nothing is left', async (_, settings, field) => {
+    const before = await kept()
+    const all = { kind: 'generate', ...settings }
+    const context = { field: expect.stringMatching(new RegExp(`^/${field}`)) }
+    for (const answer of [await send(all, GOOD, 'application/jsonl'), await sendForm(all, GOOD)]) {
+      expect(answer).toMatchObject({ status: 422, body: { context } })
+      expect(answer.body.code).toMatch(/^invalid_(request|text)$/)
+      if (answer.body.code === 'invalid_request') expect(answer.body.detail).toContain(field)
+    }
+    await leavesNothing(before)
+  })
+
+  it('a setting that is said twice', async () => {
+    const before = await kept()
+    const twice = [
+      await sendForm({ kind: 'generate' }, GOOD, 'in.jsonl', { kind: 'generate' }),
+      await call('POST', `${PATH}?kind=generate&kind=generate`, { body: [line('a')] }),
+    ]
+    for (const answer of twice) expect(answer).toMatchObject({ status: 422, body: { context: { field: '/kind' } } })
+    await leavesNothing(before)
+  })
+
+  it('a form that does not say what it is, or has no file', async () => {
+    const before = await kept()
+    const unnamed = await sendForm({ kind: 'generate' }, GOOD, 'lines')
+    expect(unnamed).toMatchObject({ status: 422, body: { context: { field: '/format' } } })
+    const empty = await sendForm({ kind: 'generate' }, null)
+    expect(empty).toMatchObject({ status: 422, body: { context: { field: '/file' } } })
+    const large = await sendForm({ kind: 'generate', metadata: JSON.stringify({ a: 'x'.repeat(17_000) }) }, GOOD)
+    expect(large).toMatchObject({ status: 413, body: { code: 'field_too_large', context: { field: '/metadata' } } })
+    await leavesNothing(before)
+  })
+
+  it('another content type', async () => {
+    for (const type of ['text/plain', 'application/xml'])
+      expect(await send(asking(), GOOD, type)).toMatchObject({ status: 415, body: { code: 'unsupported_media_type' } })
+  })
+
+  it('a large body with a wrong setting, whose client is told so', async () => {
+    const before = await kept()
+    const answer = await send(asking({ colour: 'red' }), 'x'.repeat(20_000_000), 'application/jsonl')
+    expect(answer).toMatchObject({ status: 422, body: { context: { field: '/colour' } } })
+    await leavesNothing(before)
+  })
+
+  it('too large a body, said to be or not, also if its client reads only when all is sent', {
+    timeout: 60_000,
+  }, async () => {
+    const before = await kept()
+    const piece = Buffer.alloc(1_048_576, 'x')
+    const chunk = Buffer.concat([Buffer.from('100000\r\n'), piece, Buffer.from('\r\n')])
+    const ways = [
+      [`content-length: ${240 * piece.length}`, piece, ''],
+      ['transfer-encoding: chunked', chunk, '0\r\n\r\n'],
+    ] as const
+    for (const [header, some, end] of ways) {
+      const socket = connect(machine.api.port, '127.0.0.1').pause()
+      const lines = [`authorization: Bearer ${key}`, 'content-type: application/jsonl', header]
+      socket.write(`POST ${at(asking())} HTTP/1.1\r\nhost: a\r\n${lines.join('\r\n')}\r\n\r\n`)
+      for (let sent = 0; sent < 240; sent++) if (!socket.write(some)) await once(socket, 'drain')
+      socket.write(end)
+      // One packet: it is small.
+      const [text] = (await once(socket.setEncoding('utf8').resume(), 'data')) as [string]
+      socket.destroy()
+      expect(text).toMatch(/^HTTP\/1.1 413 /)
+      expect(JSON.parse(text.split('\r\n\r\n')[1]!)).toMatchObject({
+        code: 'body_too_large',
+        detail: expect.stringContaining('200 MB'),
+      })
+      await leavesNothing(before)
+    }
+  })
+
+  it('a body that is cut off leaves nothing behind', async () => {
+    const before = await kept()
+    const leave = new AbortController()
+    async function* pieces() {
+      yield Buffer.alloc(3_000_000, 'x')
+      await vi.waitFor(async () =>
+        expect(await machine.sql(`SELECT 1 FROM files WHERE status = 'uploading'`)).toHaveLength(1),
+      )
+      leave.abort()
+      yield Buffer.alloc(10)
+    }
+    const sent = fetch(`http://127.0.0.1:${machine.api.port}${at(asking())}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/jsonl' },
+      body: ReadableStream.from(pieces()),
+      signal: leave.signal,
+      duplex: 'half',
+    } as RequestInit)
+    await expect(sent).rejects.toThrow()
+    await leavesNothing(before)
+  })
+})
+
+describe('its end', () => {
+  const told = async (path: string) => {
+    await receiver.until(1, one => one.path === path)
+    // Whatever else is told of this batch is so within its row's first attempt.
+    await expect
+      .poll(() => machine.sql(`SELECT status, attempts FROM webhook_deliveries WHERE url LIKE '%${path}'`))
+      .toEqual([{ status: 'delivered', attempts: 1 }])
+    const [one, ...more] = receiver.received.filter(one => one.path === path)
+    expect(more).toEqual([])
+    const { webhooks } = new OpenAI({ apiKey: 'none', webhookSecret })
+    return webhooks.unwrap(one!.body, one!.headers as Record<string, string>)
+  }
+
+  it('is told once, by an event that the openai library believes', async () => {
+    const { id } = await start(['a', 'b'], asking({}, { webhook_url: `${receiver.url}/completed` }))
+    expect(await told('/completed')).toEqual({
+      id: expect.stringMatching(/^evt_/),
+      object: 'event',
+      created_at: expect.any(Number),
+      type: 'batch.completed',
+      data: { id },
+    })
+    // Of its lines nothing is told.
+    expect(receiver.received).toHaveLength(1)
+  })
+
+  it.each(['failed', 'cancelled', 'expired'])('is told if it has %s', async status => {
+    const gate = machine.upstream.hold()
+    const webhook_url = `${receiver.url}/${status}`
+    const batch = await start(status === 'failed' ? [] : ['a'], asking({}, { webhook_url }))
+    if (status !== 'failed') await gate.waiting()
+    if (status === 'cancelled') await call('POST', batch.urls.cancel)
+    const id = batch.id.slice('batch_'.length)
+    // A line that is being asked when the time is over may end.
+    if (status === 'expired') {
+      await machine.sql(`UPDATE tasks SET deadline_at = now() WHERE batch_id = '${id}'`)
+      await machine.sql(`UPDATE batches SET expires_at = now() WHERE id = '${id}'`)
+    } else gate.release()
+    expect(await told(`/${status}`)).toMatchObject({ type: `batch.${status}`, data: { id: batch.id } })
+    gate.release()
+  })
+
+  it('is told to who asks for it in OpenAI’s API', async () => {
+    const openai = new OpenAI({ apiKey: key, baseURL: `http://127.0.0.1:${machine.api.port}/v1`, maxRetries: 0 })
+    const file = await openai.files.create({ file: new File(['{}'], 'in.jsonl'), purpose: 'batch' })
+    const { id } = await openai.batches.create({
+      input_file_id: file.id,
+      endpoint: '/v1/responses',
+      completion_window: '24h',
+      webhook_url: `${receiver.url}/openai`,
+    } as OpenAI.BatchCreateParams)
+    expect(await told('/openai')).toMatchObject({ type: 'batch.failed', data: { id } })
+  })
+})
