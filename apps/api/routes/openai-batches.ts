@@ -38,7 +38,16 @@ export const newBatchSchema = Type.Object(
       Type.String({ minLength: 1, maxLength: 2000, description: 'Not in OpenAI’s API: told when it has ended.' }),
     ),
   },
-  { additionalProperties: false },
+  {
+    additionalProperties: false,
+    examples: [
+      {
+        input_file_id: 'file-019a9f0c5d7e7cc2a1b2c3d4e5f60718',
+        endpoint: '/v1/chat/completions',
+        completion_window: '24h',
+      },
+    ],
+  },
 )
 
 /** OpenAI's `/v1/batches`. */
