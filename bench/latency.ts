@@ -1,9 +1,19 @@
 import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
 import { limitedKey } from './accept.ts'
 import type { Servers } from './servers.ts'
 
-export type LatencyFigures = { rate: number; p50: number; p99: number; upstreamP50: number; upstreamP99: number }
+export type LatencyFigures = {
+  rate: number
+  p50: number
+  p99: number
+  upstreamP50: number
+  upstreamP99: number
+  /** Of three single-row INSERTs one after the other, at the same rate: what a task's three commits take by themselves. */
+  commitsP50: number
+  commitsP99: number
+}
 
 let asked = 0
 /** No task is like another, as the cache would otherwise answer. */
@@ -41,6 +51,7 @@ export async function benchLatency(
     post(`http://127.0.0.1:${api.port}/api/v1/tasks/generate`, { authorization: `Bearer ${key}`, prefer: 'wait=30' })
   const straight = () => post(`${servers.upstreamUrl}/v1/messages`, {})
 
+  const commits = await threeCommits(servers.databaseUrl, options.perSecond, options.seconds / 2)
   await openLoop(viaSluice, options.perSecond, 5)
   const direct = await openLoop(straight, options.perSecond, options.seconds / 2)
   const through = await openLoop(viaSluice, options.perSecond, options.seconds)
@@ -52,6 +63,24 @@ export async function benchLatency(
     p99: quantile(through, 0.99),
     upstreamP50: quantile(direct, 0.5),
     upstreamP99: quantile(direct, 0.99),
+    commitsP50: quantile(commits, 0.5),
+    commitsP99: quantile(commits, 0.99),
+  }
+}
+
+async function threeCommits(databaseUrl: string, perSecond: number, seconds: number): Promise<number[]> {
+  const pool = new pg.Pool({ connectionString: databaseUrl, max: 10 })
+  pool.on('error', () => {})
+  try {
+    await pool.query('CREATE TABLE IF NOT EXISTS bench_commits (text text)')
+    const commit = () => pool.query({ name: 'commit', text: "INSERT INTO bench_commits VALUES ('a row')" })
+    const three = async () => {
+      for (let n = 0; n < 3; n++) await commit()
+    }
+    await openLoop(three, perSecond, 2)
+    return await openLoop(three, perSecond, seconds)
+  } finally {
+    await pool.end()
   }
 }
 
