@@ -1,6 +1,6 @@
 import { contextWindow } from './models.ts'
 import { dollars, WHOLE } from './picodollars.ts'
-import { BUILT_IN, bySpecificity, toEntry } from './price-list.ts'
+import { BUILT_IN, bySpecificity, type Entry, toEntry } from './price-list.ts'
 import type { PriceOverride } from './price-overrides.ts'
 import { always, type Band, bandFor, holds, mayHold, type PriceRow } from './price-rows.ts'
 import type { ProviderName } from './providers.ts'
@@ -34,12 +34,25 @@ export type PriceOptions = { at?: Date; batch?: boolean }
  */
 export const BOUND_HOLDS_MS = 86_400_000
 
+const MOST_KNOWN = 1000
+
 /** The price list of one process. Pure; see `Prices` for what it answers. */
 export function createPrices(overrides: readonly PriceOverride[] = []) {
   const entries = [...overrides.toSorted(bySpecificity).map(toEntry), ...BUILT_IN]
 
-  const matching = (provider: string, model: string) =>
-    entries.filter(entry => entry.provider === provider && entry.matches(model))
+  /** Every call asks four times, and there are some hundred patterns. */
+  const known = new Map<string, Entry[]>()
+
+  function matching(provider: string, model: string): Entry[] {
+    const name = `${provider}/${model}`
+    let found = known.get(name)
+    if (!found) {
+      found = entries.filter(entry => entry.provider === provider && entry.matches(model))
+      // Clients may make names up.
+      if (known.size < MOST_KNOWN) known.set(name, found)
+    }
+    return found
+  }
 
   /** @returns null if nobody knows what the model costs at that time */
   function priceOf(provider: string, model: string, at = new Date()): Price | null {
