@@ -7,7 +7,7 @@ import pg from 'pg'
 import { pino } from 'pino'
 import { startPostgres } from '#apps/local/postgres.ts'
 import { startRedis } from '#apps/local/redis.ts'
-import { NODE_FLAGS } from '#apps/local/start.ts'
+import { nodeFlags } from '#apps/local/start.ts'
 import { migrate } from '#shared/db/migrate.ts'
 import { closeRedis, connectRedis } from '#shared/redis.ts'
 
@@ -43,7 +43,7 @@ export async function startServers(): Promise<Servers> {
   async function start(script: string, env: Record<string, string> = {}, args: string[] = []): Promise<Child> {
     const child = fork(join(root, script), args, {
       // Ours run as `npm start` runs them.
-      execArgv: /main\.ts$/.test(script) ? NODE_FLAGS : [],
+      execArgv: /main\.ts$/.test(script) ? nodeFlags(script) : [],
       env: {
         PATH: process.env.PATH,
         DATABASE_URL: postgres.url,
