@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Child, startChild } from '../child.ts'
 import { describeExit, freePort, signalIfAlive } from '../process.ts'
-import { NODE_FLAGS } from '../start.ts'
+import { nodeFlags } from '../start.ts'
 import { type Closers, patiently, type Servers } from './servers.ts'
 
 const ROOT = resolve(import.meta.dirname, '../../..')
@@ -67,7 +67,8 @@ export async function startFleet(
 
     async function start(): Promise<void> {
       const caller = `${name}-${lives.length + 1}`
-      const args = [...NODE_FLAGS, join(ROOT, role === 'api' ? 'apps/api/main.ts' : 'workers/main.ts')]
+      const entry = role === 'api' ? 'apps/api/main.ts' : 'workers/main.ts'
+      const args = [...nodeFlags(entry), join(ROOT, entry)]
       const ports = { PORT: String(port), WORKER_PORT: String(port) }
       const options = { args, cwd: ROOT, env: { ...env(caller), ...ports }, drainMs: 1000, held: servers.held }
       const started = await startChild({ ...options, signal: closing.signal })
