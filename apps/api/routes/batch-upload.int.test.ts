@@ -1,0 +1,265 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import fc from 'fast-check'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { startMachine } from '#shared/testing/machine.ts'
+import {
+  asking,
+  BATCHES,
+  batchesWith,
+  createNative,
+  jsonl,
+  line,
+  type Settings,
+} from '#shared/testing/native-batches.ts'
+
+const machine = startMachine()
+let key: string
+beforeEach(async () => {
+  machine.upstream.reset()
+  key = (await machine.makeKey()).secret
+})
+
+const { call, send, sendForm, ended, resultsOf, prompts, asked, kept, leavesNothing } = createNative(machine, () => key)
+
+const CSV = 'id,review\n1,"Good,\nreally"\n2,Bad\n'
+const TEMPLATE = { template: 'Classify: {{review}}', custom_id: 'id' }
+
+describe('a dry run', () => {
+  it('says what it is and what it can cost, and keeps nothing', async () => {
+    const before = await kept()
+    const dry = asking({ dry_run: 'true' }, { model: 'claude-haiku-4-5', max_tokens: 100 })
+    const checked = [await send(dry, ['a', 'b', 'c'].map(line)), await sendForm(dry, jsonl(['a', 'b', 'c'].map(line)))]
+    for (const { status, body } of checked) {
+      expect(status).toBe(200)
+      const model = 'claude-haiku-4-5'
+      expect(body).toEqual({ valid: true, lines: 3, errors: [], cost_bound_usd: expect.any(Number), model })
+      // 100 tokens each, at $5 a million, and what is read.
+      expect(body.cost_bound_usd).toBeGreaterThan(0.0015)
+      expect(body.cost_bound_usd).toBeLessThan(0.01)
+    }
+    await leavesNothing(before)
+    expect(asked()).toEqual({})
+  })
+
+  it.each<[string, Settings, string, string, [number, string][]]>([
+    ['not JSON', {}, '{"prompt":"a"}\n{"prompt', 'application/jsonl', [[2, 'invalid_json_line']]],
+    ['an array that is cut off', {}, '[{"prompt":"a"},', 'application/json', [[2, 'invalid_json']]],
+    ['an empty array', {}, '[]', 'application/json', [[1, 'empty_file']]],
+    ['nothing', {}, '', 'application/jsonl', [[1, 'empty_file']]],
+    ['a header alone', TEMPLATE, 'id,review\n', 'text/csv', [[1, 'empty_file']]],
+    [
+      'too many cells',
+      TEMPLATE,
+      `${CSV}3,x,y\n4\n`,
+      'text/csv',
+      [
+        [5, 'invalid_csv_record'],
+        [6, 'invalid_csv_record'],
+      ],
+    ],
+    ['an open quote', TEMPLATE, `${CSV}3,"x\n`, 'text/csv', [[5, 'invalid_csv_record']]],
+    ['no such column', { template: '{{colour}}' }, CSV, 'text/csv', [[1, 'invalid_mapping']]],
+    ['a field of no such kind', { columns: '{"colour":"review"}' }, CSV, 'text/csv', [[1, 'invalid_mapping']]],
+    ['a custom_id twice', TEMPLATE, `${CSV}1,x\n`, 'text/csv', [[5, 'duplicate_custom_id']]],
+    ['no object', {}, '[1]', 'application/json', [[1, 'invalid_record']]],
+    [
+      'options that are none',
+      {},
+      '[{"input":{"prompt":"a"},"options":{"colour":1}}]',
+      'application/json',
+      [[1, 'invalid_options']],
+    ],
+    [
+      'a model that nobody has',
+      {},
+      '[{"input":{"prompt":"a"},"options":{"model":"gpt-9"}}]',
+      'application/json',
+      [[1, 'model_not_found']],
+    ],
+    ['what cannot be stored', {}, '[{"prompt":"\\u0000"}]', 'application/json', [[1, 'invalid_text']]],
+  ])('finds %s, with its line', async (_, settings, content, type, expected) => {
+    const before = await kept()
+    const { status, body } = await send(asking({ ...settings, dry_run: 'true' }), content, type)
+    expect(status).toBe(200)
+    expect(body).toMatchObject({ valid: false, cost_bound_usd: null })
+    expect(body.errors.map((one: { line: number; code: string }) => [one.line, one.code])).toEqual(expected)
+    await leavesNothing(before)
+  })
+
+  it('finds something to say about any bytes', async () => {
+    const bytes = fc.oneof(
+      fc.uint8Array({ maxLength: 300 }).map(some => Buffer.from(some)),
+      fc.array(fc.json({ maxDepth: 3 })).map(some => Buffer.from(some.join('\n'))),
+      fc.string({ unit: fc.constantFrom(...'{}[]",:\\\n\r; a1\u{FEFF}é') }).map(some => Buffer.from(some)),
+    )
+    const types = fc.constantFrom('text/csv', 'application/json', 'application/jsonl')
+    await fc.assert(
+      fc.asyncProperty(bytes, types, async (content, type) => {
+        const response = await fetch(
+          `http://127.0.0.1:${machine.api.port}${batchesWith(asking({ dry_run: 'true' }))}`,
+          {
+            method: 'POST',
+            headers: { authorization: `Bearer ${key}`, 'content-type': type },
+            body: content,
+          },
+        )
+        expect(response.status).toBe(200)
+        const body = (await response.json()) as { valid: boolean; errors: unknown[]; lines: number }
+        expect(body.valid).toBe(body.errors.length === 0)
+        if (body.valid) expect(body.lines).toBeGreaterThan(0)
+      }),
+      { numRuns: 60 },
+    )
+  })
+})
+
+it('no line is lost, whatever is in it', async () => {
+  const text = fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }).filter(one => !one.includes('\0'))
+  const texts = [...new Set(fc.sample(text, { numRuns: 60, seed: 7 }))]
+  const cell = (value: string) => `"${value.replaceAll('"', '""')}"`
+  const records = texts.map((prompt, i) => ({ custom_id: `${i}${prompt}`, input: { prompt } }))
+  const rows = records.map(one => `${cell(one.custom_id)},${cell(one.input.prompt)}`)
+  const inputs = [
+    [JSON.stringify(records), 'application/json'],
+    [jsonl(records), 'application/jsonl'],
+    [['custom_id,prompt', ...rows].join('\r\n'), 'text/csv'],
+  ] as const
+  for (const [content, type] of inputs) {
+    machine.upstream.reset()
+    const { body } = await send(asking(), content, type)
+    expect(await ended(body)).toMatchObject({ status: 'completed', counts: { succeeded: texts.length } })
+    expect((await resultsOf(body)).map(one => one.custom_id)).toEqual(records.map(one => one.custom_id))
+    expect(prompts()).toEqual(texts.toSorted())
+  }
+})
+
+describe('what is refused', () => {
+  const GOOD = jsonl([line('a')])
+  it.each<[string, Settings, string]>([
+    ['no kind', { kind: '' }, 'kind'],
+    ['another kind', { kind: 'colour' }, 'kind'],
+    ['another format', { format: 'xml' }, 'format'],
+    ['columns that are no JSON', { format: 'csv', columns: '{' }, 'columns'],
+    ['columns that are no object', { format: 'csv', columns: '[]' }, 'columns'],
+    ['columns that are no names', { format: 'csv', columns: '{"prompt":1}' }, 'columns'],
+    ['columns of what has none', { columns: '{"prompt":"review"}' }, 'columns'],
+    ['a template of what has no columns', { template: '{{review}}' }, 'template'],
+    ['a column of what has none', { custom_id: 'id' }, 'custom_id'],
+    ['a delimiter of what has none', { delimiter: ';' }, 'delimiter'],
+    ['an empty template', { format: 'csv', template: '' }, 'template'],
+    ['another delimiter', { format: 'csv', delimiter: 'x' }, 'delimiter'],
+    ['options that are no JSON', { options: '{' }, 'options'],
+    ['options that are no object', { options: 'null' }, 'options'],
+    ['an option that nobody knows', { options: '{"colour":"red"}' }, 'options/colour'],
+    ['an option that is wrong', { options: '{"temperature":9}' }, 'options/temperature'],
+    ['a deadline', { options: '{"deadline_seconds":60}' }, 'options/deadline_seconds'],
+    ['a stream', { options: '{"stream":true}' }, 'options/stream'],
+    ['a webhook to a private address', { options: '{"webhook_url":"http://10.0.0.1/"}' }, 'options/webhook_url'],
+    ['a webhook that is no address', { options: '{"webhook_url":"x"}' }, 'options/webhook_url'],
+    ['metadata that is no JSON', { metadata: 'x' }, 'metadata'],
+    ['metadata that is no object', { metadata: '"x"' }, 'metadata'],
+    ['metadata that cannot be stored', { metadata: '{"a":"\\u0000"}' }, 'metadata'],
+    ['another window', { completion_window: '1d' }, 'completion_window'],
+    ['too long a window', { completion_window: '169h' }, 'completion_window'],
+    ['no window', { completion_window: '0h' }, 'completion_window'],
+    ['a cost that is none', { max_cost_usd: 'x' }, 'max_cost_usd'],
+    ['a cost below nothing', { max_cost_usd: '-1' }, 'max_cost_usd'],
+    ['too fine a cost', { max_cost_usd: '0.0000000000001' }, 'max_cost_usd'],
+    ['neither a dry run nor none', { dry_run: '1' }, 'dry_run'],
+    ['a setting that nobody knows', { colour: 'red' }, 'colour'],
+  ])('%s: it is named, and nothing is left', async (_, settings, field) => {
+    const before = await kept()
+    const all = { kind: 'generate', ...settings }
+    const context = { field: expect.stringMatching(new RegExp(`^/${field}`)) }
+    for (const answer of [await send(all, GOOD, 'application/jsonl'), await sendForm(all, GOOD)]) {
+      expect(answer).toMatchObject({ status: 422, body: { context } })
+      expect(answer.body.code).toMatch(/^invalid_(request|text)$/)
+      if (answer.body.code === 'invalid_request') expect(answer.body.detail).toContain(field)
+    }
+    await leavesNothing(before)
+  })
+
+  it('a setting that is said twice', async () => {
+    const before = await kept()
+    const twice = [
+      await sendForm({ kind: 'generate' }, GOOD, 'in.jsonl', { kind: 'generate' }),
+      await call('POST', `${BATCHES}?kind=generate&kind=generate`, { body: [line('a')] }),
+    ]
+    for (const answer of twice) expect(answer).toMatchObject({ status: 422, body: { context: { field: '/kind' } } })
+    await leavesNothing(before)
+  })
+
+  it('a form that does not say what it is, or has no file', async () => {
+    const before = await kept()
+    const unnamed = await sendForm({ kind: 'generate' }, GOOD, 'lines')
+    expect(unnamed).toMatchObject({ status: 422, body: { context: { field: '/format' } } })
+    const empty = await sendForm({ kind: 'generate' }, null)
+    expect(empty).toMatchObject({ status: 422, body: { context: { field: '/file' } } })
+    const large = await sendForm({ kind: 'generate', metadata: JSON.stringify({ a: 'x'.repeat(17_000) }) }, GOOD)
+    expect(large).toMatchObject({ status: 413, body: { code: 'field_too_large', context: { field: '/metadata' } } })
+    await leavesNothing(before)
+  })
+
+  it('another content type', async () => {
+    for (const type of ['text/plain', 'application/xml'])
+      expect(await send(asking(), GOOD, type)).toMatchObject({ status: 415, body: { code: 'unsupported_media_type' } })
+  })
+
+  it('a large body with a wrong setting, whose client is told so', async () => {
+    const before = await kept()
+    const answer = await send(asking({ colour: 'red' }), 'x'.repeat(20_000_000), 'application/jsonl')
+    expect(answer).toMatchObject({ status: 422, body: { context: { field: '/colour' } } })
+    await leavesNothing(before)
+  })
+
+  it('too large a body, said to be or not, also if its client reads only when all is sent', {
+    timeout: 60_000,
+  }, async () => {
+    const before = await kept()
+    const piece = Buffer.alloc(1_048_576, 'x')
+    const chunk = Buffer.concat([Buffer.from('100000\r\n'), piece, Buffer.from('\r\n')])
+    const ways = [
+      [`content-length: ${240 * piece.length}`, piece, ''],
+      ['transfer-encoding: chunked', chunk, '0\r\n\r\n'],
+    ] as const
+    for (const [header, some, end] of ways) {
+      const socket = connect(machine.api.port, '127.0.0.1').pause()
+      const lines = [`authorization: Bearer ${key}`, 'content-type: application/jsonl', header]
+      socket.write(`POST ${batchesWith(asking())} HTTP/1.1\r\nhost: a\r\n${lines.join('\r\n')}\r\n\r\n`)
+      for (let sent = 0; sent < 240; sent++) if (!socket.write(some)) await once(socket, 'drain')
+      socket.write(end)
+      // One packet: it is small.
+      const [text] = (await once(socket.setEncoding('utf8').resume(), 'data')) as [string]
+      socket.destroy()
+      expect(text).toMatch(/^HTTP\/1.1 413 /)
+      expect(JSON.parse(text.split('\r\n\r\n')[1]!)).toMatchObject({
+        code: 'body_too_large',
+        detail: expect.stringContaining('200 MB'),
+      })
+      await leavesNothing(before)
+    }
+  })
+
+  it('a body that is cut off leaves nothing behind', async () => {
+    const before = await kept()
+    const leave = new AbortController()
+    async function* pieces() {
+      yield Buffer.alloc(3_000_000, 'x')
+      await vi.waitFor(async () =>
+        expect(await machine.sql(`SELECT 1 FROM files WHERE status = 'uploading'`)).toHaveLength(1),
+      )
+      leave.abort()
+      yield Buffer.alloc(10)
+    }
+    const sent = fetch(`http://127.0.0.1:${machine.api.port}${batchesWith(asking())}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/jsonl' },
+      body: ReadableStream.from(pieces()),
+      signal: leave.signal,
+      duplex: 'half',
+    } as RequestInit)
+    await expect(sent).rejects.toThrow()
+    await leavesNothing(before)
+  })
+})
