@@ -26,6 +26,8 @@ export type BatchFigures = {
 }
 
 const INTERACTIVE_PER_SECOND = 20
+/** As often as a client should. */
+const POLL_MS = 500
 
 /** A batch of many lines, from the upload to its output, with interactive tasks beside it. */
 export async function benchBatch(servers: Servers, options: { lines: number }): Promise<BatchFigures> {
@@ -182,7 +184,7 @@ async function open(servers: Servers) {
         const batch = await read(id)
         if (done(batch)) return batch
         if (['failed', 'expired', 'cancelled'].includes(batch.status)) throw new Error(`batch: ${batch.status}`)
-        await sleep(100)
+        await sleep(POLL_MS)
       }
     },
     /** Milliseconds of each of so many seconds' interactive tasks. */

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import autocannon from 'autocannon'
 import pg from 'pg'
 import { BODY, limitedKey } from './accept.ts'
-import { finished, sleepUntil } from './drain.ts'
+import { anyLive, sleepUntil } from './drain.ts'
 import type { Servers } from './servers.ts'
 
 /** CPU microseconds per task, by process. Steadier than rates on a busy machine, and says where to look. */
@@ -13,7 +13,7 @@ export async function benchCpu(servers: Servers, options: { tasks: number }): Pr
   const api = await servers.start('apps/api/main.ts', env)
   const worker = await servers.start('workers/main.ts', env)
   const key = await limitedKey(api.port)
-  const pool = new pg.Pool({ connectionString: servers.databaseUrl, max: 1 })
+  const pool = new pg.Pool({ connectionString: servers.databaseUrl, max: 1, options: '-c enable_seqscan=off' })
   // When another part fails, the server goes away under it.
   pool.on('error', () => {})
   const submit = (amount: number) =>
@@ -32,13 +32,13 @@ export async function benchCpu(servers: Servers, options: { tasks: number }): Pr
     )
 
   await submit(10_000)
-  await sleepUntil(async () => (await finished(pool)) >= 10_000)
+  await sleepUntil(async () => !(await anyLive(pool)))
   process.kill(worker.pid, 'SIGSTOP')
   const idle = cpuMs()
   await submit(options.tasks)
   const accepted = cpuMs()
   process.kill(worker.pid, 'SIGCONT')
-  await sleepUntil(async () => (await finished(pool)) >= 10_000 + options.tasks)
+  await sleepUntil(async () => !(await anyLive(pool)))
   const drained = cpuMs()
   await Promise.all([api.stop(), worker.stop()])
   await pool.end()
