@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { canonicalJson } from './canonical.ts'
 import type { JobKind } from './jobs/define.ts'
 import type { TaskOptions } from './jobs/options.ts'
+import { promptVersionOf } from './jobs/prompt.ts'
 
 /** All that an answer depends on. */
 export type CacheRequest = {
@@ -42,6 +43,8 @@ const IMMATERIAL: ReadonlySet<string> = new Set<keyof TaskOptions>([
   'fallback',
   'on_budget',
   'webhook_url',
+  // Named for itself.
+  'prompt_version',
 ])
 
 /** @returns the key under which a task's answer is remembered; null: it neither uses nor feeds the cache */
@@ -54,7 +57,7 @@ export function taskCacheKey(
   return cacheKey({
     ...task,
     kind: job.kind,
-    promptVersion: job.promptVersion,
+    promptVersion: promptVersionOf(job, others),
     routing: { provider, model },
     options: {
       max_tokens: job.maxTokens,

@@ -44,6 +44,24 @@ export const ERRORS = {
     title: 'No such task',
     advice: 'Check the id, and that the task belongs to this key.',
   },
+  policy_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such policy',
+    advice: 'Check the name; GET /api/v1/policies lists them.',
+  },
+  review_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'Nothing to review there',
+    advice: 'Check the id; GET /api/v1/reviews lists what waits for a person.',
+  },
+  no_verdict: {
+    status: 503,
+    retryable: true,
+    title: 'Nobody could judge it',
+    advice: 'Do not take it for safe: hold it back, and ask again later.',
+  },
   file_not_found: {
     status: 404,
     retryable: false,

@@ -2,6 +2,7 @@ import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
 import { CHUNKS_AT_ONCE } from '#shared/db/chunks.ts'
 import { createSeeder } from '#shared/db/gates.ts'
+import { policyReader } from '#shared/db/policies.ts'
 import { openDb } from '#shared/db/pool.ts'
 import { createPrecomputedFinder } from '#shared/db/precomputed.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
@@ -14,7 +15,7 @@ import { createGate } from '#shared/gate/gate.ts'
 import { createLimits } from '#shared/gate/limits.ts'
 import { startHeartbeat } from '#shared/heartbeat.ts'
 import { newId } from '#shared/ids.ts'
-import { jobs } from '#shared/jobs/index.ts'
+import { jobs, noVerdicts } from '#shared/jobs/index.ts'
 import { createLifecycle, type Lifecycle, withDeadline } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
 import { createMetrics } from '#shared/metrics.ts'
@@ -92,10 +93,11 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   const count = (ended: Ended[]) => {
     for (const one of ended) metrics.ended.inc({ kind: one.kind, status: one.status, source: one.source ?? 'none' })
   }
-  const end = createEnder(db, ended => {
+  const told = (ended: Ended[]) => {
     count(ended)
     hints.ended(ended.map(one => one.id))
-  })
+  }
+  const end = createEnder(db, told, { noVerdicts })
 
   const held = createHeld()
   lifecycle.defer(
@@ -146,7 +148,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     })
   const run = runnerOf(end, 0)
   // Lines share their statements with each other, not with a task that somebody waits for; and nobody listens for their ends.
-  const runLine = runnerOf(createEnder(db, count, LINE_LINGER_MS), LINE_LINGER_MS)
+  const runLine = runnerOf(createEnder(db, count, { lingerMs: LINE_LINGER_MS, noVerdicts }), LINE_LINGER_MS)
 
   let consumer: Consumer | null = null
   const status = await startStatusServer({
@@ -210,6 +212,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     jobs,
     available,
     prices,
+    lookup: () => ({ policy: policyReader(db) }),
     end,
     producer,
     run: runLine,

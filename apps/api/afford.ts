@@ -4,6 +4,7 @@ import type { Db } from '#shared/db/pool.ts'
 import { SluiceError } from '#shared/errors.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
+import { promptOf, wordsOf } from '#shared/jobs/prompt.ts'
 import { every } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
 import { picodollars } from '#shared/models/picodollars.ts'
@@ -41,8 +42,7 @@ export function createAfford(deps: {
   )
 
   function checkBudgets(job: JobKind, { input, options, apiKeyId }: Parameters<Afford['check']>[1]): void {
-    const prompt = job.prompt(input)
-    const asked = [prompt.system ?? '', ...prompt.messages.map(one => one.content)].join('\n')
+    const prompt = promptOf(job, input, options)
     const most = { inputTokens: upperBoundTokens(prompt), outputTokens: options.max_tokens ?? job.maxTokens }
     const overBy = ({ provider, model }: Candidate): Budget | undefined => {
       const usd = prices.worstCaseOf(provider, model, most)
@@ -51,7 +51,7 @@ export function createAfford(deps: {
         one => usd !== null && scopes.includes(one.scope) && picodollars(usd) > picodollars(one.limit_usd),
       )
     }
-    const over = route(options, available, { prompt: asked }).map(overBy)
+    const over = route(options, available, { prompt: wordsOf(prompt) }).map(overBy)
     if (over.length === 0 || over.includes(undefined)) return
     const { scope, limit_usd } = over[0]!
     throw new SluiceError(

@@ -27,9 +27,12 @@ import { limits } from './routes/limits.ts'
 import { models } from './routes/models.ts'
 import { openAiBatches } from './routes/openai-batches.ts'
 import { openAiFiles } from './routes/openai-files.ts'
+import { openAiModerations } from './routes/openai-moderations.ts'
 import { operations } from './routes/operations.ts'
+import { policies } from './routes/policies.ts'
 import { precomputed } from './routes/precomputed.ts'
 import { providers } from './routes/providers.ts'
+import { reviews } from './routes/reviews.ts'
 import { submit } from './routes/submit.ts'
 import { tasks } from './routes/tasks.ts'
 import { webhooks } from './routes/webhooks.ts'
@@ -83,11 +86,14 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(providers, deps)
   await app.register(limits, deps)
   await app.register(precomputed, deps)
+  await app.register(policies, deps)
+  await app.register(reviews, deps)
   await app.register(submit, deps)
   await app.register(tasks, deps)
   await app.register(events, deps)
   await app.register(openAiFiles, deps)
   await app.register(openAiBatches, deps)
+  await app.register(openAiModerations, deps)
   await app.register(batchUpload, deps)
   await app.register(batches, deps)
   await app.register(webhooks, deps)

@@ -6,7 +6,7 @@ import { createSeeder } from '#shared/db/gates.ts'
 import { createInserter } from '#shared/db/insert.ts'
 import { openDb } from '#shared/db/pool.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
-import { createEnder } from '#shared/db/tasks.ts'
+import { createEnder, type Ended } from '#shared/db/tasks.ts'
 import { createStateReader, createViewer, readStates } from '#shared/db/views.ts'
 import { startDispatcher } from '#shared/dispatcher.ts'
 import { createHints } from '#shared/events/hints.ts'
@@ -14,7 +14,7 @@ import { createWatcher } from '#shared/events/watch.ts'
 import { createFileStore } from '#shared/files/store.ts'
 import { createGate } from '#shared/gate/gate.ts'
 import { createLimits } from '#shared/gate/limits.ts'
-import { jobs } from '#shared/jobs/index.ts'
+import { jobs, noVerdicts } from '#shared/jobs/index.ts'
 import { createKeyLimiter } from '#shared/key-limiter.ts'
 import { createLifecycle, type Lifecycle } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
@@ -68,10 +68,11 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
 
   const hints = createHints({ redis, subscriber, prefix, logger })
   const producer = createProducer({ redis, prefix })
-  const end = createEnder(db, ended => {
+  const told = (ended: Ended[]) => {
     for (const one of ended) metrics.ended.inc({ kind: one.kind, status: one.status, source: one.source ?? 'none' })
     hints.ended(ended.map(one => one.id))
-  })
+  }
+  const end = createEnder(db, told, { noVerdicts })
   const watcher = createWatcher({
     hints,
     readStates: ids => readStates(db, ids),

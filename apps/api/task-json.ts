@@ -20,6 +20,12 @@ const summaryFields = {
   usage: Type.Object({ input_tokens: Type.Integer(), output_tokens: Type.Integer() }),
   cost_usd: nullable(Type.Number({ description: 'null while any part of it is not known.' })),
   error: nullable(Type.Object({ code: Type.String(), message: Type.String() }, { additionalProperties: true })),
+  output_filtered: nullable(
+    Type.Record(Type.String(), Type.Integer(), {
+      description: 'What was taken out of the result, by type; null: nothing.',
+    }),
+  ),
+  prompt_version: nullable(Type.String({ description: 'Of the kind’s prompt.' })),
   metadata: nullable(Type.Record(Type.String(), Type.Unknown())),
   created_at: moment,
   started_at: nullable(moment),
@@ -82,6 +88,8 @@ export const taskSummaryJson = (task: TaskSummary) => ({
   usage: { input_tokens: task.input_tokens, output_tokens: task.output_tokens },
   cost_usd: task.cost_usd === null ? null : Number(task.cost_usd),
   error: task.error,
+  output_filtered: task.output_filtered,
+  prompt_version: task.prompt_version,
   metadata: task.metadata,
   created_at: task.created_at.toISOString(),
   started_at: task.started_at?.toISOString() ?? null,
@@ -105,7 +113,7 @@ export const taskJson = (task: TaskView) => ({
 
 /** A task that was answered from the cache as it came, without reading it back. */
 export const answeredJson = (
-  task: { id: string; kind: string; metadata: Record<string, unknown> | null },
+  task: { id: string; kind: string; metadata: Record<string, unknown> | null; options: { prompt_version: string } },
   answer: { result: unknown; provider: string; model: string },
   at: Date,
 ): ReturnType<typeof taskJson> => {
@@ -121,6 +129,8 @@ export const answeredJson = (
     usage: { input_tokens: 0, output_tokens: 0 },
     cost_usd: 0,
     error: null,
+    output_filtered: null,
+    prompt_version: task.options.prompt_version,
     metadata: task.metadata,
     created_at: moment,
     started_at: moment,

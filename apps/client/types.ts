@@ -17,6 +17,10 @@ export type TaskOptions = {
   cache?: 'use' | 'refresh' | 'off'
   on_budget?: 'fallback' | 'wait' | 'fail'
   fallback?: 'none' | 'cache' | 'rules'
+  /** Ask with this version of the kind's prompt. */
+  prompt_version?: string
+  /** Take card numbers, social security numbers, IBANs and secrets out of the result. */
+  output_filter?: 'on' | 'off'
   /** Where a signed event is sent when the task has ended. */
   webhook_url?: string
 }
@@ -57,11 +61,14 @@ export type Task<Result = unknown> = {
   /** null while any part of it is not known. */
   cost_usd: number | null
   error: { code: string; message: string; [more: string]: unknown } | null
+  /** What was taken out of the result, by type. */
+  output_filtered: Record<string, number> | null
+  prompt_version: string | null
   metadata: Record<string, unknown> | null
   created_at: string
   started_at: string | null
   finished_at: string | null
-  /** Of the kind's own shape; null until it has succeeded. */
+  /** Of the kind's own shape; null until it has succeeded, but for kinds that say what no answer means. */
   result: Result
   attempts: TaskAttempt[]
 }

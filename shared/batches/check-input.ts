@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
-import type { JobKind } from '#shared/jobs/define.ts'
+import type { JobKind, Lookup } from '#shared/jobs/define.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
+import { promptOf, wordsOf } from '#shared/jobs/prompt.ts'
 import { MODEL_FAMILIES } from '#shared/models/models.ts'
 import { dollars, picodollars } from '#shared/models/picodollars.ts'
 import type { Prices } from '#shared/models/prices.ts'
@@ -14,6 +15,8 @@ export type CheckDeps = {
   jobs: ReadonlyMap<string, JobKind>
   available(): Promise<Available[]>
   prices: Pick<Prices, 'worstCaseOf' | 'priceOf'>
+  /** For one reading of an input. */
+  lookup(): Lookup
 }
 
 /** How the lines of a batch are to be read. */
@@ -72,6 +75,20 @@ export function modelKnower(
   }
 }
 
+/** A line with what its input refers to. `lookup` is that of the reading. */
+export async function prepared(
+  { jobs }: Pick<CheckDeps, 'jobs'>,
+  line: ParsedLine,
+  lookup: Lookup,
+): Promise<ParsedLine | LineProblem> {
+  const job = jobs.get(line.kind)
+  if (!job || line.rejected) return line
+  const made = await job.prepare(line.input, lookup)
+  if ('input' in made) return { ...line, input: made.input }
+  const { field, message } = made.complaint
+  return { line: line.line, code: 'invalid_input', message: `${field} ${message}`, param: field }
+}
+
 /** Reads the whole input once: what is wrong with it, how much it is, what it can cost. Writes nothing. */
 export async function checkInput(
   deps: CheckDeps,
@@ -85,9 +102,11 @@ export async function checkInput(
   const models = new Set<string | undefined>()
   let lines = 0
   let bound: bigint | null = 0n
-  for await (const one of readLines(bytes, readOptions(format, deps, available))) {
+  const lookup = deps.lookup()
+  for await (const read of readLines(bytes, readOptions(format, deps, available))) {
     await breath()
     if (signal?.aborted) break
+    const one = isProblem(read) ? read : await prepared(deps, read, lookup)
     if (isProblem(one)) {
       if (problems.push(one) === MOST_PROBLEMS) break
       continue
@@ -112,10 +131,8 @@ function worstCase(deps: CheckDeps, line: ParsedLine, available: readonly Availa
   const kind = deps.jobs.get(line.kind)
   if (!kind) return null
   const options = line.options as TaskOptions
-  const prompt = kind.prompt(line.input)
-  const asked = options.model?.endsWith(AUTO)
-    ? [prompt.system ?? '', ...prompt.messages.map(one => one.content)].join('\n')
-    : ''
+  const prompt = promptOf(kind, line.input, options)
+  const asked = options.model?.endsWith(AUTO) ? wordsOf(prompt) : ''
   const most = { inputTokens: upperBoundTokens(prompt), outputTokens: options.max_tokens ?? kind.maxTokens }
   let dearest = 0n
   for (const { provider, model } of route(options, available, { prompt: asked })) {

@@ -1,7 +1,7 @@
 import { Ajv } from 'ajv'
 import { type TSchema, Type } from 'typebox'
 import type { JobKind } from '#shared/jobs/define.ts'
-import { taskOptions } from '#shared/jobs/options.ts'
+import { optionsFor, taskOptions } from '#shared/jobs/options.ts'
 import { clean } from '#shared/text.ts'
 
 /** `field`: a JSON pointer. `keyword`: the rule of JSON Schema that was broken; `kind`: one of the kind's own. */
@@ -41,9 +41,18 @@ function compile(schema: TSchema, root: string): Check {
   }
 }
 
-const lineOptions = Type.Object(ofLine<TSchema>(taskOptions.properties), { additionalProperties: false, required: [] })
+const lineOptions = (properties: Record<string, TSchema>) =>
+  Type.Object(ofLine<TSchema>(properties), { additionalProperties: false, required: [] })
+const anyLineOptions = lineOptions(taskOptions.properties)
+const lineOptionsOf = new WeakMap<JobKind, TSchema>()
 
-export const optionsCheck = (): Check => schemaCheck(lineOptions, '/options')
+/** @param job whose options; none: those of any kind */
+export function optionsCheck(job?: JobKind): Check {
+  if (!job) return schemaCheck(anyLineOptions, '/options')
+  const schema = lineOptionsOf.get(job) ?? lineOptions(optionsFor(job).properties)
+  lineOptionsOf.set(job, schema)
+  return schemaCheck(schema, '/options')
+}
 
 export function inputCheck(job: JobKind): Check {
   const fits = schemaCheck(job.input, '/input')

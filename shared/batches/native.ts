@@ -69,7 +69,7 @@ async function* rows(bytes: Bytes, mapping: Mapping, job: JobKind, read: Reader)
 
 function nativeReader(job: JobKind, { options: shared, knowsModel }: ReadOptions): Reader {
   const checkInput = inputCheck(job)
-  const checkOptions = optionsCheck()
+  const checkOptions = optionsCheck(job)
   const defaults = ofLine(shared)
 
   return (line, record) => {

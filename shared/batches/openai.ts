@@ -89,11 +89,12 @@ function readBody(body: Record<string, unknown>, reader: BodyReader) {
       'It holds U+0000 or half of a surrogate pair, which cannot be stored.',
     )
   }
-  const { model } = body
-  if (model === undefined || model === null) {
+  const unnamed = endpoint.isUnnamed?.(body.model) ?? false
+  if (!unnamed && (body.model === undefined || body.model === null)) {
     return reject('missing_required_parameter', 'model', "Missing required parameter: 'model'.")
   }
-  if (typeof model !== 'string') return reject('invalid_type', 'model', "'model' must be a string.")
+  if (!unnamed && typeof body.model !== 'string') return reject('invalid_type', 'model', "'model' must be a string.")
+  const model = unnamed ? {} : { model: body.model as string }
   const unsupported = refused(body, endpoint.fields)
   if (unsupported) return unsupported
   const asked = endpoint.read(body)
@@ -101,11 +102,11 @@ function readBody(body: Record<string, unknown>, reader: BodyReader) {
   const said = Object.entries(asked.options).filter(([, value]) => value !== undefined && value !== null)
   const { input } = asked
   // A template must never pass for a model, nor an old answer for a new one.
-  const options = { ...reader.defaults, ...Object.fromEntries(said), model, cache: 'off', fallback: 'none' }
+  const options = { ...reader.defaults, ...Object.fromEntries(said), ...model, cache: 'off', fallback: 'none' }
   const fault = checkOptions(options) ?? checkInput(input)
   if (fault) return fromFault(fault, endpoint)
-  if (!reader.knowsModel(modelOf(options)!)) {
-    const message = `The model '${model}' does not exist, or none of the providers that are configured has it.`
+  if (model.model !== undefined && !reader.knowsModel(modelOf(options)!)) {
+    const message = `The model '${model.model}' does not exist, or none of the providers that are configured has it.`
     return reject('model_not_found', 'model', message, 404)
   }
   return { input, options }

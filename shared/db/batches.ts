@@ -368,7 +368,7 @@ const retryStatement = {
         finalizing_at = NULL, completed_at = NULL, expired_at = NULL, cancelling_at = NULL, cancelled_at = NULL
       FROM w WHERE b.id = w.id RETURNING b.*
     ), lines AS (
-      UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, tries = 0, claims = 0, error = NULL, finished_at = NULL,
+      UPDATE tasks t SET status = 'queued', epoch = t.epoch + 1, tries = 0, claims = 0, error = NULL, result = NULL, output_filtered = NULL, finished_at = NULL,
         run_at = now(), dispatched_at = 'infinity', deadline_at = b.expires_at
       FROM b WHERE t.batch_id = b.id AND t.run_at < 'infinity' AND (t.status || '') IN ('failed', 'expired', 'cancelled')
       RETURNING t.line

@@ -16,6 +16,7 @@ export type Need = {
   /** Decimal; reserved in every budget that applies. */
   usd: string
   priceVersion: string
+  promptVersion: string
   inputTokens: number
   outputTokens: number
 }
@@ -52,10 +53,10 @@ export type ClaimOutcome = { kind: 'claimed' } | { kind: 'lost' } | { kind: 'ref
  * (a later one counts those before it, also the refused: they are asked about again, apart).
  */
 const input = (first: number, more = '') => {
-  const types = 'uuid int int text text text uuid uuid numeric text bigint bigint'.split(' ')
+  const types = 'uuid int int text text text uuid uuid numeric text text bigint bigint'.split(' ')
   return `i AS MATERIALIZED (
       SELECT * FROM unnest(${types.map((type, index) => `$${first + index}::${type}[]`).join(', ')}${more && `, $${first + types.length}::int[]`})
-        WITH ORDINALITY AS i(id, epoch, n, provider, model, kind, api_key_id, batch_id, need, price_version, booked_input, booked_output, ${more}${more && ', '}ord)
+        WITH ORDINALITY AS i(id, epoch, n, provider, model, kind, api_key_id, batch_id, need, price_version, prompt_version, booked_input, booked_output, ${more}${more && ', '}ord)
     )`
 }
 
@@ -70,6 +71,7 @@ const inputValues = (items: ClaimRequest[]) => [
   items.map(item => item.need.batchId),
   items.map(item => item.need.usd),
   items.map(item => item.need.priceVersion),
+  items.map(item => item.need.promptVersion),
   items.map(item => item.need.inputTokens),
   items.map(item => item.need.outputTokens),
 ]
@@ -96,10 +98,10 @@ const ADMITTED = 'NOT EXISTS (SELECT FROM checks c WHERE c.ord = i.ord AND c.fit
 
 const started = (worker: string) => `started AS (
       INSERT INTO attempts (task_id, n, worker_id, provider, model, kind, api_key_id, reserved_usd, windows, booked_input_tokens,
-        booked_output_tokens, price_version, started_at)
+        booked_output_tokens, price_version, prompt_version, started_at)
       SELECT i.id, i.n, ${worker}, i.provider, i.model, i.kind, i.api_key_id, i.need,
         ARRAY(SELECT a.window_id FROM applies a WHERE a.ord = i.ord AND a.window_id IS NOT NULL), i.booked_input, i.booked_output,
-        i.price_version, now()
+        i.price_version, i.prompt_version, now()
       FROM claimed c JOIN i ON i.ord = c.ord
       ON CONFLICT DO NOTHING
       RETURNING task_id, windows, reserved_usd
@@ -183,7 +185,7 @@ const MOST_ASKED = 2
 
 const nextStatement = {
   name: 'tasks_next_attempt',
-  text: `WITH ${input(2, 'tries')}, ${settlementColumns(15)}, ${admission('$1', 'settled')}, claimed AS (
+  text: `WITH ${input(2, 'tries')}, ${settlementColumns(16)}, ${admission('$1', 'settled')}, claimed AS (
       UPDATE tasks t SET attempts = i.n, tries = i.tries, claims = 1
       FROM i, (SELECT count(*) FROM settled) before
       WHERE t.id = i.id AND t.epoch = i.epoch AND ${STATUS} = 'running' AND t.worker_id = $1

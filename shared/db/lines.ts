@@ -138,6 +138,8 @@ const forgetStatement = {
           AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
       ORDER BY t.id LIMIT $2
     ), attempts AS (DELETE FROM attempts a USING old WHERE a.task_id = old.id)
+    , reviews AS (DELETE FROM reviews r USING old WHERE r.task_id = old.id)
+    , decisions AS (DELETE FROM review_decisions d USING old WHERE d.task_id = old.id)
     DELETE FROM tasks t USING old WHERE t.id = old.id RETURNING t.id`,
 }
 

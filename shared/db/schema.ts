@@ -97,6 +97,8 @@ export const tasks = pgTable(
     model: text('model'),
     /** {code, message, ...} when it did not succeed. */
     error: json('error'),
+    /** {type: count} of what was taken out of the result; null: nothing. */
+    outputFiltered: json('output_filtered'),
     createdAt: moment('created_at').notNull(),
     startedAt: moment('started_at'),
     finishedAt: moment('finished_at'),
@@ -116,6 +118,46 @@ export const tasks = pgTable(
     index('tasks_live').on(table.deadlineAt).where(sql`status IN ('queued', 'running')`),
     index('tasks_running').on(table.workerId).where(sql`status = 'running'`),
   ],
+)
+
+/** What moderation blocks and what it leaves to people. */
+export const policies = pgTable('policies', {
+  name: text('name').primaryKey(),
+  /** Counts its changes. */
+  version: integer('version').notNull().default(1),
+  rules: json('rules').notNull(),
+  updatedAt: moment('updated_at').notNull().defaultNow(),
+})
+
+/** Tasks that a person is to decide, or has decided. */
+export const reviews = pgTable(
+  'reviews',
+  {
+    taskId: uuid('task_id').primaryKey(),
+    apiKeyId: uuid('api_key_id').notNull(),
+    createdAt: moment('created_at').notNull(),
+    /** allow | block; null: nobody has decided yet. */
+    decision: text('decision'),
+  },
+  table => [
+    check('reviews_decision', sql`decision IN ('allow', 'block')`),
+    index('reviews_pending').on(table.taskId).where(sql`decision IS NULL`),
+  ],
+)
+
+/** Every decision of a person, also those that a later one replaced. */
+export const reviewDecisions = pgTable(
+  'review_decisions',
+  {
+    id: bigserial('id', { mode: 'number' }).primaryKey(),
+    taskId: uuid('task_id').notNull(),
+    decision: text('decision').notNull(),
+    note: text('note'),
+    /** The key that it was made with. */
+    decidedBy: uuid('decided_by').notNull(),
+    decidedAt: moment('decided_at').notNull().defaultNow(),
+  },
+  table => [index('review_decisions_by_task').on(table.taskId, table.id)],
 )
 
 /** The ledger: one row a provider call, written before the call is made. */
@@ -150,6 +192,7 @@ export const attempts = pgTable(
     /** Nobody said what it cost: `cost_usd` is what was reserved. */
     estimated: boolean('estimated').notNull().default(false),
     priceVersion: text('price_version'),
+    promptVersion: text('prompt_version'),
     startedAt: moment('started_at').notNull(),
     finishedAt: moment('finished_at'),
   },

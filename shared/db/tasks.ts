@@ -37,6 +37,8 @@ export type TaskRow = {
   provider: string | null
   model: string | null
   error: TaskError | null
+  /** How many of what was taken out of the result, by type. */
+  output_filtered: Record<string, number> | null
   created_at: Date
   started_at: Date | null
   finished_at: Date | null
@@ -112,28 +114,43 @@ export type Ending = {
   provider?: string
   model?: string
   error?: TaskError
+  outputFiltered?: Record<string, number> | null
   settlement: Settlement | null
 }
+
+/** What tasks of some kinds have for a result when they end without one. */
+export type NoVerdicts = ReadonlyMap<string, unknown>
 
 const endStatement = {
   name: 'tasks_end',
   text: `WITH input AS (
-      SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::uuid[], $6::json[], $7::text[], $8::text[], $9::text[], $10::text[], $11::json[])
-        WITH ORDINALITY AS i(id, status, from_status, epoch, worker_id, result, source, quality, provider, model, error, ord)
-    ), ${settlementColumns(12)}, ${booking()}, ended AS (
-      UPDATE tasks t SET status = i.status, result = i.result, source = i.source, quality = i.quality,
+      SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::uuid[], $6::json[], $7::text[], $8::text[], $9::text[], $10::text[], $11::json[], $12::json[])
+        WITH ORDINALITY AS i(id, status, from_status, epoch, worker_id, result, source, quality, provider, model, error, output_filtered, ord)
+    ), ${settlementColumns(15)}, ${booking()}, ended AS (
+      UPDATE tasks t SET status = i.status, output_filtered = i.output_filtered,
+        result = CASE WHEN i.status = 'succeeded' THEN i.result
+          ELSE (SELECT v.result FROM unnest($13::text[], $14::json[]) AS v(kind, result) WHERE v.kind = t.kind) END,
+        source = i.source, quality = i.quality,
         provider = i.provider, model = i.model, error = i.error, worker_id = NULL, leader_id = NULL, finished_at = now(),
         started_at = CASE WHEN i.status = 'succeeded' THEN coalesce(t.started_at, now()) ELSE t.started_at END
       -- Budgets are locked before tasks, everywhere.
       FROM input i, (SELECT count(*) FROM booked) b
       WHERE t.id = i.id AND ${STATUS} = ANY (CASE i.from_status WHEN 'live' THEN ARRAY['queued', 'running'] ELSE ARRAY[i.from_status] END)
         AND (i.epoch IS NULL OR t.epoch = i.epoch) AND (i.worker_id IS NULL OR t.worker_id = i.worker_id)
-      RETURNING i.ord, t.kind, t.cache_key IS NOT NULL AND EXISTS (SELECT FROM tasks f WHERE f.leader_id = t.id) AS leads,
+      RETURNING i.ord, t.kind, CASE WHEN t.kind = ANY($13) THEN t.result->>'decision' = 'review' END AS unsure, t.cache_key IS NOT NULL AND EXISTS (SELECT FROM tasks f WHERE f.leader_id = t.id) AS leads,
         t.id, t.api_key_id, t.status, t.webhook_url
     ), told AS (
       ${tellOf('task', 'ended')}
+    ), reviewed AS (
+      ${reviewOf('ended')}
     )
     SELECT ord::int AS ord, kind, leads FROM ended`,
+}
+
+/** Leaves to a person what a model was not sure of. `from` has id, api_key_id and `unsure`. */
+function reviewOf(from: string): string {
+  return `INSERT INTO reviews (task_id, api_key_id, created_at) SELECT id, api_key_id, now() FROM ${from} WHERE unsure
+      ON CONFLICT DO NOTHING`
 }
 
 /** What ended, for whoever waits, counts or holds the claim. */
@@ -146,7 +163,11 @@ export type Ender = (ending: Ending) => Promise<{ ended: boolean }>
  * task had ended already or that the claim was lost, in which case only the attempt has been settled.
  * Repeating a committed ending changes nothing.
  */
-export function createEnder(db: Db, onEnded: (ended: Ended[]) => void, lingerMs = 0): Ender {
+export function createEnder(
+  db: Db,
+  onEnded: (ended: Ended[]) => void,
+  { lingerMs = 0, noVerdicts = new Map() }: { lingerMs?: number; noVerdicts?: NoVerdicts } = {},
+): Ender {
   const end = coalesce<Ending & { resultJson: string | null }, { ended: boolean }>({
     max: 500,
     maxWeight: 4_000_000,
@@ -166,6 +187,9 @@ export function createEnder(db: Db, onEnded: (ended: Ended[]) => void, lingerMs 
         items.map(one => one.provider ?? null),
         items.map(one => one.model ?? null),
         items.map(one => jsonOrNull(one.error)),
+        items.map(one => jsonOrNull(one.outputFiltered)),
+        [...noVerdicts.keys()],
+        [...noVerdicts.values()].map(result => JSON.stringify(result)),
         ...settlementValues(items.map(one => one.settlement && { taskId: one.id, ...one.settlement })),
       ])
       const ended = new Set(rows.map(row => row.ord))
@@ -183,7 +207,7 @@ export function createEnder(db: Db, onEnded: (ended: Ended[]) => void, lingerMs 
       return items.map((_, index) => ({ ended: ended.has(index + 1) }))
     },
   })
-  const release = createRelease(db, onEnded)
+  const release = createRelease(db, onEnded, [...noVerdicts.keys()])
   return ending => end({ ...ending, resultJson: jsonOrNull(ending.result) })
 }
 
@@ -246,9 +270,12 @@ const releaseStatement = {
         model = CASE WHEN l.answered THEN l.model END, started_at = CASE WHEN l.answered THEN now() END,
         finished_at = CASE WHEN l.answered THEN now() END
       FROM f JOIN l ON l.id = f.leader_id WHERE t.id = f.id AND t.leader_id = f.leader_id AND ${STATUS} = 'queued'
-      RETURNING t.id, t.kind, t.status, t.api_key_id, t.webhook_url
+      RETURNING t.id, t.kind, t.status, t.api_key_id, t.webhook_url,
+        CASE WHEN t.kind = ANY($2) THEN t.result->>'decision' = 'review' END AS unsure
     ), told AS (
       ${tellOf('task', 'released')}
+    ), reviewed AS (
+      ${reviewOf('released')}
     )
     SELECT id, kind, status FROM released`,
 }
@@ -258,12 +285,19 @@ const releaseStatement = {
  * on their own, and one of them leads. A statement of its own, after the ending: one that began to follow while the
  * leader ended is in no snapshot of that.
  */
-const createRelease = (db: Db, onEnded: (ended: Ended[]) => void): ((leaderId: string) => Promise<void>) =>
+const createRelease = (
+  db: Db,
+  onEnded: (ended: Ended[]) => void,
+  reviewed: string[],
+): ((leaderId: string) => Promise<void>) =>
   coalesce({
     max: 200,
     itemsToBlame,
     flush: async leaders => {
-      const rows = await db.query<{ id: string; kind: string; status: TaskStatus }>(releaseStatement, [leaders])
+      const rows = await db.query<{ id: string; kind: string; status: TaskStatus }>(releaseStatement, [
+        leaders,
+        reviewed,
+      ])
       const settled = rows.filter(row => row.status === 'succeeded')
       if (settled.length > 0)
         onEnded(settled.map(({ id, kind }) => ({ id, kind, status: 'succeeded', source: 'cache' })))

@@ -1,5 +1,6 @@
 import type { Static, TObject, TSchema } from 'typebox'
-import type { QueueName } from '#shared/queue/names.ts'
+import type { Policy } from '#shared/moderation/policy.ts'
+import type { Priority, QueueName } from '#shared/queue/names.ts'
 
 /** What to ask a model. */
 export type Prompt = {
@@ -11,6 +12,10 @@ export type Prompt = {
 
 /** `field` is a JSON pointer within the body. `tooLarge`: answered with 413 instead of 422. */
 export type Complaint = { field: string; message: string; tooLarge?: true }
+
+/** What an input may refer to. */
+export type Lookup = { policy(name: string): Promise<Policy | null> }
+export type Prepared = { input: unknown } | { complaint: Complaint }
 
 /** `ok: false`: the answer is of no use; `reason` names why, for the attempt's error. */
 export type Checked = { ok: true; result: unknown } | { ok: false; reason: string }
@@ -32,7 +37,9 @@ export type JobKind = {
   example: { input: unknown; options?: unknown }
   /** What could come of that. */
   exampleResult: unknown
-  /** Referenced wherever an answer is remembered or compared. */
+  /** What to ask a model, by version. One that was used is not edited: a new one is added. */
+  prompts: Record<string, (input: unknown) => Prompt>
+  /** The one that is asked with when the client does not say. Referenced wherever an answer is remembered or compared. */
   promptVersion: string
   /** `options.max_tokens` when the client does not say. */
   maxTokens: number
@@ -40,26 +47,65 @@ export type JobKind = {
   cache: { ttlSeconds: number; staleSeconds: number } | null
   /** `options.fallback` when the client does not say. */
   fallback: Fallback
+  /** `options.priority` when the client does not say. */
+  priority: Priority
+  /** `options.deadline_seconds` when the client does not say. */
+  deadlineSeconds: number
+  /** Takes secrets and personal numbers out of the result, unless `options.output_filter` says otherwise. Such text is not streamed. */
+  outputFilter: boolean
+  /**
+   * The result of a task that ends without one, however it ends (failed, expired, cancelled); null: it has none then. For
+   * kinds of which an absent answer could be mistaken for a good one.
+   */
+  noVerdict: unknown | null
   /** What the schema cannot say; null: fine. */
   validate(input: unknown): Complaint | null
-  prompt(input: unknown): Prompt
-  /** Makes the result of what the model wrote. */
-  check(text: string, input: unknown): Checked
+  /** The answer when rules alone are sure of it, before anything is spent; null: ask a model. */
+  settled(input: unknown): unknown | null
+  /** For models that are asked in a form of their own; null: as everybody is. */
+  promptFor(input: unknown, model: string): Prompt | null
+  /** Makes the result of what `model` wrote. What fails is asked for again, with the reason. */
+  check(text: string, input: unknown, model: string): Checked
+  /** Whether a result may be given again to whoever asks the same. */
+  keeps(result: unknown): boolean
+  /** What the client's input stands for when the task is accepted, such as the policy that it names. */
+  prepare(input: unknown, look: Lookup): Promise<Prepared>
   /** The answer without a model; null: there is none for this input. */
   rules(input: unknown): unknown | null
   /** The result as the text that was streamed. */
   text(result: unknown): string
 }
 
-type Typed<I extends TObject> = Omit<JobKind, 'input' | 'validate' | 'prompt' | 'check' | 'rules'> & {
+type Typed<I extends TObject> = Omit<JobKind, keyof Defaults | 'input' | 'prompts' | 'check' | 'rules'> & {
   input: I
+  prompts: Record<string, (input: Static<I>) => Prompt>
+  priority?: Priority
+  deadlineSeconds?: number
+  outputFilter?: boolean
+  noVerdict?: unknown
   validate?(input: Static<I>): Complaint | null
-  prompt(input: Static<I>): Prompt
-  check(text: string, input: Static<I>): Checked
+  settled?(input: Static<I>): unknown | null
+  keeps?(result: unknown): boolean
+  prepare?(input: Static<I>, look: Lookup): Promise<Prepared>
+  promptFor?(input: Static<I>, model: string): Prompt | null
+  check(text: string, input: Static<I>, model: string): Checked
   rules(input: Static<I>): unknown | null
 }
 
+const DEFAULTS = {
+  priority: 'normal',
+  deadlineSeconds: 600,
+  outputFilter: true,
+  noVerdict: null,
+  validate: () => null,
+  settled: () => null,
+  promptFor: () => null,
+  keeps: () => true,
+  prepare: async (input: unknown): Promise<Prepared> => ({ input }),
+}
+type Defaults = typeof DEFAULTS
+
 /** Declares a kind with its input typed. The API has validated an input before any of these see it. */
 export function defineJob<I extends TObject>(job: Typed<I>): JobKind {
-  return { validate: () => null, ...job } as JobKind
+  return { ...DEFAULTS, ...job } as JobKind
 }

@@ -10,13 +10,13 @@ describe('generate', () => {
   it('is registered under its name', () => expect(jobs.get('generate')).toBe(generate))
 
   it('asks with the prompt, or with the conversation as it is', () => {
-    expect(generate.prompt({ prompt: 'Hi' })).toEqual({ messages: [{ role: 'user', content: 'Hi' }] })
+    expect(generate.prompts[1]!({ prompt: 'Hi' })).toEqual({ messages: [{ role: 'user', content: 'Hi' }] })
     const messages = [
       { role: 'user', content: 'Hi' },
       { role: 'assistant', content: 'Hello' },
       { role: 'user', content: 'Bye' },
     ]
-    expect(generate.prompt({ messages, system: 'Be brief', schema: SCHEMA })).toEqual({
+    expect(generate.prompts[1]!({ messages, system: 'Be brief', schema: SCHEMA })).toEqual({
       messages,
       system: 'Be brief',
       schema: SCHEMA,
@@ -49,21 +49,21 @@ describe('generate', () => {
   })
 
   it('takes any text for a result, but not an empty one', () => {
-    expect(generate.check('Hello', { prompt: 'a' })).toEqual({ ok: true, result: { text: 'Hello' } })
-    expect(reasonOf(generate.check(' \n', { prompt: 'a' }))).toBe('the answer is empty')
+    expect(generate.check('Hello', { prompt: 'a' }, '')).toEqual({ ok: true, result: { text: 'Hello' } })
+    expect(reasonOf(generate.check(' \n', { prompt: 'a' }, ''))).toBe('the answer is empty')
   })
 
   it('takes only JSON that matches the schema for a result', () => {
     const input = { prompt: 'a', schema: SCHEMA }
-    expect(generate.check('{"n":1}', input)).toEqual({ ok: true, result: { n: 1 } })
-    expect(reasonOf(generate.check('Sure! {"n":1}', input))).toBe('the answer is not JSON')
-    expect(reasonOf(generate.check('{"n":"1"}', input))).toBe(
+    expect(generate.check('{"n":1}', input, '')).toEqual({ ok: true, result: { n: 1 } })
+    expect(reasonOf(generate.check('Sure! {"n":1}', input, ''))).toBe('the answer is not JSON')
+    expect(reasonOf(generate.check('{"n":"1"}', input, ''))).toBe(
       'the answer does not match the schema: /n must be integer',
     )
   })
 
   it('replaces what Postgres cannot store in a JSON answer', () => {
-    const checked = generate.check('{"a\\u0000":"\\ud800"}', { prompt: 'a', schema: {} })
+    const checked = generate.check('{"a\\u0000":"\\ud800"}', { prompt: 'a', schema: {} }, '')
     expect(checked).toEqual({ ok: true, result: { 'a\uFFFD': '\uFFFD' } })
   })
 
@@ -73,7 +73,7 @@ describe('generate', () => {
       schema: { $ref: '#/$defs/list', $defs: { list: { items: { $ref: '#/$defs/list' } } } },
     }
     for (const depth of [1000, 5000, 100_000]) {
-      expect(generate.check('['.repeat(depth) + ']'.repeat(depth), input).ok).toBe(false)
+      expect(generate.check('['.repeat(depth) + ']'.repeat(depth), input, '').ok).toBe(false)
     }
   })
 

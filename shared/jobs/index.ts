@@ -1,10 +1,16 @@
 import type { JobKind } from './define.ts'
 import { generate } from './generate.ts'
+import { moderate } from './moderate.ts'
 
 /** Every job kind, one line each. */
-const registered: JobKind[] = [generate]
+const registered: JobKind[] = [generate, moderate]
 
 export const jobs: ReadonlyMap<string, JobKind> = register(registered)
+
+/** What tasks of those kinds have for a result that must never be taken for a good one when they end without. */
+export const noVerdicts: ReadonlyMap<string, unknown> = new Map(
+  registered.flatMap(job => (job.noVerdict === null ? [] : [[job.kind, job.noVerdict] as const])),
+)
 
 function register(kinds: JobKind[]): Map<string, JobKind> {
   const byKind = new Map<string, JobKind>()

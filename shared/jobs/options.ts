@@ -1,9 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { PROVIDER_NAMES } from '#shared/models/providers.ts'
 import { PRIORITIES } from '#shared/queue/names.ts'
-import { FALLBACKS } from './define.ts'
-
-const DEFAULT_DEADLINE_SECONDS = 600
+import { FALLBACKS, type JobKind } from './define.ts'
 
 /** What a client may ask of any kind. */
 export const taskOptions = Type.Object(
@@ -22,7 +20,7 @@ export const taskOptions = Type.Object(
     deadline_seconds: Type.Number({
       minimum: 1,
       maximum: 86_400,
-      default: DEFAULT_DEADLINE_SECONDS,
+      default: 600,
       multipleOf: 1,
       description: 'After this the task expires, whatever it is doing.',
     }),
@@ -42,6 +40,19 @@ export const taskOptions = Type.Object(
           'What may answer when no model does. `cache`: an answer that is no longer fresh, then one that the operator wrote down; `rules`: after these the kind’s rules. The kind has its own default.',
       }),
     ),
+    prompt_version: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 50,
+        description: 'Ask with this version of the kind’s prompt; it has its own default.',
+      }),
+    ),
+    output_filter: Type.Optional(
+      Type.Enum(['on', 'off'], {
+        description:
+          'Takes card numbers, social security numbers, IBANs and secrets out of the result; the kind has its own default. With it the text is not streamed.',
+      }),
+    ),
     webhook_url: Type.Optional(
       Type.String({
         minLength: 1,
@@ -55,3 +66,27 @@ export const taskOptions = Type.Object(
 )
 
 export type TaskOptions = Static<typeof taskOptions>
+
+/** Whether secrets and personal numbers are taken out of a result. */
+export const filtersOutput = (
+  job: Pick<JobKind, 'outputFilter'>,
+  options: Pick<TaskOptions, 'output_filter'>,
+): boolean => (options.output_filter === undefined ? job.outputFilter : options.output_filter === 'on')
+
+/** The options with what the kind says of them: its own deadline, and the versions of its prompt. */
+export const optionsFor = (
+  job: Pick<JobKind, 'deadlineSeconds' | 'priority' | 'prompts' | 'promptVersion'>,
+): typeof taskOptions =>
+  Type.Object(
+    {
+      ...taskOptions.properties,
+      priority: { ...taskOptions.properties.priority, default: job.priority },
+      deadline_seconds: { ...taskOptions.properties.deadline_seconds, default: job.deadlineSeconds },
+      prompt_version: Type.Optional(
+        Type.Enum(Object.keys(job.prompts), {
+          description: `Ask with this version of the kind’s prompt instead of ${job.promptVersion}.`,
+        }),
+      ),
+    },
+    { additionalProperties: false, default: {}, required: [] },
+  ) as unknown as typeof taskOptions

@@ -7,7 +7,7 @@ export function suits(job: Pick<JobKind, 'text' | 'check'>, input: unknown, resu
   const wanted = canonicalJson(result)
   // A model writes a result as plain text or as JSON; only the kind knows which, and its check tells them apart.
   return [job.text(result), JSON.stringify(result)].some(text => {
-    const checked = job.check(text, input)
+    const checked = job.check(text, input, '')
     return checked.ok && canonicalJson(checked.result) === wanted
   })
 }

@@ -1,5 +1,5 @@
-/** The queues; a job kind names the one it runs in. `batch` carries the chunks of batches. */
-export const QUEUES = ['default', 'batch'] as const
+/** The queues; a job kind names the one it runs in. `moderate` is for who cannot wait behind others; `batch` carries the chunks of batches. */
+export const QUEUES = ['default', 'moderate', 'batch'] as const
 export type QueueName = (typeof QUEUES)[number]
 
 export const PRIORITIES = ['interactive', 'normal', 'low'] as const

@@ -142,6 +142,7 @@ export const newNeed = (more: Partial<Need> = {}): Need => ({
   batchId: null,
   usd: '0.01',
   priceVersion: 'a version',
+  promptVersion: '1',
   inputTokens: 100,
   outputTokens: 100,
   ...more,

@@ -1,4 +1,4 @@
-import { type CheckDeps, createBreath, type InputFormat, readOptions } from '#shared/batches/check-input.ts'
+import { type CheckDeps, createBreath, type InputFormat, prepared, readOptions } from '#shared/batches/check-input.ts'
 import { isProblem, readLines } from '#shared/batches/lines.ts'
 import { rejectedError } from '#shared/batches/openai.ts'
 import type { ParsedLine } from '#shared/batches/types.ts'
@@ -10,6 +10,7 @@ import { persist } from '#shared/db/persist.ts'
 import type { Db } from '#shared/db/pool.ts'
 import { newId } from '#shared/ids.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
+import { promptVersionOf } from '#shared/jobs/prompt.ts'
 
 /** Lines of a chunk. */
 const CHUNK_LINES = 200
@@ -44,9 +45,11 @@ export async function writeLines(
     return true
   }
 
-  for await (const one of readLines(bytes, readOptions(batch, deps, await deps.available()))) {
+  const lookup = deps.lookup()
+  for await (const read of readLines(bytes, readOptions(batch, deps, await deps.available()))) {
     await breath()
     if (signal.aborted) return false
+    const one = isProblem(read) ? read : await prepared(deps, read, lookup)
     if (isProblem(one)) throw new Error(`line ${one.line} was fine when it was checked: ${one.message}`)
     const line = newLine(deps, batch.api_key_id, one)
     lines.push(line)
@@ -69,7 +72,7 @@ function newLine({ jobs }: CheckDeps, apiKeyId: string, one: ParsedLine): NewLin
     kind: one.kind,
     queue: kind?.queue ?? 'default',
     input: JSON.stringify(one.input),
-    options: JSON.stringify(options),
+    options: JSON.stringify(kind ? { ...options, prompt_version: promptVersionOf(kind, options) } : options),
     metadata: jsonOrNull(one.metadata),
     cacheKey: kind && !one.rejected ? taskCacheKey(kind, { input: one.input, options, apiKeyId }) : null,
     error: jsonOrNull(one.rejected && rejectedError(one.rejected)),

@@ -2,7 +2,7 @@ import type { RunnableTask } from '#shared/db/tasks.ts'
 import type { Hints } from '#shared/events/hints.ts'
 import { openDeltaWriter } from '#shared/events/stream.ts'
 import type { JobKind, Prompt } from '#shared/jobs/define.ts'
-import type { TaskOptions } from '#shared/jobs/options.ts'
+import { filtersOutput, type TaskOptions } from '#shared/jobs/options.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import type { Redis } from '#shared/redis.ts'
 import type { Candidate } from '#shared/routing.ts'
@@ -48,7 +48,9 @@ export async function call(
   const provider = deps.providers.get(candidate.provider)
   if (!provider) throw new Error(`no adapter for provider "${candidate.provider}"`)
   const options = task.options as TaskOptions
-  const writer = options.stream ? openDeltaWriter({ ...deps, id: task.id, attempt }) : null
+  // What is sent as it is written cannot be taken back.
+  const streams = options.stream && !filtersOutput(kind, options)
+  const writer = streams ? openDeltaWriter({ ...deps, id: task.id, attempt }) : null
   const observe = deps.metrics.callSeconds.startTimer({ provider: candidate.provider })
   const timer = setTimeout(slow, slowAfterMs)
   try {

@@ -1,13 +1,29 @@
 import type { JobKind } from '#shared/jobs/define.ts'
 import { clean } from '#shared/text.ts'
+import { filterOutput } from '#shared/text-rules/filter.ts'
 import type { CallAnswer } from '#workers/providers/define.ts'
 
-export type Verdict = { ok: true; result: unknown } | { ok: false; reason: string }
+/** `filtered`: how many of what was taken out, by type. `again`: the same model may do better when it is told the reason. */
+export type Verdict =
+  | { ok: true; result: unknown; filtered: Record<string, number> | null }
+  | { ok: false; reason: string; again: boolean }
 
-/** Whether an answer is one: not refused, not cut off where that matters, and of the shape that the kind promises. */
-export function check(kind: JobKind, input: unknown, answer: CallAnswer): Verdict {
-  if (answer.stop === 'refusal') return { ok: false, reason: 'the model refused' }
-  const verdict = kind.check(clean(answer.text), input)
-  if (verdict.ok || answer.stop !== 'max_tokens') return verdict
-  return { ok: false, reason: `${verdict.reason} (it was cut off at max_tokens)` }
+/**
+ * Whether an answer is one: not refused, not cut off where that matters, and of the shape that the kind promises; then
+ * without what must not get out.
+ */
+export function check(
+  kind: JobKind,
+  { input, model, filter }: { input: unknown; model: string; filter: boolean },
+  answer: CallAnswer,
+): Verdict {
+  if (answer.stop === 'refusal') return { ok: false, reason: 'the model refused', again: false }
+  const verdict = kind.check(clean(answer.text), input, model)
+  if (!verdict.ok) {
+    const cut = answer.stop === 'max_tokens'
+    return { ok: false, reason: `${verdict.reason}${cut ? ' (it was cut off at max_tokens)' : ''}`, again: !cut }
+  }
+  if (!filter) return { ok: true, result: verdict.result, filtered: null }
+  const { value, filtered } = filterOutput(verdict.result)
+  return { ok: true, result: value, filtered }
 }

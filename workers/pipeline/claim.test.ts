@@ -8,7 +8,16 @@ const CLAIMED = { ...row, claimed: true }
 const REFUSED = { ...row, claimed: false, scope: 'global', span: 'day', limit_usd: '1', exceeded: true }
 const LOST = { ...row, claimed: false }
 const need = {
-  ...{ provider: 'p', model: 'm', kind: 'generate', apiKeyId: 'key', batchId: null, usd: '1', priceVersion: 'v' },
+  ...{
+    provider: 'p',
+    model: 'm',
+    kind: 'generate',
+    apiKeyId: 'key',
+    batchId: null,
+    usd: '1',
+    priceVersion: 'v',
+    promptVersion: '1',
+  },
   ...{ inputTokens: 1, outputTokens: 1 },
 }
 

@@ -550,13 +550,79 @@ describe('a run', () => {
     expect(endings[0]).toMatchObject({ status: 'failed', error: { code: 'no_provider' } })
   })
 
-  it('repairs: an answer that fails the check is one attempt, and the next provider is asked', async () => {
-    const { run, endings, nexts } = harness([answer('not JSON'), answer('{"n":1}')], {
-      task: { input: { prompt: 'Hi', schema: { required: ['n'] } } },
-    })
+  /** Of its input: only an object with a number is an answer. */
+  const STRICT = { input: { prompt: 'Hi', schema: { required: ['n'] } } }
+
+  it('repairs: whoever gave an answer that fails the check is asked again, with the reason', async () => {
+    const asked: CallInput['prompt'][] = []
+    const mended = ({ prompt }: CallInput) => {
+      asked.push(prompt)
+      return answer('{"n":1}')
+    }
+    const { run, endings, nexts, claims, calls } = harness([answer('not JSON'), mended], { task: STRICT })
     await run()
+    expect(calls).toEqual(['anthropic', 'anthropic'])
+    expect(asked[0]!.messages).toEqual([
+      { role: 'user', content: 'Hi' },
+      { role: 'assistant', content: 'not JSON' },
+      { role: 'user', content: expect.stringContaining('the answer is not JSON') },
+    ])
+    // It is reserved for what that may cost.
+    expect(nexts[0]!.need.inputTokens).toBeGreaterThan(claims[0]!.need.inputTokens)
     expect(nexts[0]!.settlement).toMatchObject({ outcome: 'rejected', error: { message: 'the answer is not JSON' } })
     expect(endings[0]).toMatchObject({ status: 'succeeded', result: { n: 1 } })
+  })
+
+  it('repairs twice at most, and asks the next provider afresh', async () => {
+    const asked: string[] = []
+    const wrong = ({ prompt }: CallInput) => {
+      asked.push(prompt.messages.at(-1)!.content.slice(0, 4))
+      return answer('no')
+    }
+    const { run, calls } = harness(Array(5).fill(wrong), { task: STRICT })
+    await run()
+    expect(calls).toEqual(['anthropic', 'anthropic', 'anthropic', 'openai', 'ollama'])
+    expect(asked).toEqual(['Hi', 'That', 'That', 'Hi', 'Hi'])
+  })
+
+  it.each([
+    ['a refusal', 'refusal'],
+    ['an answer that was cut off', 'max_tokens'],
+  ] as const)('does not ask for %s again in other words', async (_, stop) => {
+    const cut: CallResult = { kind: 'answer', answer: { text: '{"n', stop, usage: null, limits: null, model: 'm' } }
+    const { run, calls } = harness([cut, answer('{"n":1}')], { task: STRICT })
+    await run()
+    expect(calls).toEqual(['anthropic', 'openai'])
+  })
+
+  it('takes the rules’ word when they are sure, before anything is spent', async () => {
+    const jobs = new Map([['generate', { ...generate, settled: () => ({ text: 'sure' }) }]])
+    const { run, endings, calls, claims } = harness([], { deps: { jobs } })
+    await run()
+    expect([calls, claims]).toEqual([[], []])
+    expect(endings[0]).toMatchObject({
+      status: 'succeeded',
+      source: 'rules',
+      quality: 'high',
+      result: { text: 'sure' },
+    })
+  })
+
+  it('makes do with nothing else where no answer has a meaning of its own', async () => {
+    const jobs = new Map([['generate', { ...generate, noVerdict: { decision: 'review' } }]])
+    const { run, endings } = harness(Array(5).fill(failure('auth')), {
+      deps: { jobs, precomputed: async () => ({ result: { text: 'fine' } }) },
+      task: { options: { fallback: 'rules' } },
+    })
+    await run()
+    expect(endings[0]).toMatchObject({ status: 'failed', error: { code: 'provider_failed' } })
+  })
+
+  it('leaves a task to a newer worker whose version of the prompt this one does not have', async () => {
+    const { run, requeues, calls } = harness([answer('a')], { task: { options: { prompt_version: '9' } } })
+    await run()
+    expect(calls).toEqual([])
+    expect(requeues).toHaveLength(1)
   })
 
   it('fails with the check’s reason when no answer passes it', async () => {

@@ -5,8 +5,9 @@ import type { ClaimOutcome, Need, Refusal } from '#shared/db/claims.ts'
 import { persist } from '#shared/db/persist.ts'
 import type { Quality, RunnableTask, Source } from '#shared/db/tasks.ts'
 import type { ErrorCode, TaskError } from '#shared/errors.ts'
-import type { JobKind } from '#shared/jobs/define.ts'
-import type { TaskOptions } from '#shared/jobs/options.ts'
+import type { JobKind, Prompt } from '#shared/jobs/define.ts'
+import { filtersOutput, type TaskOptions } from '#shared/jobs/options.ts'
+import { hasPrompt, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
 import { suits } from '#shared/jobs/suits.ts'
 import type { Logger } from '#shared/logger.ts'
 import type { Prices } from '#shared/models/prices.ts'
@@ -19,7 +20,7 @@ import type { ProviderHealth } from '#workers/provider-health.ts'
 import type { CallAnswer, CallFailure, Usage } from '#workers/providers/define.ts'
 import { type Admit, type Pass, resultOf } from './admit.ts'
 import type { CallInput, CallResult } from './call.ts'
-import { check } from './check.ts'
+import { check, type Verdict } from './check.ts'
 import type { Claims } from './claim.ts'
 import type { Recall } from './recall.ts'
 import type { Settle } from './settle.ts'
@@ -53,7 +54,7 @@ export type RunDeps = {
  */
 export type RunOutcome = 'done' | 'give_back' | { kind: 'again'; epoch: number; ms: number; called: boolean }
 
-/** A worker that does not know a kind is older than the API: a newer one may take the task. */
+/** A worker that does not know a kind or a version of its prompt is older than the API: a newer one may take the task. */
 const UNKNOWN_KIND_WAIT_MS = 5000
 
 /** What is kept of the time to the deadline to end the task in, with a reason: a tenth, at most a second. */
@@ -69,6 +70,9 @@ const LATE_PERMIT_MS = 500
 const LINE_BOOKS_MS = 150
 /** The pause after a refusal for the rate that did not say how long. */
 const RATE_PAUSE_MS = 1000
+
+/** Answers that failed their check are asked for again so often at most, and not after other failures in their stead. */
+const MOST_REPAIRS = 2
 
 /** Why the last call failed. */
 type Failed = { code: ErrorCode; message: string }
@@ -101,7 +105,7 @@ async function runTask(deps: RunDeps, job: { id: string; epoch: number }, slow: 
   if (!task) return 'done'
   if (deps.draining()) return 'give_back'
   const kind = deps.jobs.get(task.kind)
-  if (!kind) {
+  if (!kind || !hasPrompt(kind, task.options)) {
     const wait = { delayMs: UNKNOWN_KIND_WAIT_MS, tries: task.tries, settlement: null, claimed: false }
     return againIfLine(task, await deps.settle.requeue(task, wait), wait.delayMs, false)
   }
@@ -131,7 +135,12 @@ type Calling = { candidate: Candidate; need: Need; at: Date }
 function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () => void) {
   const { admission, claims, settle, held, recall, prices, logger } = deps
   const options = task.options as TaskOptions
-  const prompt = kind.prompt(task.input)
+  const prompt = promptOf(kind, task.input, options)
+  /** That an answer be mended, if that is what the next call asks for. */
+  let mending: Prompt | null = null
+  const promptTo = ({ model }: Candidate): Prompt => mending ?? kind.promptFor(task.input, model) ?? prompt
+  /** An answer that failed its check, if the same model may do better. */
+  let wrong: { text: string; reason: string } | null = null
   const controller = new AbortController()
   const deadline = performance.now() + task.left_ms
   /** For calls and waits: what is left to the deadline but for the time to end in. */
@@ -152,13 +161,18 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   let after: RunOutcome = 'done'
 
   /** What a call may cost at most; null: nobody knows. */
-  function needOf({ provider, model }: Candidate): Need | null {
-    const most = { inputTokens: upperBoundTokens(prompt), outputTokens: options.max_tokens ?? kind.maxTokens }
+  function needOf(candidate: Candidate): Need | null {
+    const { provider, model } = candidate
+    const most = {
+      inputTokens: upperBoundTokens(promptTo(candidate)),
+      outputTokens: options.max_tokens ?? kind.maxTokens,
+    }
     const usd = prices.worstCaseOf(provider, model, most)
     const priceVersion = prices.priceVersionOf(provider, model)
     if (usd === null || priceVersion === null) return null
+    const promptVersion = promptVersionOf(kind, options)
     const payer = { apiKeyId: task.api_key_id, batchId: task.batch_id }
-    return { provider, model, kind: task.kind, ...payer, usd, priceVersion, ...most }
+    return { provider, model, kind: task.kind, ...payer, usd, priceVersion, promptVersion, ...most }
   }
 
   async function begin(candidate: Candidate, need: Need): Promise<ClaimOutcome> {
@@ -213,12 +227,12 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     }
   }
 
-  async function succeed(called: Calling, answer: CallAnswer, result: unknown): Promise<void> {
+  async function succeed(called: Calling, answer: CallAnswer, { result, filtered }: Usable): Promise<void> {
     settled(called, 'succeeded', answer.usage)
     const by = { result, provider: called.candidate.provider, model: clean(answer.model) }
     // Sent before the task ends, as whoever comes between must find one or the other; that takes longer.
-    const remembered = recall.remember(task, kind, by)
-    await end({ status: 'succeeded', source: 'ai', quality: 'high', ...by })
+    const remembered = kind.keeps(result) ? recall.remember(task, kind, by) : null
+    await end({ status: 'succeeded', source: 'ai', quality: 'high', ...by, outputFiltered: filtered })
     await remembered
   }
 
@@ -247,7 +261,8 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   /** Makes do without a model, as far as the task lets it. */
   async function fallBack(): Promise<boolean> {
     const level = options.fallback ?? kind.fallback
-    if (level === 'none') return false
+    // No verdict is none, wherever else one could come from.
+    if (level === 'none' || kind.noVerdict !== null) return false
     const remembered = options.cache === 'off' ? null : await recall.stale(task)
     if (remembered) {
       const { result, provider, model } = remembered.entry
@@ -312,6 +327,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
 
   /** One call, with everything around it. `null`: the next candidate, please. */
   async function attempt(candidate: Candidate, book: boolean): Promise<RunOutcome | null> {
+    wrong = null
     const need = needOf(candidate)
     if (!need) {
       unpriced = candidate
@@ -372,7 +388,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       .call({
         task,
         kind,
-        prompt,
+        prompt: promptTo(candidate),
         candidate,
         attempt: n,
         signal: controller.signal,
@@ -399,14 +415,19 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     })
 
     if (called.kind === 'answer') {
-      const verdict = check(kind, task.input, called.answer)
+      const verdict = check(
+        kind,
+        { input: task.input, model: candidate.model, filter: filtersOutput(kind, options) },
+        called.answer,
+      )
       if (verdict.ok) {
-        await succeed(current, called.answer, verdict.result)
+        await succeed(current, called.answer, verdict)
         return 'done'
       }
       tries++
       settled(current, 'rejected', called.answer.usage, { error: { code: 'rejected', message: verdict.reason } })
       failed = { code: 'invalid_output', message: verdict.reason }
+      if (verdict.again) wrong = { text: clean(called.answer.text), reason: verdict.reason }
       waits.push({ candidate, ms: 0, bookable: false })
       return null
     }
@@ -437,7 +458,27 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     return null
   }
 
+  const mayGoOn = () => tries < deps.maxAttempts && leftMs() > 0
+
+  /** Asks one candidate, and again while its answer may be mended. `null`: the next candidate, please. */
+  async function ask(candidate: Candidate, book: boolean): Promise<RunOutcome | null> {
+    let outcome = await attempt(candidate, book)
+    while (!outcome && wrong && tries <= MOST_REPAIRS && mayGoOn()) {
+      const { text, reason }: { text: string; reason: string } = wrong
+      mending = null
+      mending = repairing(promptTo(candidate), text, reason)
+      outcome = await attempt(candidate, book)
+    }
+    mending = null
+    return outcome
+  }
+
   async function loop(): Promise<RunOutcome> {
+    const sure = kind.settled(task.input)
+    if (sure !== null) {
+      await end({ status: 'succeeded', source: 'rules', quality: 'high', result: sure })
+      return 'done'
+    }
     const recalled = await recall.look(task)
     if (recalled.kind === 'follows') return 'done'
     if (recalled.kind === 'hit') {
@@ -446,22 +487,21 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       return 'done'
     }
 
-    const asked = [prompt.system ?? '', ...prompt.messages.map(one => one.content)].join('\n')
-    const candidates = route(options, await deps.available(), { scores: deps.scores(), prompt: asked }).filter(
-      one => !task.dead_ends.includes(candidateKey(one)),
-    )
-    const mayGoOn = () => tries < deps.maxAttempts && leftMs() > 0
+    const candidates = route(options, await deps.available(), {
+      scores: deps.scores(),
+      prompt: wordsOf(prompt),
+    }).filter(one => !task.dead_ends.includes(candidateKey(one)))
     for (const candidate of candidates) {
       if (!mayGoOn()) break
       // With nobody else to ask, a place is kept at once.
-      const outcome = await attempt(candidate, candidates.length === 1)
+      const outcome = await ask(candidate, candidates.length === 1)
       if (outcome) return outcome
     }
     // All are busy: a place is kept where it is soonest.
     const soonest = waits.toSorted((a, b) => a.ms - b.ms)[0]
     if (candidates.length > 1 && soonest?.bookable && mayGoOn()) {
       waits.splice(waits.indexOf(soonest), 1)
-      const outcome = await attempt(soonest.candidate, true)
+      const outcome = await ask(soonest.candidate, true)
       if (outcome) return outcome
     }
     await unanswered(candidates)
@@ -486,7 +526,10 @@ type Outcome = {
   provider: string
   model: string
   error: TaskError
+  outputFiltered: Record<string, number> | null
 }
+
+type Usable = Extract<Verdict, { ok: true }>
 
 const BUG = 'Something went wrong in the worker.'
 const LATE = { code: 'aborted', message: 'The permit had expired before the call could be made; it was not made.' }

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { checkInput } from '#shared/batches/check-input.ts'
+import { policyReader } from '#shared/db/policies.ts'
 import { SluiceError } from '#shared/errors.ts'
 import type { FileRow } from '#shared/files/store.ts'
 import { createLanes } from '#shared/lanes.ts'
@@ -41,7 +42,8 @@ export const batchUpload: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps)
   const check = async ({ kind, mapping, options }: BatchSettings, file: FileRow) => {
     const input = await files.read(file.id)
     if (!input) throw new SluiceError('file_not_found')
-    const checking = { jobs, prices: deps.prices, available: async () => available }
+    const lookup = () => ({ policy: policyReader(deps.db) })
+    const checking = { jobs, prices: deps.prices, available: async () => available, lookup }
     const checked = await lanes(() =>
       checkInput(checking, { surface: 'native', endpoint: null, kind, mapping, options }, input.bytes),
     )

@@ -2,16 +2,15 @@ import { createHash } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { taskCacheKey } from '#shared/cache-key.ts'
 import { canonicalJson } from '#shared/canonical.ts'
 import { isTerminal } from '#shared/db/tasks.ts'
 import { SluiceError } from '#shared/errors.ts'
-import { newId } from '#shared/ids.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
-import { type TaskOptions, taskOptions } from '#shared/jobs/options.ts'
+import { optionsFor, type TaskOptions } from '#shared/jobs/options.ts'
 import { findUnstorable, isTooDeep, MAX_DEPTH } from '#shared/text.ts'
 import { assertTarget, type TargetPolicy } from '#shared/webhooks/target.ts'
 import type { ApiDeps } from '../deps.ts'
+import { preparedInput, submitTask } from '../submit-task.ts'
 import { accepted, acceptedSchema, answeredJson, taskJson, taskSchema, taskUrl } from '../task-json.ts'
 import { MAX_WAIT_SECONDS, waitForEnd } from '../wait.ts'
 
@@ -51,7 +50,7 @@ export const submit: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
           body: Type.Object(
             {
               input: job.input,
-              options: taskOptions,
+              options: optionsFor(job),
               metadata: Type.Optional(
                 Type.Record(Type.String(), Type.Unknown(), {
                   description: `Yours; given back as it is. At most ${MAX_METADATA_BYTES} bytes.`,
@@ -82,67 +81,32 @@ export const submit: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
 type SubmitRequest = FastifyRequest<{ Body: Body; Headers: Record<string, string | undefined> }>
 
 async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply: FastifyReply) {
-  const { input, options, metadata } = request.body
+  const { options, metadata } = request.body
   checkBody(job, request.body, deps.config.webhookTargets)
-  const wait = waitSeconds(request.headers.prefer)
   const key = request.headers['idempotency-key']
-  const apiKeyId = request.apiKey.id
-  const cacheKey = taskCacheKey(job, { input, options, apiKeyId })
-  const answer = cacheKey && options.cache === 'use' ? await freshAnswer(deps, cacheKey) : null
-  // What costs nothing needs no budget.
-  if (!answer) deps.afford.check(job, { input, options, apiKeyId })
-  const task = {
-    id: newId(),
-    kind: job.kind,
-    queue: job.queue,
-    priority: options.priority,
-    apiKeyId,
-    input,
+  const wait = waitSeconds(request.headers.prefer)
+  const outcome = await submitTask(deps, request, {
+    job,
+    input: await preparedInput(deps, job, request.body.input),
     options,
-    metadata,
-    deadlineSeconds: options.deadline_seconds,
-    dispatched: !answer && deps.room.take({ apiKeyId, priority: options.priority }),
-    cacheKey,
-    webhookUrl: options.webhook_url === undefined ? null : new URL(options.webhook_url).href,
-    answer,
+    metadata: metadata ?? null,
+    wait,
     idempotency: key === undefined ? null : { key, requestHash: hashOf(job.kind, request.body) },
-  }
-
-  // Before the row exists, so that its end cannot be missed.
-  const waiting = wait > 0 && !answer ? waitForEnd(deps, request, task.id, wait) : null
-  try {
-    const outcome = await deps.insert(task)
-    if (outcome.kind === 'in_flight') throw new SluiceError('idempotency_in_flight', undefined, { retryAfter: 1 })
-    if (outcome.kind === 'exists') {
-      if (!outcome.requestHash.equals(task.idempotency!.requestHash)) {
-        throw new SluiceError('idempotency_mismatch', undefined, { context: { field: 'Idempotency-Key' } })
-      }
+  })
+  switch (outcome.kind) {
+    case 'in_flight':
+      throw new SluiceError('idempotency_in_flight', undefined, { retryAfter: 1 })
+    case 'mismatch':
+      throw new SluiceError('idempotency_mismatch', undefined, { context: { field: 'Idempotency-Key' } })
+    case 'exists':
       return await answerAgain(deps, request, reply, outcome.taskId, wait)
-    }
-    deps.metrics.accepted.inc({ kind: job.kind })
-    if (answer) {
-      deps.metrics.ended.inc({ kind: job.kind, status: 'succeeded', source: 'cache' })
-      deps.metrics.cache.inc({ kind: job.kind, outcome: 'hit' })
-      return reply.code(200).send(answeredJson({ ...task, metadata: metadata ?? null }, answer, outcome.createdAt))
-    }
-    if (task.dispatched) {
-      // Not awaited: the row is the outbox, and the sweeper dispatches what this does not.
-      deps.producer.dispatch({ id: task.id, epoch: 0, queue: task.queue, priority: task.priority }).catch(error => {
-        request.log.debug({ err: error }, 'not dispatched yet')
-      })
-    }
-    // It is accepted: whatever keeps its end from being read must not hide that.
-    const ended = await waiting?.ended().catch(() => null)
-    if (ended) return reply.code(200).send(taskJson(ended))
-    return send202(reply, { id: task.id, kind: task.kind, status: 'queued', createdAt: outcome.createdAt })
-  } finally {
-    waiting?.cancel()
+    case 'answered':
+      return reply.code(200).send(answeredJson(outcome.task, outcome.answer, outcome.createdAt))
+    case 'ended':
+      return reply.code(200).send(taskJson(outcome.task))
+    case 'accepted':
+      return send202(reply, { id: outcome.id, kind: job.kind, status: 'queued', createdAt: outcome.createdAt })
   }
-}
-
-async function freshAnswer(deps: ApiDeps, key: Buffer) {
-  const found = await deps.cache.get(key)
-  return found?.kind === 'fresh' ? found.entry : null
 }
 
 /** The task that this Idempotency-Key made before, as it is now. */

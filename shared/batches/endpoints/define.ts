@@ -17,6 +17,8 @@ export type Endpoint = {
   kind: string
   /** Every field of the body. */
   fields: Record<string, Rule>
+  /** Names that stand for whichever model would be asked anyway; without this, every line must name a model. */
+  isUnnamed?(model: unknown): boolean
   read(body: Record<string, unknown>): Asked | Rejected
   /** What the client calls that which we call `/input/messages`, `/options/max_tokens`, … */
   params: Record<string, string>

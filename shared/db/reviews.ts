@@ -1,0 +1,64 @@
+import type { Db } from './pool.ts'
+
+export type ReviewDecision = {
+  decision: 'allow' | 'block'
+  note: string | null
+  decided_by: string
+  decided_at: string
+}
+
+/** A task that a person is to decide, or has decided. */
+export type Review = {
+  task_id: string
+  kind: string
+  api_key_id: string
+  input: unknown
+  result: unknown
+  metadata: Record<string, unknown> | null
+  created_at: Date
+  /** null: nobody has decided. */
+  decision: 'allow' | 'block' | null
+  /** Oldest first. */
+  history: ReviewDecision[]
+}
+
+const SELECT = `SELECT t.id AS task_id, t.kind, t.api_key_id, t.input, t.result, t.metadata, r.created_at, r.decision,
+    coalesce((SELECT json_agg(json_build_object('decision', d.decision, 'note', d.note, 'decided_by', d.decided_by, 'decided_at', d.decided_at)
+      ORDER BY d.id) FROM review_decisions d WHERE d.task_id = r.task_id), '[]') AS history
+  FROM reviews r JOIN tasks t ON t.id = r.task_id`
+/** What was tried anew may have found a verdict since. */
+const OPEN = `r.decision IS NULL AND t.result->>'decision' = 'review'`
+
+export type ReviewFilter = { status: 'pending' | 'decided'; after: string | null; limit: number }
+
+/** Oldest first while they wait, newest first when they are decided. `after`: the last of the page before. */
+export function listReviews(db: Db, { status, after, limit }: ReviewFilter): Promise<Review[]> {
+  const pending = status === 'pending'
+  const past = after === null ? '' : `AND r.task_id ${pending ? '>' : '<'} $2`
+  return db.query<Review>(
+    {
+      name: `reviews_${status}${after === null ? '' : '_after'}`,
+      text: `${SELECT} WHERE ${pending ? OPEN : 'r.decision IS NOT NULL'} ${past} ORDER BY r.task_id ${pending ? '' : 'DESC'} LIMIT $1`,
+    },
+    after === null ? [limit] : [limit, after],
+  )
+}
+
+const decideStatement = {
+  name: 'reviews_decide',
+  text: `WITH decided AS (
+      UPDATE reviews SET decision = $2 WHERE task_id = $1 RETURNING task_id
+    ) INSERT INTO review_decisions (task_id, decision, note, decided_by) SELECT task_id, $2, $3, $4 FROM decided RETURNING task_id`,
+}
+
+/** Writes a decision down, in the place of the one before, which stays in the history. @returns null: there is nothing to decide */
+export async function decideReview(
+  db: Db,
+  { taskId, decision, note, by }: { taskId: string; decision: 'allow' | 'block'; note: string | null; by: string },
+): Promise<Review | null> {
+  const decided = await db.query(decideStatement, [taskId, decision, note, by])
+  return decided.length === 0 ? null : await readReview(db, taskId)
+}
+
+export const readReview = async (db: Db, taskId: string): Promise<Review | null> =>
+  (await db.query<Review>({ name: 'reviews_read', text: `${SELECT} WHERE r.task_id = $1` }, [taskId]))[0] ?? null

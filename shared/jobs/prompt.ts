@@ -1,0 +1,42 @@
+import type { JobKind, Prompt } from './define.ts'
+import type { TaskOptions } from './options.ts'
+
+type Asked = Pick<TaskOptions, 'prompt_version'>
+
+/** The version of the prompt that a task is asked with. */
+export const promptVersionOf = (job: Pick<JobKind, 'promptVersion'>, options: Asked): string =>
+  options.prompt_version ?? job.promptVersion
+
+/** Whether the kind has such a version; a process that is older than the one that accepted a task may not. */
+export const hasPrompt = (job: Pick<JobKind, 'prompts' | 'promptVersion'>, options: Asked): boolean =>
+  Object.hasOwn(job.prompts, promptVersionOf(job, options))
+
+/** @throws if the kind has no such version */
+export function promptOf(
+  job: Pick<JobKind, 'kind' | 'prompts' | 'promptVersion'>,
+  input: unknown,
+  options: Asked,
+): Prompt {
+  if (!hasPrompt(job, options)) throw new Error(`${job.kind} has no prompt "${promptVersionOf(job, options)}"`)
+  return job.prompts[promptVersionOf(job, options)]!(input)
+}
+
+/** All that a prompt says, as one text, by which a model is chosen. */
+export const wordsOf = ({ system, messages }: Prompt): string =>
+  [system ?? '', ...messages.map(one => one.content)].join('\n')
+
+/**
+ * Asks again for an answer that failed the kind's check: the conversation goes on with what the model wrote and what is wrong
+ * with it. `reason` is our own text, never the model's.
+ */
+export const repairing = (prompt: Prompt, answer: string, reason: string): Prompt => ({
+  ...prompt,
+  messages: [
+    ...prompt.messages,
+    ...(answer.trim() === '' ? [] : [{ role: 'assistant' as const, content: answer }]),
+    {
+      role: 'user',
+      content: `That cannot be used: ${reason}. Answer the same request once more, whole, and with that mended.`,
+    },
+  ],
+})
