@@ -37,12 +37,14 @@ export function checkColumn(path: string[], levels: Levels): void {
 function checkBare(name: string, levels: Levels): void {
   if (name === '*') {
     const hiding = levels[0]?.find(one => one.hides)
-    return hiding && refuseStar(hiding)
+    if (hiding) refuseStar(hiding)
+    return
   }
   let open = false
   for (const level of levels) {
     if (level.some(one => has(one, name))) return
     // `SELECT u FROM users u` is the whole row.
+    open ||= level.some(one => isOpen(one) || one.name === name)
     if (level.some(one => one.hides && one.name === name)) {
       refuse('hidden_columns', `${name} as a value is a whole row; name its columns.`)
     }
@@ -50,7 +52,6 @@ function checkBare(name: string, levels: Levels): void {
       // Even where another table has columns that we do not know: it may not have this one.
       refuse('unknown_column', `The column ${name} is not in the list${open ? '; qualify it with its table' : ''}.`)
     }
-    open ||= level.some(one => isOpen(one) || one.name === name)
   }
   if (!open) refuse('unknown_column', `The column ${name} is not in the list.`)
 }

@@ -45,20 +45,32 @@ function query(select: Fields, outer: Levels, outerCtes: Ctes, context: Context)
   }
   const levels: Levels = [relations, ...outer]
   const targets = list(select.targetList)
-  const aliases = targets.map(({ fields }) => fields.name as string | undefined)
-  const { targetList, whereClause, havingClause, windowClause, limitCount, limitOffset, valuesLists } = select
-  expression([targetList, whereClause, havingClause, windowClause, limitCount, limitOffset], levels, ctes, context)
-  expression(valuesLists, levels, ctes, context)
+  const columns = valuesLists(select) ?? outputs(targets, relations)
+  const called = columns ?? targets.map(({ fields }) => fields.name)
+  for (const part of EXPRESSIONS) expression(select[part], levels, ctes, context)
   group(select.groupClause, levels, ctes, context, targets)
   // Both look among the output columns first.
   for (const node of [...list(select.distinctClause), ...list(select.sortClause)]) {
     const inner = node.type === 'SortBy' ? unwrap(node.fields.node)! : node
     const name = bareName(inner)
-    if (name === null || !aliases.includes(name)) expression({ [inner.type]: inner.fields }, levels, ctes, context)
+    if (name === null || !called.includes(name)) expression({ [inner.type]: inner.fields }, levels, ctes, context)
   }
-  if (valuesLists) return list(list(valuesLists)[0]?.fields.items).map((_, i) => `column${i + 1}`)
-  return outputs(targets, relations)
+  return columns
 }
+
+/** Not those that may name an output column. */
+const EXPRESSIONS = [
+  'targetList',
+  'valuesLists',
+  'whereClause',
+  'havingClause',
+  'windowClause',
+  'limitCount',
+  'limitOffset',
+] as const
+
+const valuesLists = (select: Fields): Columns =>
+  select.valuesLists ? list(list(select.valuesLists)[0]?.fields.items).map((_, i) => `column${i + 1}`) : null
 
 /** The relations that an item of FROM brings in; `before`: those to its left, which LATERAL sees. */
 function fromItem(item: Fields, before: Relation[], outer: Levels, ctes: Ctes, context: Context): Relation[] {
@@ -119,7 +131,6 @@ const refuseRenaming = (name: string) =>
 /** Checks what is in an expression, or several: columns, and queries within. */
 function expression(node: unknown, levels: Levels, ctes: Ctes, context: Context): void {
   if (typeof node !== 'object' || node === null) return
-  if (Array.isArray(node)) return node.forEach(one => void expression(one, levels, ctes, context))
   for (const [key, value] of Object.entries(node)) {
     if (key === 'ColumnRef') checkColumn(names(value.fields), levels)
     else if (key === 'SelectStmt') query(value, levels, ctes, context)
@@ -139,7 +150,8 @@ function group(node: unknown, levels: Levels, ctes: Ctes, context: Context, targ
     const one = unwrap(wrapped)
     if (!one) continue
     if (one.type === 'GroupingSet') group(one.fields.content, levels, ctes, context, targets)
-    else if (one.type === 'RowExpr') group(one.fields.args, levels, ctes, context, targets)
+    else if (one.type === 'RowExpr' && one.fields.row_format === 'COERCE_IMPLICIT_CAST')
+      group(one.fields.args, levels, ctes, context, targets)
     else {
       const name = bareName(one)
       const i = name === null ? -1 : targets.findIndex(({ fields }) => fields.name === name)

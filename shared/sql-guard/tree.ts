@@ -29,7 +29,7 @@ const REFUSED_FIELDS: Record<string, [RefusalCode, string]> = {
 /** Refuses a tree with anything in it that is not known to be harmless, whatever names it uses. */
 export function checkTree(statement: Fields): void {
   const top = unwrap(statement)
-  if (!top) return refuse('not_sql', 'The query is empty.')
+  if (!top) refuse('not_sql', 'The query is empty.')
   if (WRITES.test(top.type)) refuse('writes', `The query is ${statementName(top.type)}, not a SELECT.`)
   if (top.type !== 'SelectStmt') refuse('not_a_select', `The query is ${statementName(top.type)}, not a SELECT.`)
   checkNode('SelectStmt', top.fields, 0)
@@ -38,7 +38,7 @@ export function checkTree(statement: Fields): void {
 function checkNode(type: string, fields: Fields, level: number): void {
   if (level > MAX_LEVELS) refuse('too_deep', `The query is nested more than ${MAX_LEVELS} levels deep.`)
   const shape = SHAPES.get(type)
-  if (!shape) return refuseNode(type)
+  if (!shape) refuseNode(type)
   for (const [field, value] of Object.entries(fields)) {
     const kind = Object.hasOwn(shape, field) ? shape[field] : undefined
     if (kind === undefined) {
