@@ -1,0 +1,1 @@
+export type Sentiment = { label: 'positive' | 'negative' | 'neutral'; confidence: number; score: number }
