@@ -1,0 +1,114 @@
+import { ESCAPE_FUNCTIONS, FUNCTIONS, OPERATORS, SYNTAX_FUNCTIONS, TYPES, VALUE_FUNCTIONS } from './functions.ts'
+import { type Fields, names, unwrap } from './parse.ts'
+import { type RefusalCode, refuse } from './refusal.ts'
+import { SHAPES } from './shapes.ts'
+
+/** Nodes on one path; the walks recurse. */
+const MAX_LEVELS = 250
+
+const WRITES = /^(Insert|Update|Delete|Merge)Stmt$/
+
+/** A better word than `not_allowed` for what people and models do write. */
+const REFUSED_NODES: Record<string, [RefusalCode, string]> = {
+  ParamRef: ['parameter', 'a parameter such as $1'],
+  RangeFunction: ['table_function', 'a function in FROM'],
+  RangeTableFunc: ['table_function', 'XMLTABLE'],
+  RangeTableSample: ['table_function', 'TABLESAMPLE'],
+  JsonTable: ['table_function', 'JSON_TABLE'],
+  XmlExpr: ['function_not_allowed', 'an XML function'],
+  XmlSerialize: ['function_not_allowed', 'XMLSERIALIZE'],
+  MergeSupportFunc: ['function_not_allowed', 'MERGE_ACTION'],
+}
+
+const REFUSED_FIELDS: Record<string, [RefusalCode, string]> = {
+  'SelectStmt.intoClause': ['select_into', 'SELECT INTO'],
+  'SelectStmt.lockingClause': ['locks', 'a locking clause such as FOR UPDATE'],
+  'WithClause.recursive': ['recursive', 'WITH RECURSIVE'],
+}
+
+/** Refuses a tree with anything in it that is not known to be harmless, whatever names it uses. */
+export function checkTree(statement: Fields): void {
+  const top = unwrap(statement)
+  if (!top) refuse('not_sql', 'The query is empty.')
+  if (WRITES.test(top.type)) refuse('writes', `The query is ${statementName(top.type)}, not a SELECT.`)
+  if (top.type !== 'SelectStmt') refuse('not_a_select', `The query is ${statementName(top.type)}, not a SELECT.`)
+  checkNode('SelectStmt', top.fields, 0)
+}
+
+function checkNode(type: string, fields: Fields, level: number): void {
+  if (level > MAX_LEVELS) refuse('too_deep', `The query is nested more than ${MAX_LEVELS} levels deep.`)
+  const shape = SHAPES.get(type)
+  if (!shape) refuseNode(type)
+  for (const [field, value] of Object.entries(fields)) {
+    const kind = Object.hasOwn(shape, field) ? shape[field] : undefined
+    if (kind === undefined) {
+      const [code, what] = REFUSED_FIELDS[`${type}.${field}`] ?? ['not_allowed', `${field} of ${type}`]
+      refuse(code, `The query uses ${what}, which is not allowed.`)
+    }
+    if (kind === 'value') {
+      if (typeof value === 'object') refuse('not_allowed', `The query has an unknown ${field} in ${type}.`)
+    } else if (kind === 'node') {
+      for (const node of Array.isArray(value) ? value : [value]) {
+        const one = unwrap(node)
+        if (one) checkNode(one.type, one.fields, level + 1)
+      }
+    } else {
+      checkNode(kind!, value as Fields, level + 1)
+    }
+  }
+  CHECKS[type]?.(fields)
+}
+
+function refuseNode(type: string): never {
+  if (WRITES.test(type)) refuse('writes', `The query contains ${statementName(type)}.`)
+  const [code, what] = REFUSED_NODES[type] ?? ['not_allowed', type]
+  return refuse(code, `The query uses ${what}, which is not allowed.`)
+}
+
+/** What the shape of a node does not say. */
+const CHECKS: Record<string, (fields: Fields) => void> = {
+  FuncCall({ funcname, funcformat }) {
+    const parts = names(funcname)
+    const name = parts.at(-1)!
+    if (parts.length === 1 && FUNCTIONS.has(name)) return
+    const bySyntax = funcformat === 'COERCE_SQL_SYNTAX' && SYNTAX_FUNCTIONS.has(name)
+    if (parts.length === 2 && parts[0] === 'pg_catalog' && (bySyntax || ESCAPE_FUNCTIONS.has(name))) return
+    refuse('function_not_allowed', `The function ${parts.join('.')} is not allowed.`)
+  },
+  SQLValueFunction({ op }) {
+    if (VALUE_FUNCTIONS.has(op as string)) return
+    refuse('function_not_allowed', `The function ${String(op).replace('SVFOP_', '')} is not allowed.`)
+  },
+  A_Expr: ({ name }) => checkOperator(name),
+  SubLink: ({ operName }) => operName && checkOperator(operName),
+  SortBy: ({ useOp }) => useOp && checkOperator(useOp),
+  TypeName({ names: list }) {
+    const parts = names(list)
+    const known = parts.length === 1 || (parts.length === 2 && parts[0] === 'pg_catalog')
+    if (!known || !TYPES.has(parts.at(-1)!)) refuse('type_not_allowed', `The type ${parts.join('.')} is not allowed.`)
+  },
+  CollateClause({ collname }) {
+    const parts = names(collname)
+    if (parts.length > 1) refuse('not_allowed', `The collation ${parts.join('.')} is not allowed.`)
+  },
+  A_Indirection({ indirection }) {
+    // (x).f also means f(x), for any function f.
+    for (const step of indirection as Fields[]) {
+      if (unwrap(step)?.type === 'A_Indices') continue
+      refuse('field_access', `The field access (…).${names([step])[0]} is not allowed.`)
+    }
+  },
+}
+
+function checkOperator(list: unknown): void {
+  const parts = names(list)
+  if (parts.length === 1 && OPERATORS.has(parts[0]!)) return
+  refuse('operator_not_allowed', `The operator ${parts.join('.')} is not allowed.`)
+}
+
+/** `ALTER TABLE` of AlterTableStmt. */
+const statementName = (type: string) =>
+  type
+    .replace(/Stmt$/, '')
+    .replace(/(?<=[a-z])(?=[A-Z])/g, ' ')
+    .toUpperCase()

@@ -1,0 +1,109 @@
+import type { Finding } from './findings.ts'
+
+/** Who issues what: the range of the first digits, and how many digits in all. Visa's of 13 digits are long retired. */
+const ISSUERS: readonly { from: string; to: string; lengths: readonly number[] }[] = [
+  { from: '4', to: '4', lengths: [16, 19] }, // Visa
+  { from: '51', to: '55', lengths: [16] }, // Mastercard
+  { from: '2221', to: '2720', lengths: [16] }, // Mastercard
+  { from: '34', to: '34', lengths: [15] }, // American Express
+  { from: '37', to: '37', lengths: [15] }, // American Express
+  { from: '6011', to: '6011', lengths: [16, 19] }, // Discover
+  { from: '644', to: '649', lengths: [16, 19] }, // Discover
+  { from: '65', to: '65', lengths: [16, 19] }, // Discover
+  { from: '300', to: '305', lengths: [14] }, // Diners Club
+  { from: '3095', to: '3095', lengths: [14] }, // Diners Club
+  { from: '36', to: '36', lengths: [14] }, // Diners Club
+  { from: '38', to: '39', lengths: [14] }, // Diners Club
+  { from: '3528', to: '3589', lengths: [16, 19] }, // JCB
+  { from: '62', to: '62', lengths: [16, 17, 18, 19] }, // UnionPay
+  { from: '5018', to: '5018', lengths: [16, 18, 19] }, // Maestro
+  { from: '5020', to: '5020', lengths: [16, 18, 19] }, // Maestro
+  { from: '5038', to: '5038', lengths: [16, 18, 19] }, // Maestro
+  { from: '5893', to: '5893', lengths: [16, 18, 19] }, // Maestro
+  { from: '6304', to: '6304', lengths: [16, 18, 19] }, // Maestro
+  { from: '6759', to: '6763', lengths: [16, 18, 19] }, // Maestro
+  { from: '2200', to: '2204', lengths: [16] }, // Mir
+]
+
+/** How digits are printed on a card and copied from it. Only these are looked for amid other numbers. */
+const GROUPINGS = ['4-4-4-4', '4-4-4-4-3', '4-6-5', '4-6-4'].map(one => one.split('-').map(Number))
+
+const MAX_DIGITS = 19
+/** Single spaces and dashes, of every width. */
+const SEPARATOR = '[ \\u00a0\\u2007\\u2009\\u202f\\u2010-\\u2014\\-]'
+const RUN = new RegExp(`\\d+(?:${SEPARATOR}\\d+)*`, 'g')
+
+/** The digit that makes a number pass is the last one (ISO/IEC 7812). */
+export function passesLuhn(digits: string): boolean {
+  let sum = 0
+  for (let i = 0; i < digits.length; i++) {
+    const digit = Number(digits[digits.length - 1 - i])
+    const doubled = i % 2 === 1 ? digit * 2 : digit
+    sum += doubled > 9 ? doubled - 9 : doubled
+  }
+  return sum % 10 === 0
+}
+
+const isCard = (digits: string): boolean =>
+  ISSUERS.some(({ from, to, lengths }) => {
+    const start = digits.slice(0, from.length)
+    return lengths.includes(digits.length) && start >= from && start <= to
+  }) &&
+  passesLuhn(digits) &&
+  !/^\d0+$/.test(digits)
+
+/** Payment cards: a known issuer's prefix and length, and a right check digit. */
+export function findCards(text: string): Finding<'card'>[] {
+  const found: Finding<'card'>[] = []
+  for (const { 0: run, index } of text.matchAll(RUN)) {
+    if (run.length < 14) continue
+    // Part of a word, of an identifier, or of a number with decimals.
+    const before = text.slice(Math.max(0, index - 2), index)
+    const after = text.slice(index + run.length, index + run.length + 2)
+    const groups = [...run.matchAll(/\d+/g)].map(one => ({ digits: one[0], start: index + one.index }))
+    const first = /[\p{L}\p{N}_]$|[\p{L}\p{N}_][-.,]$/u.test(before) ? 1 : 0
+    const last = /^[\p{L}\p{N}_]|^[-.,/:][\p{L}\p{N}_]/u.test(after) ? groups.length - 1 : groups.length
+    findInRun(groups, first, last, found)
+  }
+  return found
+}
+
+type Group = { digits: string; start: number }
+
+function findInRun(groups: readonly Group[], first: number, last: number, found: Finding<'card'>[]): void {
+  // Digits that stand alone may be divided in any way.
+  if (first === 0 && last === groups.length && groups.length <= MAX_DIGITS) {
+    if (isCard(groups.map(one => one.digits).join(''))) {
+      found.push(spanning(groups, 0, groups.length))
+      return
+    }
+  }
+  for (let i = first; i < last; ) {
+    const count = cardAt(groups, i, last)
+    if (count > 0) found.push(spanning(groups, i, i + count))
+    i += Math.max(1, count)
+  }
+}
+
+/** How many of the groups from `i` on make a card; 0: none. The longest wins, or the rest would be left to be read. */
+function cardAt(groups: readonly Group[], i: number, last: number): number {
+  const fitting = GROUPINGS.filter(
+    lengths => i + lengths.length <= last && lengths.every((length, k) => groups[i + k]!.digits.length === length),
+  ).map(lengths => lengths.length)
+  const counts = [1, ...fitting].sort((a, b) => b - a)
+  return (
+    counts.find(count =>
+      isCard(
+        groups
+          .slice(i, i + count)
+          .map(one => one.digits)
+          .join(''),
+      ),
+    ) ?? 0
+  )
+}
+
+function spanning(groups: readonly Group[], from: number, to: number): Finding<'card'> {
+  const end = groups[to - 1]!
+  return { type: 'card', start: groups[from]!.start, end: end.start + end.digits.length }
+}

@@ -1,0 +1,98 @@
+import { MAX_DEPTH } from '#shared/text.ts'
+import { type Finding, withoutOverlaps } from './findings.ts'
+import { findPersonal, PERSONAL_TYPES, type PersonalType } from './personal.ts'
+import { findSecrets } from './secrets.ts'
+
+export type FilterType = PersonalType | 'api_key'
+/** How many of each type were taken out. `depth`: what was nested too deeply to be looked at. */
+export type Filtered = Partial<Record<FilterType | 'depth', number>>
+
+/** Addresses and phone numbers are often what was asked for: a shop's, a signature's. */
+export const DEFAULT_FILTER: readonly FilterType[] = ['card', 'ssn', 'iban', 'api_key']
+
+const ORDER: readonly FilterType[] = ['api_key', ...PERSONAL_TYPES]
+const MAX_PASSES = 8
+const placeholder = (type: FilterType | 'depth') => `[${type} removed]`
+
+/**
+ * Takes what `types` says out of every string and key in a value that was parsed from JSON. Numbers stay: a schema may
+ * ask for them, and JSON's have no leading zeros, spaces or checks to be known by.
+ * @returns the same value, and null, if nothing was found
+ */
+export function filterOutput(
+  value: unknown,
+  types: readonly FilterType[] = DEFAULT_FILTER,
+): { value: unknown; filtered: Filtered | null } {
+  const counts: Filtered = {}
+  const filtered = walk(value, types, counts, MAX_DEPTH)
+  return { value: filtered, filtered: Object.keys(counts).length > 0 ? counts : null }
+}
+
+function walk(value: unknown, types: readonly FilterType[], counts: Filtered, levels: number): unknown {
+  if (typeof value === 'string') return filterText(value, types, counts)
+  if (typeof value !== 'object' || value === null) return value
+  if (levels === 0) {
+    count(counts, 'depth')
+    return placeholder('depth')
+  }
+  if (Array.isArray(value)) {
+    const list = value.map(child => walk(child, types, counts, levels - 1))
+    return list.every((child, i) => child === value[i] || Number.isNaN(child)) ? value : list
+  }
+  const names = new Set<string>()
+  let isSame = true
+  const entries = Object.entries(value).map(([key, child]) => {
+    const name = unused(filterText(key, types, counts), names)
+    const kept = walk(child, types, counts, levels - 1)
+    isSame &&= name === key && (kept === child || Number.isNaN(child))
+    return [name, kept] as const
+  })
+  return isSame ? value : Object.fromEntries(entries)
+}
+
+/** Two keys that became the same must not hide each other's values. */
+function unused(name: string, names: Set<string>): string {
+  let free = name
+  for (let i = 2; names.has(free); i++) free = `${name} (${i})`
+  names.add(free)
+  return free
+}
+
+function filterText(text: string, types: readonly FilterType[], counts: Filtered): string {
+  // None of the finders finds anything in less.
+  if (text.length < 6) return text
+  let rest = text
+  // What stood beside something that is gone may now be found: again until nothing is.
+  for (let pass = 0; pass < MAX_PASSES; pass++) {
+    const findings = find(rest, types)
+    if (findings.length === 0) return rest
+    rest = replace(rest, findings, counts)
+  }
+  // Only a text made for it uncovers more with every pass; all passes of such a text would take quadratic time.
+  const [first] = find(rest, types)
+  if (!first) return rest
+  count(counts, first.type)
+  return placeholder(first.type)
+}
+
+function find(text: string, types: readonly FilterType[]): Finding<FilterType>[] {
+  const personal = PERSONAL_TYPES.filter(type => types.includes(type))
+  const findings: Finding<FilterType>[] = findPersonal(text, { types: personal })
+  if (types.includes('api_key')) findings.push(...findSecrets(text))
+  return withoutOverlaps(findings, ORDER)
+}
+
+function replace(text: string, findings: readonly Finding<FilterType>[], counts: Filtered): string {
+  const parts: string[] = []
+  let end = 0
+  for (const one of findings) {
+    parts.push(text.slice(end, one.start), placeholder(one.type))
+    end = one.end
+    count(counts, one.type)
+  }
+  return parts.join('') + text.slice(end)
+}
+
+function count(counts: Filtered, type: FilterType | 'depth'): void {
+  counts[type] = (counts[type] ?? 0) + 1
+}

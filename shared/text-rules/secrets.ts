@@ -1,0 +1,71 @@
+import { type Finding, withoutOverlaps } from './findings.ts'
+import { findPrivateKeys } from './private-keys.ts'
+
+/** `name`: whose key it is. */
+export type Secret = Finding<'api_key'> & { name: string }
+
+type Rule = { name: string; pattern: RegExp; isReal?: (token: string) => boolean }
+
+/**
+ * A key is random: it mixes cases, or has a long piece with letters and digits. `sk-fading-circle-container` is a CSS
+ * class, and `sk-xxxxxxxxxxxxxxxxxxxxxxxx` says where a key belongs.
+ */
+function isRandom(token: string): boolean {
+  const body = token.slice(token.search(/[-_]/) + 1)
+  if (new Set(body).size < 8) return false
+  if (/[a-z]/.test(body) && /[A-Z]/.test(body)) return /\d/.test(body) || body.length >= 40
+  return body.split(/[-_]/).some(part => part.length >= 16 && /\d/.test(part) && /[A-Za-z]/.test(part))
+}
+
+/** The header of a JSON Web Token is JSON that names an algorithm. */
+function isJwt(token: string): boolean {
+  try {
+    return 'alg' in (JSON.parse(Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString()) as object)
+  } catch {
+    return false
+  }
+}
+
+/** A whole word of `[\w-]` that opens with `head`. No part of it can be tried again, so that no text takes long. */
+const word = (head: string, rest: string) => new RegExp(`(?<![\\w-])${head}${rest}`, 'g')
+/** Of a fixed length and with a telling start, so that it is found within other words too. */
+const fixed = (head: string, rest: string) => new RegExp(`(?<![A-Za-z0-9])${head}${rest}(?![A-Za-z0-9])`, 'g')
+
+const RULES: readonly Rule[] = [
+  // OpenAI (sk-…, sk-proj-…), Anthropic (sk-ant-…), OpenRouter, DeepSeek, and this server's own (sk-sluice-…, sk-admin-…).
+  { name: 'sk', pattern: word('sk-', '[\\w-]{20,}'), isReal: isRandom },
+  { name: 'stripe', pattern: word('[srp]k_live_', '[A-Za-z0-9]{16,}'), isReal: isRandom },
+  { name: 'webhook', pattern: word('whsec_', '[A-Za-z0-9+/=]{24,}'), isReal: isRandom },
+  { name: 'aws', pattern: fixed('(?:AKIA|ASIA)', '[A-Z2-7]{16}') },
+  {
+    name: 'aws-secret',
+    pattern: /(?<=aws_?secret_?(?:access_?)?key["']?\s{0,4}[:=]\s{0,4}["']?)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])/gi,
+  },
+  { name: 'github', pattern: fixed('gh[pousr]_', '[A-Za-z0-9]{36,255}') },
+  { name: 'github', pattern: fixed('github_pat_', '[A-Za-z0-9]{22}_[A-Za-z0-9]{59}') },
+  { name: 'gitlab', pattern: word('glpat-', '[\\w-]{20,}'), isReal: isRandom },
+  { name: 'slack', pattern: word('xox[abeoprs]-', '[A-Za-z0-9-]{10,}'), isReal: token => /\d/.test(token) },
+  { name: 'slack', pattern: word('xapp-', '\\d-[A-Za-z0-9-]{20,}') },
+  { name: 'slack-webhook', pattern: /https:\/\/hooks\.slack\.com\/services\/T\w{6,14}\/B\w{6,14}\/\w{20,32}/g },
+  { name: 'google', pattern: fixed('AIza', '[\\w-]{35}') },
+  { name: 'google', pattern: word('GOCSPX-', '[\\w-]{28}') },
+  { name: 'sendgrid', pattern: fixed('SG\\.', '[\\w-]{22}\\.[\\w-]{43}') },
+  { name: 'npm', pattern: fixed('npm_', '[A-Za-z0-9]{36}') },
+  { name: 'huggingface', pattern: fixed('hf_', '[A-Za-z]{34}') },
+  { name: 'groq', pattern: fixed('gsk_', '[A-Za-z0-9]{52}') },
+  { name: 'xai', pattern: fixed('xai-', '[A-Za-z0-9]{80}') },
+  { name: 'digitalocean', pattern: fixed('do[opr]_v1_', '[0-9a-f]{64}') },
+  { name: 'jwt', pattern: word('eyJ', '[\\w-]{10,}\\.[\\w-]{10,}\\.[\\w-]{10,}'), isReal: isJwt },
+]
+
+/** Keys and tokens by the form that their issuers give them, from left to right, none overlapping. */
+export function findSecrets(text: string): Secret[] {
+  const found: Secret[] = findPrivateKeys(text).map(one => ({ ...one, type: 'api_key', name: 'private-key' }))
+  for (const { name, pattern, isReal } of RULES) {
+    for (const { 0: token, index } of text.matchAll(pattern)) {
+      if (isReal && !isReal(token)) continue
+      found.push({ type: 'api_key', name, start: index, end: index + token.length })
+    }
+  }
+  return withoutOverlaps(found, ['api_key'])
+}
