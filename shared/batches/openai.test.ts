@@ -286,7 +286,7 @@ describe('the endpoints', () => {
     expect(whyNotServed(CHAT, jobs)).toBeNull()
     expect(whyNotServed(RESPONSES, jobs)).toBeNull()
     expect(whyNotServed('/v1/embeddings', jobs)).toBe(
-      "'/v1/embeddings' is not served here yet. Served are /v1/chat/completions, /v1/responses.",
+      "'/v1/embeddings' is not served here yet. Served are /v1/chat/completions, /v1/moderations, /v1/responses.",
     )
     expect(whyNotServed('/v1/images', jobs)).toMatch(/is no endpoint of a batch/)
     expect(whyNotServed(CHAT, new Map())).toMatch(/not served/)

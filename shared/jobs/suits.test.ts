@@ -28,7 +28,8 @@ describe('a result that was written down', () => {
     expect(suits(generate, input, result)).toBe(false)
   })
 
-  it('may be the example of every kind', () => {
-    for (const job of jobs.values()) expect(suits(job, job.example.input, job.exampleResult), job.kind).toBe(true)
+  it('may be the example of every kind for which something may stand in', () => {
+    for (const job of jobs.values().filter(job => job.noVerdict === null))
+      expect(suits(job, job.example.input, job.exampleResult), job.kind).toBe(true)
   })
 })

@@ -894,7 +894,13 @@ it('whatever the providers do, a run comes to one outcome, within the cap, with 
       expect(await run()).toBe('done')
       expect(endings.length + requeues.length).toBe(1)
       expect(calls.length).toBeLessThanOrEqual(Math.max(0, 5 - task.tries))
-      expect(new Set(calls).size).toBe(calls.length)
+      // Nobody is asked twice in one run but to mend an answer, and that twice at most.
+      const repairs = calls.map((name, i) => calls.indexOf(name) < i)
+      for (const [i] of repairs.entries().filter(([, repair]) => repair)) {
+        expect(calls[i]).toBe(calls[i - 1])
+        expect(behaviours[i - 1]).toMatchObject({ kind: 'answer' })
+      }
+      expect(repairs.filter(Boolean).length).toBeLessThanOrEqual(2)
       expect([...attempts.keys()]).toEqual(calls.map((_, index) => task.attempts + index + 1))
       expect([...attempts.values()]).not.toContain(null)
       expect(held.size).toBe(0)

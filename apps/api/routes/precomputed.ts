@@ -44,7 +44,9 @@ const hashOf = (text: string) => (text === DEFAULT ? ANY_INPUT : Buffer.from(tex
 
 /** `/api/v1/precomputed/{kind}`: what is answered when no model does. One path a kind, as its inputs have its schema. */
 export const precomputed: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, jobs }) => {
-  for (const job of jobs.values()) {
+  // Where no verdict has a meaning of its own, nothing may stand in for one.
+  const kinds = [...jobs.values()].filter(job => job.noVerdict === null)
+  for (const job of kinds) {
     const path = `/api/v1/precomputed/${job.kind}`
     app.put<{ Body: Body }>(
       path,
@@ -142,7 +144,7 @@ export const precomputed: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db,
     schema: { hide: true, params: Type.Object({ kind: Type.String() }) },
     handler: async request => {
       throw new SluiceError('unknown_kind', `There is no kind "${request.params.kind.slice(0, 100)}".`, {
-        context: { field: 'kind', kinds: [...jobs.keys()] },
+        context: { field: 'kind', kinds: kinds.map(job => job.kind) },
       })
     },
   })
