@@ -6,7 +6,8 @@ import { checkTree } from './tree.ts'
 
 /**
  * What a query may read. A table is named as it must be written: `orders` in the rules is not `public.orders` in the
- * query. With columns, only these; with none, any.
+ * query. With columns, only these; with none, any. A query that reads tables of both sorts has to qualify the columns
+ * of the second, since an unqualified name might be one of the columns left out of the first.
  */
 export type SqlRules = {
   tables: Tables

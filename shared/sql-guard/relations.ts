@@ -25,7 +25,10 @@ export const has = ({ columns }: Relation, name: string) => columns?.includes(na
 export function checkColumn(path: string[], levels: Levels): void {
   const name = path.at(-1)!
   if (SYSTEM_COLUMNS.has(name)) refuse('system_column', `The column ${path.join('.')} is a system column.`)
-  if (path.length === 1) return checkBare(name, levels)
+  if (path.length === 1) {
+    checkBare(name, levels)
+    return
+  }
   const relation = find(path.slice(0, -1), levels)
   if (name === '*') {
     if (relation.hides) refuseStar(relation)

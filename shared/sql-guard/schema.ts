@@ -9,7 +9,7 @@ const SECRET_WORDS = new Set(
 const SECRET_PAIRS = new Set(
   `api_key private_key secret_key access_key signing_key encryption_key ssh_key pgp_key auth_key master_key credit_card
   card_number card_no social_security national_id tax_id passport_number bank_account account_number session_id
-  security_code security_answer recovery_code backup_codes two_factor`.split(/\s+/),
+  security_code security_answer recovery_code backup_code two_factor`.split(/\s+/),
 )
 
 /** Within a name that is written in one word. */
@@ -32,6 +32,9 @@ function looksSecret(name: string): boolean {
     .toLowerCase()
     .split(/[^a-z0-9]+/)
   return parts.some(
-    (part, i) => SECRET_WORDS.has(part) || SECRET_PARTS.test(part) || SECRET_PAIRS.has(`${part}_${parts[i + 1]}`),
+    (part, i) =>
+      SECRET_WORDS.has(part) ||
+      SECRET_PARTS.test(part) ||
+      SECRET_PAIRS.has(`${part}_${parts[i + 1]?.replace(/s$/, '')}`),
   )
 }

@@ -115,7 +115,9 @@ function table(fields: Fields, alias: string | null, renamed: string[], ctes: Ct
   if (/^pg_/i.test(schema ?? name) || /^pg_/i.test(name) || schema === 'information_schema') {
     refuse('system_table', `${key} is a system table.`)
   }
-  if (!Object.hasOwn(context.tables, key)) refuse('unknown_table', `The table ${key} is not in the list.`)
+  // A quoted name with a dot in it is not `schema.table`.
+  const dotted = name.includes('.') || schema?.includes('.')
+  if (dotted || !Object.hasOwn(context.tables, key)) refuse('unknown_table', `The table ${key} is not in the list.`)
   context.used.add(key)
   const allowed = context.tables[key]!
   const hides = allowed.length > 0
