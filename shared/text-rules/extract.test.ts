@@ -10,7 +10,7 @@ A local bakery opened yesterday. The city expects the repairs of the bridge cabl
 describe('keySentences', () => {
   it('picks what the text is about, in its order, and leaves asides out', () => {
     const picked = keySentences(REPORT, 3)
-    expect(picked[0]).toBe('The harbour bridge will close for repairs in March.')
+    expect(splitSentences(REPORT).filter(one => picked.includes(one))).toEqual(picked)
     expect(picked).toContain('The city expects the repairs of the bridge cables to take eight weeks.')
     expect(picked.join(' ')).not.toMatch(/bakery|weather/)
   })
