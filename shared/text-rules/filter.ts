@@ -2,6 +2,7 @@ import { MAX_DEPTH } from '#shared/text.ts'
 import { type Finding, withoutOverlaps } from './findings.ts'
 import { findPersonal, PERSONAL_TYPES, type PersonalType } from './personal.ts'
 import { findSecrets } from './secrets.ts'
+import { isSsnField } from './ssn.ts'
 
 export type FilterType = PersonalType | 'api_key'
 /** How many of each type were taken out. `depth`: what was nested too deeply to be looked at. */
@@ -12,7 +13,6 @@ export const DEFAULT_FILTER: readonly FilterType[] = ['card', 'ssn', 'iban', 'ap
 
 const ORDER: readonly FilterType[] = ['api_key', ...PERSONAL_TYPES]
 const MAX_PASSES = 8
-const placeholder = (type: FilterType | 'depth') => `[${type} removed]`
 
 /**
  * Takes what `types` says out of every string and key in a value that was parsed from JSON. Numbers stay: a schema may
@@ -32,30 +32,34 @@ function walk(value: unknown, types: readonly FilterType[], counts: Filtered, le
   if (typeof value === 'string') return filterText(value, types, counts)
   if (typeof value !== 'object' || value === null) return value
   if (levels === 0) {
-    count(counts, 'depth')
-    return placeholder('depth')
+    return removed('depth', counts)
   }
   if (Array.isArray(value)) {
     const list = value.map(child => walk(child, types, counts, levels - 1))
-    return list.every((child, i) => child === value[i] || Number.isNaN(child)) ? value : list
+    return list.every((child, i) => Object.is(child, value[i])) ? value : list
   }
-  const names = new Set<string>()
+  const names = new Map<string, number>()
   let isSame = true
   const entries = Object.entries(value).map(([key, child]) => {
     const name = unused(filterText(key, types, counts), names)
-    const kept = walk(child, types, counts, levels - 1)
-    isSame &&= name === key && (kept === child || Number.isNaN(child))
+    const isSsn = types.includes('ssn') && typeof child === 'string' && isSsnField(key, child)
+    const kept = isSsn ? removed('ssn', counts) : walk(child, types, counts, levels - 1)
+    isSame &&= name === key && Object.is(kept, child)
     return [name, kept] as const
   })
   return isSame ? value : Object.fromEntries(entries)
 }
 
 /** Two keys that became the same must not hide each other's values. */
-function unused(name: string, names: Set<string>): string {
-  let free = name
-  for (let i = 2; names.has(free); i++) free = `${name} (${i})`
-  names.add(free)
-  return free
+function unused(name: string, names: Map<string, number>): string {
+  if (!names.has(name)) {
+    names.set(name, 2)
+    return name
+  }
+  // Counted on from the last one, as there may be many; a key may itself look like a numbered one.
+  const number = names.get(name)!
+  names.set(name, number + 1)
+  return unused(`${name} (${number})`, names)
 }
 
 function filterText(text: string, types: readonly FilterType[], counts: Filtered): string {
@@ -71,8 +75,7 @@ function filterText(text: string, types: readonly FilterType[], counts: Filtered
   // Only a text made for it uncovers more with every pass; all passes of such a text would take quadratic time.
   const [first] = find(rest, types)
   if (!first) return rest
-  count(counts, first.type)
-  return placeholder(first.type)
+  return removed(first.type, counts)
 }
 
 function find(text: string, types: readonly FilterType[]): Finding<FilterType>[] {
@@ -86,13 +89,14 @@ function replace(text: string, findings: readonly Finding<FilterType>[], counts:
   const parts: string[] = []
   let end = 0
   for (const one of findings) {
-    parts.push(text.slice(end, one.start), placeholder(one.type))
+    parts.push(text.slice(end, one.start), removed(one.type, counts))
     end = one.end
-    count(counts, one.type)
   }
   return parts.join('') + text.slice(end)
 }
 
-function count(counts: Filtered, type: FilterType | 'depth'): void {
+/** Counts one more, and says so in its place. */
+function removed(type: FilterType | 'depth', counts: Filtered): string {
   counts[type] = (counts[type] ?? 0) + 1
+  return `[${type} removed]`
 }

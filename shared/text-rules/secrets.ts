@@ -7,14 +7,16 @@ export type Secret = Finding<'api_key'> & { name: string }
 type Rule = { name: string; pattern: RegExp; isReal?: (token: string) => boolean }
 
 /**
- * A key is random: it mixes cases, or has a long piece with letters and digits. `sk-fading-circle-container` is a CSS
- * class, and `sk-xxxxxxxxxxxxxxxxxxxxxxxx` says where a key belongs.
+ * A key is random: it goes from one kind of character to another all the time, or has a long piece with letters and
+ * digits. `sk-fading-circle-container` is a CSS class, and `sk-xxxxxxxxxxxxxxxxxxxxxxxx` says where a key belongs.
  */
 function isRandom(token: string): boolean {
-  const body = token.slice(token.search(/[-_]/) + 1)
+  const pieces = token.split(/[-_]/).slice(1)
+  const body = pieces.join('')
   if (new Set(body).size < 8) return false
-  if (/[a-z]/.test(body) && /[A-Z]/.test(body)) return /\d/.test(body) || body.length >= 40
-  return body.split(/[-_]/).some(part => part.length >= 16 && /\d/.test(part) && /[A-Za-z]/.test(part))
+  if (pieces.some(piece => piece.length >= 16 && /\d/.test(piece) && /[A-Za-z]/.test(piece))) return true
+  const changes = body.match(/[a-z](?=[^a-z])|[A-Z](?=[^A-Z])|\d(?=\D)/g)?.length ?? 0
+  return changes / body.length >= 0.3
 }
 
 /** The header of a JSON Web Token is JSON that names an algorithm. */
@@ -51,7 +53,7 @@ const RULES: readonly Rule[] = [
   { name: 'google', pattern: word('GOCSPX-', '[\\w-]{28}') },
   { name: 'sendgrid', pattern: fixed('SG\\.', '[\\w-]{22}\\.[\\w-]{43}') },
   { name: 'npm', pattern: fixed('npm_', '[A-Za-z0-9]{36}') },
-  { name: 'huggingface', pattern: fixed('hf_', '[A-Za-z]{34}') },
+  { name: 'huggingface', pattern: fixed('hf_', '[A-Za-z0-9]{34}') },
   { name: 'groq', pattern: fixed('gsk_', '[A-Za-z0-9]{52}') },
   { name: 'xai', pattern: fixed('xai-', '[A-Za-z0-9]{80}') },
   { name: 'digitalocean', pattern: fixed('do[opr]_v1_', '[0-9a-f]{64}') },

@@ -1,70 +1,123 @@
-/** What each sign adds to the score, which ends at 1. */
-const WEIGHTS = { links: 0.25, many_links: 0.4, shortener: 0.3, repetition: 0.4, shouting: 0.2, phrase: 0.25 }
+import { SHORTENERS, SPAM_SIGNALS, STRONG_PHRASES, WEAK_PHRASES } from './spam-data.ts'
 
-const LINK = /(?:https?:\/\/|www\.)[^\s<>"')\]]{3,500}/gi
-const SHORTENER =
-  /^(?:https?:\/\/)?(?:www\.)?(?:bit\.ly|tinyurl\.com|t\.co|goo\.gl|is\.gd|ow\.ly|cutt\.ly|rb\.gy|shorturl\.at)(?:[/?#:]|$)/i
+type Signal = { weight: number; reason: string }
 
-/** Phrases that sell; each counts, to three. */
-const PHRASES: RegExp[] = [
-  /\bbuy (?:now|cheap|followers)\b/i,
-  /\bclick (?:here|this link|the link)\b/i,
-  /\b(?:limited|exclusive) (?:time )?offer\b/i,
-  /\b(?:100% free|risk[- ]free|free money|free gift)\b/i,
-  /\b(?:earn|make) (?:up to )?[$€£]?\d[\d,.]{0,12}(?:k|\$|€)?\s?(?:per|a|an|every|each)?\s?(?:day|week|month|hour)\b/i,
-  /\b(?:work from home|be your own boss|get rich|passive income)\b/i,
-  /\b(?:online casino|no deposit bonus|crypto giveaway|double your (?:bitcoin|money|crypto))\b/i,
-  /\b(?:cheap|generic) (?:viagra|cialis|meds|pills)\b/i,
-  /\b(?:whatsapp|telegram) (?:me|now|us)\b|\btext me (?:on|at) (?:whatsapp|telegram)\b/i,
-  /\b(?:act now|order now|subscribe to my|check out my (?:channel|page|profile|site))\b/i,
-  /\b(?:seo services|guaranteed (?:traffic|ranking)|rank #?1 on google)\b/i,
-  /\byou(?:'ve| have) (?:won|been selected)\b/i,
-]
-const MOST_PHRASES = 3
-/** Fewer words than this repeat themselves by chance. */
-const LEAST_WORDS = 8
-const LEAST_LETTERS = 20
+const anyOf = (words: readonly string[]) => words.map(one => one.replace(/[.%+$]/g, '\\$&')).join('|')
 
-export type SpamSignals = { score: number; reasons: string[] }
+const LINK = /(?<![\p{L}\p{N}])(?:https?:\/\/|www\.)[^\s<>"'()[\]]+/giu
+const SHORT_LINK = new RegExp(`(?<![\\w.@-])(?:${anyOf(SHORTENERS)})/[\\w-]`, 'i')
+const ADDRESS_LINK = /https?:\/\/(?:\d{1,3}\.){3}\d{1,3}(?![\d.])/i
+/** Not one's own machine or network. */
+const OWN_ADDRESS = /https?:\/\/(?:127|10|0|192\.168|172\.(?:1[6-9]|2\d|3[01]))\./gi
+/** Not digits, nor what lines, tables and pauses are drawn with. */
+const IN_A_ROW = new RegExp(`([^\\s\\d=_*~#.+|<>\\u2500-\\u257f-])\\1{${SPAM_SIGNALS.characterInARow.from - 1},}`, 'u')
+const STRONG = new RegExp(`(?<![\\p{L}\\p{N}])(?:${anyOf(STRONG_PHRASES)})(?![\\p{L}\\p{N}])`, 'gu')
+const WEAK = new RegExp(`(?<![\\p{L}\\p{N}])(?:${anyOf(WEAK_PHRASES)})(?![\\p{L}\\p{N}])`, 'gu')
 
-/** How much a text looks like spam, 0 to 1, and by what. Signs, not proof: a shop's own text has some of them. */
-export function spamSignals(text: string): SpamSignals {
-  const reasons: string[] = []
-  let score = 0
-  const sign = (name: keyof typeof WEIGHTS, reason: string, times = 1) => {
-    score += WEIGHTS[name] * times
-    reasons.push(reason)
-  }
-
+/** How much a text looks like spam by its form, from 0 to 1, and why. The same text always gets the same. */
+export function spamSignals(text: string): { score: number; reasons: string[] } {
   const links = text.match(LINK) ?? []
-  const words =
-    text
-      .replace(LINK, ' ')
-      .toLowerCase()
-      .match(/[\p{L}\p{N}']+/gu) ?? []
-  if (links.length >= 3) sign('many_links', `${links.length} links`)
-  else if (links.length > 0 && words.length < LEAST_WORDS) sign('links', 'little but a link')
-  if (links.some(link => SHORTENER.test(link))) sign('shortener', 'a link that hides where it leads')
-
-  const phrases = PHRASES.filter(phrase => phrase.test(text)).length
-  if (phrases > 0) sign('phrase', 'phrases that sell', Math.min(phrases, MOST_PHRASES))
-
-  if (/(\S)\1{9}/u.test(text)) sign('repetition', 'characters repeated')
-  else if (words.length >= LEAST_WORDS && new Set(words).size / words.length < 0.3) sign('repetition', 'words repeated')
-  else if (linesRepeat(text)) sign('repetition', 'lines repeated')
-
-  const letters = text.match(/\p{L}/gu) ?? []
-  const capitals = text.match(/\p{Lu}/gu) ?? []
-  if (letters.length >= LEAST_LETTERS && capitals.length / letters.length > 0.7) sign('shouting', 'all in capitals')
-  else if (/[!?]{5}/.test(text)) sign('shouting', 'many exclamation marks')
-
-  return { score: Math.min(1, Math.round(score * 100) / 100), reasons }
+  const prose = text.replace(LINK, ' ')
+  const words = prose.toLowerCase().match(/[\p{L}\p{N}'’]+/gu) ?? []
+  const signals = [
+    ...linkSignals(text, links, words.length),
+    ...repetition(text, prose, words),
+    ...shouting(prose, words.length),
+  ]
+  const phrases = phraseSignal(prose)
+  if (phrases) signals.push(phrases)
+  const innocence = signals.reduce((left, one) => left * (1 - one.weight), 1)
+  return { score: Math.round((1 - innocence) * 1000) / 1000, reasons: signals.map(one => one.reason) }
 }
 
-function linesRepeat(text: string): boolean {
+function linkSignals(text: string, links: readonly string[], words: number): Signal[] {
+  const { manyLinks, mostlyLinks, shortener, addressLink } = SPAM_SIGNALS
+  const signals: Signal[] = []
+  if (links.length >= manyLinks.from) signals.push({ weight: manyLinks.weight, reason: `${links.length} links` })
+  if (links.length >= mostlyLinks.minLinks && links.length / (words + links.length) >= mostlyLinks.from) {
+    signals.push({ weight: mostlyLinks.weight, reason: 'little but links' })
+  }
+  if (SHORT_LINK.test(text.replaceAll('://', ':// '))) {
+    signals.push({ weight: shortener.weight, reason: 'a shortened link' })
+  }
+  if (ADDRESS_LINK.test(text.replace(OWN_ADDRESS, ''))) {
+    signals.push({ weight: addressLink.weight, reason: 'a link to a bare IP address' })
+  }
+  return signals
+}
+
+function repetition(text: string, prose: string, words: readonly string[]): Signal[] {
+  const { repeatedWord, wordInARow, characterInARow, repeatedLines } = SPAM_SIGNALS
+  const signals: Signal[] = []
+  const [word, times] = mostFrequent(words.filter(one => one.length >= 4))
+  if (words.length >= repeatedWord.minWords && times / words.length >= repeatedWord.from) {
+    signals.push({ weight: repeatedWord.weight, reason: `“${word.slice(0, 40)}” ${times} times` })
+  }
+  if (longestRow(words) >= wordInARow.from) {
+    signals.push({ weight: wordInARow.weight, reason: `a word ${wordInARow.from} times or more in a row` })
+  }
+  if (IN_A_ROW.test(prose)) {
+    signals.push({
+      weight: characterInARow.weight,
+      reason: `a character ${characterInARow.from} times or more in a row`,
+    })
+  }
   const lines = text
     .split('\n')
-    .map(line => line.trim().toLowerCase())
-    .filter(line => line.length > 3)
-  return lines.length >= 4 && new Set(lines).size <= lines.length / 2
+    .map(line => line.trim())
+    .filter(line => line.length >= repeatedLines.minLength)
+  if (lines.length >= repeatedLines.minLines && 1 - new Set(lines).size / lines.length >= repeatedLines.from) {
+    signals.push({ weight: repeatedLines.weight, reason: 'the same lines again and again' })
+  }
+  return signals
+}
+
+function mostFrequent(words: readonly string[]): [string, number] {
+  const counts = new Map<string, number>()
+  let most: [string, number] = ['', 0]
+  for (const word of words) {
+    const times = (counts.get(word) ?? 0) + 1
+    counts.set(word, times)
+    if (times > most[1]) most = [word, times]
+  }
+  return most
+}
+
+function longestRow(words: readonly string[]): number {
+  let longest = 0
+  let row = 0
+  words.forEach((word, i) => {
+    // Numbers repeat in every table.
+    row = word === words[i - 1] && !/^\d+$/.test(word) ? row + 1 : 1
+    longest = Math.max(longest, row)
+  })
+  return longest
+}
+
+function shouting(prose: string, words: number): Signal[] {
+  const { shouting: capitals, exclamations } = SPAM_SIGNALS
+  const signals: Signal[] = []
+  const upper = prose.match(/\p{Lu}/gu)?.length ?? 0
+  const cased = upper + (prose.match(/\p{Ll}/gu)?.length ?? 0)
+  if (cased >= capitals.minLetters && upper / cased >= capitals.from) {
+    signals.push({ weight: capitals.weight, reason: 'mostly capitals' })
+  }
+  const marks = prose.match(/!/g)?.length ?? 0
+  const isLoud = prose.includes('!'.repeat(exclamations.inARow)) || marks / Math.max(1, words) >= exclamations.toWords
+  if (marks >= exclamations.min && isLoud) {
+    signals.push({ weight: exclamations.weight, reason: `${marks} exclamation marks` })
+  }
+  return signals
+}
+
+function phraseSignal(prose: string): Signal | null {
+  const { strong, weak, most } = SPAM_SIGNALS.phrases
+  // Punctuation within a phrase is no disguise: “Congratulations! You have won”.
+  const plain = prose.toLowerCase().replace(/[\s!,.:;*_-]+/g, ' ')
+  const strongOnes = [...new Set(plain.match(STRONG) ?? [])]
+  const weakOnes = [...new Set(plain.match(WEAK) ?? [])]
+  if (strongOnes.length + weakOnes.length === 0) return null
+  const innocence = (1 - strong) ** strongOnes.length * (1 - weak) ** weakOnes.length
+  const quoted = [...strongOnes, ...weakOnes].map(one => `“${one}”`).join(', ')
+  return { weight: Math.min(most, 1 - innocence), reason: `says ${quoted}` }
 }

@@ -2,11 +2,14 @@ import type { Finding } from './findings.ts'
 
 // No digits, letters or further groups on either side: those are order numbers, versions and serials.
 const NUMBER =
-  /(?<![\p{L}\p{N}_]|[\p{N}\p{L}][-.\u2010-\u2013/])\d{3}([-\u2010-\u2013 .]?)\d{2}\1\d{4}(?![\p{L}\p{N}_]|[-.\u2010-\u2013/]\p{N})/gu
+  /(?<![\p{L}\p{N}_]|\p{N}[-.\u2010-\u2013/])\d{3}([-\u2010-\u2013 .]?)\d{2}\1\d{4}(?![\p{L}\p{N}_]|[-.\u2010-\u2013/]\p{N})/gu
 
 const FILLER = '(?:numbers?|nos?\\b|num\\b|is|was|are|of|the|my|his|her|their|your|and|[#:="\'.,(*`\\[\\]-])'
 /** The placeholder that `filterOutput` leaves holds the word as well, and says nothing of what comes after it. */
-const BEFORE = new RegExp(`\\b(?:ssns?(?! removed\\])|social[ _-]?security)\\b(?:[ _]*${FILLER})*\\s*$`, 'i')
+const BEFORE = new RegExp(
+  `(?<![A-Za-z0-9])(?:ssns?(?! removed\\])|social[ _-]?security)(?![A-Za-z0-9])(?:[ _]*${FILLER})*\\s*$`,
+  'i',
+)
 const AFTER =
   /^["')\s,]*(?:is |as )?(?:[([]?(?:my |his |her |the |their |your |an? )?)(?:ssn\b(?! removed\])|social security\b)/i
 const REACH = 48
@@ -23,10 +26,18 @@ export function findSsns(text: string): Finding<'ssn'>[] {
     const end = start + match[0].length
     if (!isPossible(match[0].replace(/\D/g, ''))) continue
     const isDashed = /[-\u2010-\u2013]/.test(match[1]!)
-    if (isDashed || isNamed(text, start, end)) found.push({ type: 'ssn', start, end })
+    // `ABC-123-45-6789` is an order; `SSN-123-45-6789` is named.
+    const isPart = /\p{L}[-./\u2010-\u2013]$/u.test(text.slice(Math.max(0, start - 2), start))
+    if ((isDashed && !isPart) || isNamed(text, start, end)) found.push({ type: 'ssn', start, end })
   }
   return found
 }
 
 const isNamed = (text: string, start: number, end: number): boolean =>
   BEFORE.test(text.slice(Math.max(0, start - REACH), start)) || AFTER.test(text.slice(end, end + REACH))
+
+/** Whether a field of an object holds such a number by its name: `{"customer_ssn": "123456789"}`. */
+export const isSsnField = (key: string, value: string): boolean =>
+  /^\s*\d{3}([- .]?)\d{2}\1\d{4}\s*$/.test(value) &&
+  isPossible(value.replace(/\D/g, '')) &&
+  (/(?<![a-z0-9])ssn(?![a-z0-9])|social[ _-]?security/i.test(key) || /[a-z]SSN|[a-z]Ssn/.test(key))
