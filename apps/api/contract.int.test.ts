@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { jobs } from '#shared/jobs/index.ts'
+import { CATEGORIES } from '#shared/moderation/categories.ts'
 import { startMachine } from '#shared/testing/machine.ts'
 import type { Operation } from '#shared/testing/openapi.ts'
 
@@ -76,6 +77,8 @@ describe('the OpenAPI document', () => {
 
   it('has examples that work as they are', async () => {
     await keepFile('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
+    await keepReview('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
+    judgeAllWell()
     for (const { name, method, path, operation } of machine.contract.operations) {
       const media = operation.requestBody?.content['application/json']
       if (!media) continue
@@ -95,6 +98,27 @@ async function keepFile(wanted: string) {
   const id = (await upload()).id.slice('file-'.length)
   await machine.sql(`UPDATE file_chunks SET file_id = '${wanted}' WHERE file_id = '${id}'`)
   await machine.sql(`UPDATE files SET id = '${wanted}' WHERE id = '${id}'`)
+}
+
+/** The task that the example of a decision names. */
+async function keepReview(wanted: string) {
+  const id = (await leaveToReview()).slice('task_'.length)
+  await machine.sql(`UPDATE reviews SET task_id = '${wanted}' WHERE task_id = '${id}'`)
+  await machine.sql(`UPDATE tasks SET id = '${wanted}' WHERE id = '${id}'`)
+}
+
+async function leaveToReview(): Promise<string> {
+  // A refusal is no verdict.
+  machine.upstream.rule(/Nobody can/, { text: '{', stop: 'refusal' })
+  const body = { input: { text: 'Nobody can judge this.' }, options: { deadline_seconds: 1 } }
+  const task = await machine.call('POST', '/api/v1/tasks/moderate', { body, headers: { prefer: 'wait=30' } })
+  return task.body.task_id
+}
+
+function judgeAllWell() {
+  const scores = Object.fromEntries(CATEGORIES.map(name => [name, 0]))
+  const text = JSON.stringify({ verdicts: [{ scores, confidence: 1, reason: 'It is fine.' }] })
+  machine.upstream.rule(/lovely/, { text })
 }
 
 async function upload(content = '{}') {
@@ -140,6 +164,18 @@ async function tryBatches() {
 
 it('every operation was tried, in every way that it documents to end well', async () => {
   const { task_id, urls } = (await machine.submit()).body
+  const review = await leaveToReview()
+  judgeAllWell()
+  await machine.call('POST', '/v1/moderations', { body: { input: 'A lovely photograph.' } })
+  await machine.call('POST', `/api/v1/reviews/${review}`, { body: { decision: 'block' } })
+  await machine.call('PUT', '/api/v1/policies/strict', { body: {} })
+  for (const job of jobs.values()) {
+    const { status } = await machine.call('POST', `/api/v1/tasks/${job.kind}`, {
+      body: job.example,
+      headers: { prefer: 'wait=30' },
+    })
+    expect(status, job.kind).toBe(200)
+  }
   expect((await machine.finished()).status).toBe('succeeded')
   await machine.call('POST', urls.cancel)
   for (const path of [
@@ -149,13 +185,15 @@ it('every operation was tried, in every way that it documents to end well', asyn
     '/api/v1/keys',
     '/api/v1/models',
     '/api/v1/budgets',
-    '/api/v1/precomputed/generate',
     '/api/v1/analytics/costs',
     '/cost',
     '/circuit-breaker',
     '/api/v1/providers',
     '/api/v1/providers/anthropic/health',
     '/api/v1/workers',
+    '/api/v1/policies',
+    '/api/v1/policies/strict',
+    '/api/v1/reviews',
     '/api/v1/keys/self/webhook-secret',
     '/health/live',
     '/health/ready',
@@ -169,7 +207,13 @@ it('every operation was tried, in every way that it documents to end well', asyn
   gate.release()
   expect(task_id).toMatch(/^task_/)
   await machine.call('DELETE', `/api/v1/keys/${(await machine.makeKey()).id}`)
-  await machine.call('DELETE', '/api/v1/precomputed/generate')
+  await machine.call('DELETE', '/api/v1/policies/strict')
+  for (const job of jobs.values().filter(job => job.noVerdict === null)) {
+    const path = `/api/v1/precomputed/${job.kind}`
+    await machine.call('PUT', path, { body: { result: job.exampleResult } })
+    await machine.call('GET', path)
+    await machine.call('DELETE', path)
+  }
   const budget = { scope: 'global', window: 'request', limit_usd: 9 }
   await machine.call(
     'DELETE',

@@ -27,10 +27,14 @@ export const readPolicy = async (db: Db, name: string): Promise<PolicyRow | null
 export const listPolicies = (db: Db): Promise<PolicyRow[]> =>
   db.query<PolicyRow>({ name: 'policies_list', text: `SELECT ${COLUMNS} FROM policies ORDER BY name LIMIT 1000` })
 
-/** @returns false: there was none */
-export const deletePolicy = async (db: Db, name: string): Promise<boolean> =>
-  (await db.query({ name: 'policies_delete', text: 'DELETE FROM policies WHERE name = $1 RETURNING name' }, [name]))
-    .length > 0
+/** @returns what it was; null: there was none */
+export const deletePolicy = async (db: Db, name: string): Promise<PolicyRow | null> =>
+  (
+    await db.query<PolicyRow>(
+      { name: 'policies_delete', text: `DELETE FROM policies WHERE name = $1 RETURNING ${COLUMNS}` },
+      [name],
+    )
+  )[0] ?? null
 
 /** Reads a policy once, for what is read in one go. */
 export function policyReader(db: Db): (name: string) => Promise<Policy | null> {

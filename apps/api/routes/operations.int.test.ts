@@ -12,7 +12,7 @@ describe('operation', () => {
     expect(body.data).toEqual([
       expect.objectContaining({
         pid: machine.worker.process.pid,
-        queues: ['default', 'batch'],
+        queues: ['default', 'moderate', 'batch'],
         concurrency: 20,
         metrics_port: machine.worker.port,
       }),
@@ -95,7 +95,7 @@ describe('metrics', () => {
       provider: value => (PROVIDER_NAMES as string[]).includes(value),
       outcome: value => /^[a-z_]{1,30}$/.test(value),
       direction: value => ['input', 'output'].includes(value),
-      queue: value => ['default', 'batch'].includes(value),
+      queue: value => ['default', 'moderate', 'batch'].includes(value),
       step: value => ['validate', 'run', 'finalize'].includes(value),
       scope_kind: value => ['global', 'key', 'kind', 'provider', 'batch'].includes(value),
       window: value => ['request', 'hour', 'day', 'month', 'total'].includes(value),

@@ -7,7 +7,11 @@ import { DEFAULT_MIN_CONFIDENCE, DEFAULT_POLICY, policyRules, thresholdOf } from
 import type { ApiDeps } from '../deps.ts'
 
 const params = Type.Object({
-  name: Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,63}$', description: 'Small letters, digits, `-` and `_`.' }),
+  name: Type.String({
+    pattern: '^[a-z0-9][a-z0-9_-]{0,63}$',
+    description: 'Small letters, digits, `-` and `_`.',
+    examples: ['forum'],
+  }),
 })
 
 const policySchema = Type.Object({
@@ -103,12 +107,13 @@ export const policies: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db }) 
         summary: 'Delete a policy',
         description: 'Tasks that name it are then refused; those that were accepted are judged by it.',
         params,
-        response: { 204: Type.Null() },
+        response: { 200: policySchema },
       },
     },
-    async ({ params: { name } }, reply) => {
-      if (!(await deletePolicy(db, name))) throw notFound(name)
-      return reply.code(204).send(null)
+    async ({ params: { name } }) => {
+      const row = await deletePolicy(db, name)
+      if (!row) throw notFound(name)
+      return policyJson(row)
     },
   )
 }

@@ -5,8 +5,10 @@ import { SluiceError } from '#shared/errors.ts'
 import { fromWire, toWire } from '#shared/ids.ts'
 import { findUnstorable } from '#shared/text.ts'
 import type { ApiDeps } from '../deps.ts'
-import { taskParams } from './tasks.ts'
 
+const params = Type.Object({
+  id: Type.String({ description: 'Task id, `task_…`', examples: ['task_019a9f0c5d7e7cc2a1b2c3d4e5f60718'] }),
+})
 const moment = Type.String({ format: 'date-time' })
 const decision = Type.Enum(['allow', 'block'])
 
@@ -100,7 +102,7 @@ export const reviews: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db }) =
         summary: 'Decide what moderation left open',
         description:
           'Written down with who decided and when; a later decision takes its place and leaves it in the history. The task itself stays as it ended.',
-        params: taskParams,
+        params,
         body: Type.Object(
           { decision, note: Type.Optional(Type.String({ maxLength: 2000 })) },
           { additionalProperties: false, examples: [{ decision: 'allow', note: 'Satire' }] },
