@@ -2,7 +2,7 @@ import { SHORTENERS, SPAM_SIGNALS, STRONG_PHRASES, WEAK_PHRASES } from './spam-d
 
 type Signal = { weight: number; reason: string }
 
-const anyOf = (words: readonly string[]) => words.map(one => one.replace(/[.%+$]/g, '\\$&')).join('|')
+const anyOf = (words: readonly string[]) => words.map(one => one.replace(/[.+$]/g, '\\$&')).join('|')
 
 const LINK = /(?<![\p{L}\p{N}])(?:https?:\/\/|www\.)[^\s<>"'()[\]]+/giu
 const SHORT_LINK = new RegExp(`(?<![\\w.@-])(?:${anyOf(SHORTENERS)})/[\\w-]`, 'i')
