@@ -20,7 +20,7 @@ describe('spamSignals', () => {
     '# Title\n\n==========\n\n| a | b |\n|---|---|\n| 1 | 2 |\n',
     'Order 123456789 was shipped on 2024-01-15 and arrives within 3 days.',
     'Wait... what? No way!!',
-    'Try http://127.0.0.1:3000/health, then http://192.168.1.10/.',
+    'When it has started, try http://127.0.0.1:3000/health first, and from any other machine in the network http://192.168.1.10/.',
     '0 0 0 0 0 0 0 0 0 0 0 0 0 0',
     'The rabbit.ly/x path is not a shortener, nor is habit.ly.example.com.',
   ])('sees nothing in “%s”', text => {
@@ -38,7 +38,10 @@ describe('spamSignals', () => {
     ['“cheap” 9 times', `${'cheap pills '.repeat(9)}are here`],
     ['a word 4 times or more in a row', 'I want it now now now now'],
     ['a character 8 times or more in a row', 'Helloooooooooo there'],
-    ['the same lines again and again', 'Come to my shop\nCome to my shop\nCome to my shop\nCome to my shop'],
+    [
+      'the same lines again and again',
+      'Do come to my own shop\nDo come to my own shop\nDo come to my own shop\nDo come to my own shop',
+    ],
     ['mostly capitals', 'WHY DOES NOBODY EVER ANSWER MY LETTERS'],
     ['4 exclamation marks', 'This is it!!!!'],
     ['says “click here”', 'To read more, click here.'],
