@@ -72,6 +72,11 @@ describe('filterOutput', () => {
     })
   })
 
+  it('does not take its own placeholder for the name of a field', () => {
+    const value = { '[ssn removed]': '123456789' }
+    expect(filterOutput(value)).toEqual({ value, filtered: null })
+  })
+
   it('takes out what the removal of something else uncovers', () => {
     const text = `${CARD} 5 5 5 5 5 5 5 5 5 5 5 5 4 4 4 4`
     expect(filterOutput(text)).toEqual({ value: '[card removed] [card removed]', filtered: { card: 2 } })
