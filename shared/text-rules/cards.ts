@@ -87,6 +87,8 @@ function findInRun(groups: readonly Group[], first: number, last: number, found:
 
 /** How many of the groups from `i` on make a card; 0: none. The longest wins, or the rest would be left to be read. */
 function cardAt(groups: readonly Group[], i: number, last: number): number {
+  const { length } = groups[i]!.digits
+  if (length !== 4 && length < 14) return 0
   const fitting = GROUPINGS.filter(
     lengths => i + lengths.length <= last && lengths.every((length, k) => groups[i + k]!.digits.length === length),
   ).map(lengths => lengths.length)

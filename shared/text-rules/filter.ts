@@ -42,7 +42,7 @@ function walk(value: unknown, types: readonly FilterType[], counts: Filtered, le
   let isSame = true
   const entries = Object.entries(value).map(([key, child]) => {
     const name = unused(filterText(key, types, counts), names)
-    const isSsn = types.includes('ssn') && typeof child === 'string' && isSsnField(key, child)
+    const isSsn = types.includes('ssn') && typeof child === 'string' && [key, name].some(one => isSsnField(one, child))
     const kept = isSsn ? removed('ssn', counts) : walk(child, types, counts, levels - 1)
     isSame &&= name === key && Object.is(kept, child)
     return [name, kept] as const

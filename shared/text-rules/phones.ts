@@ -24,6 +24,7 @@ const NATIONAL = new RegExp(`${NOT_WITHIN}\\(?\\d{2,5}\\)?(?:[ \\u00a0/-]{1,3}\\
 const BARE = new RegExp(`${NOT_WITHIN}\\d{7,13}${NOT_BEFORE}`, 'gu')
 const NAMED =
   /(?:\b(?:phone|tel|telephone|mobile|cell|cellphone|fax|whatsapp|sms|hotline|handy|telefon)|\b(?:call|text|dial|ring)(?: (?:me|us|him|her|them))?)(?:[ _-]?(?:number|no|nr|#))?["']?(?: (?:is|at|on|us at))?[\s.:="'#]*$/i
+const DATE = /^(?:(?:19|20)\d\d([-/ ])[01]?\d\1[0-3]?\d|[0-3]?\d([-/ ])[0-3]?\d\2(?:19|20)\d\d)(?: [0-2]?\d)?$/
 const ISBN = /isbn(?:-1[03])?:?\s*$/i
 
 /** Phone numbers that exist by their country's numbering plan. `country`: the one of numbers without a country code. */
@@ -32,14 +33,13 @@ export function findPhones(text: string, country: CountryCode): Finding<'phone'>
   const found = findIn(text, INTERNATIONAL, country)
   if (isNanp) found.push(...findIn(text, NORTH_AMERICAN, country))
   else
-    found.push(
-      ...findIn(text, NATIONAL, country).filter(one => !ISBN.test(text.slice(Math.max(0, one.start - 9), one.start))),
-    )
-  found.push(
-    ...findIn(text, BARE, country, match => NAMED.test(text.slice(Math.max(0, match.index - 40), match.index))),
-  )
+    found.push(...findIn(text, NATIONAL, country, match => !DATE.test(match[0]) && !ISBN.test(before(text, match, 9))))
+  found.push(...findIn(text, BARE, country, match => NAMED.test(before(text, match, 40))))
   return found
 }
+
+const before = (text: string, match: RegExpExecArray, reach: number) =>
+  text.slice(Math.max(0, match.index - reach), match.index)
 
 function findIn(
   text: string,

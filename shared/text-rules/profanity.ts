@@ -1,9 +1,25 @@
 import { englishDataset, englishRecommendedTransformers, RegExpMatcher } from 'obscenity'
 
+/** Names and words that the data set takes for what they are not. */
+const INNOCENT = [
+  'cockpit',
+  'penistone',
+  'shiitake',
+  'cum laude',
+  'retardant',
+  'moby dick',
+  'dick van dyke',
+  'dick cheney',
+  'philip k. dick',
+]
+
 // Made at the first text that is looked at: most processes never look at one.
 let matcher: RegExpMatcher | null = null
 const getMatcher = () => {
-  matcher ??= new RegExpMatcher({ ...englishDataset.build(), ...englishRecommendedTransformers })
+  if (matcher) return matcher
+  const words = englishDataset.build()
+  const whitelistedTerms = [...(words.whitelistedTerms ?? []), ...INNOCENT]
+  matcher = new RegExpMatcher({ ...words, whitelistedTerms, ...englishRecommendedTransformers })
   return matcher
 }
 

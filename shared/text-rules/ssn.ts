@@ -40,4 +40,4 @@ const isNamed = (text: string, start: number, end: number): boolean =>
 export const isSsnField = (key: string, value: string): boolean =>
   /^\s*\d{3}([- .]?)\d{2}\1\d{4}\s*$/.test(value) &&
   isPossible(value.replace(/\D/g, '')) &&
-  (/(?<![a-z0-9])ssn(?![a-z0-9])|social[ _-]?security/i.test(key) || /[a-z]SSN|[a-z]Ssn/.test(key))
+  (/(?<![a-z0-9])ssn(?! removed\]|[a-z0-9])|social[ _-]?security/i.test(key) || /[a-z]SSN|[a-z]Ssn/.test(key))

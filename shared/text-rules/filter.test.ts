@@ -1,0 +1,162 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { DEFAULT_FILTER, type FilterType, filterOutput } from './filter.ts'
+import { findPersonal, PERSONAL_TYPES } from './personal.ts'
+import { findSecrets } from './secrets.ts'
+
+const CARD = '4111 1111 1111 1111'
+const KEY = `sk-${'aB3dE5gH7jK9'.repeat(3)}`
+
+describe('filterOutput', () => {
+  it('takes out what it finds, anywhere in a value, and counts it', () => {
+    const value = { a: [`pay with ${CARD} or ${CARD}`, 1, null], b: { c: '123-45-6789', d: `key ${KEY}` }, e: true }
+    expect(filterOutput(value)).toEqual({
+      value: {
+        a: ['pay with [card removed] or [card removed]', 1, null],
+        b: { c: '[ssn removed]', d: 'key [api_key removed]' },
+        e: true,
+      },
+      filtered: { card: 2, ssn: 1, api_key: 1 },
+    })
+  })
+
+  it('returns the very value if there was nothing in it', () => {
+    const value = { a: ['order 123456789', { b: 'joe@example.com, (415) 555-2671' }], n: 4111111111111111 }
+    expect(filterOutput(value)).toEqual({ value, filtered: null })
+    expect(filterOutput(value).value).toBe(value)
+  })
+
+  it('leaves the parts in which nothing was found as they were', () => {
+    const rest = { b: ['fine'] }
+    const { value } = filterOutput({ a: CARD, rest })
+    expect((value as { rest: unknown }).rest).toBe(rest)
+  })
+
+  it('takes out the types it is told, and no others', () => {
+    const text = `joe@example.com, (415) 555-2671, ${CARD}`
+    expect(filterOutput(text, ['email', 'phone'])).toEqual({
+      value: `[email removed], [phone removed], ${CARD}`,
+      filtered: { email: 1, phone: 1 },
+    })
+    expect(filterOutput(text, []).value).toBe(text)
+  })
+
+  it('takes what is in keys out as well, without losing a value', () => {
+    const { value } = filterOutput({ [CARD]: 1, '4111-1111-1111-1111': 2, '[card removed] (2)': 3 })
+    expect(Object.values(value as object)).toEqual([1, 2, 3])
+    expect(Object.keys(value as object)[0]).toBe('[card removed]')
+    expect(JSON.stringify(value)).not.toContain('4111')
+  })
+
+  it('keeps a key named __proto__', () => {
+    expect(JSON.stringify(filterOutput(JSON.parse(`{"__proto__":"${CARD}"}`)).value)).toBe(
+      '{"__proto__":"[card removed]"}',
+    )
+  })
+
+  it('knows nine digits by the name of their field', () => {
+    const value = {
+      ssn: '123456789',
+      customerSsn: '123456789',
+      'Social Security': '123 45 6789',
+      classname: '123456789',
+    }
+    expect(filterOutput(value)).toEqual({
+      value: {
+        ssn: '[ssn removed]',
+        customerSsn: '[ssn removed]',
+        'Social Security': '[ssn removed]',
+        classname: '123456789',
+      },
+      filtered: { ssn: 3 },
+    })
+  })
+
+  it('does not take its own placeholder for the name of a field', () => {
+    const value = { '[ssn removed]': '123456789' }
+    expect(filterOutput(value)).toEqual({ value, filtered: null })
+  })
+
+  it('takes out what the removal of something else uncovers', () => {
+    const text = `${CARD} 5 5 5 5 5 5 5 5 5 5 5 5 4 4 4 4`
+    expect(filterOutput(text)).toEqual({ value: '[card removed] [card removed]', filtered: { card: 2 } })
+  })
+
+  it('takes out what is nested too deeply to be looked at', () => {
+    let value: unknown = CARD
+    for (let i = 0; i < 5000; i++) value = [value]
+    const { value: kept, filtered } = filterOutput(value)
+    expect(filtered).toEqual({ depth: 1 })
+    expect(JSON.stringify(kept)).toMatch(/^\[{200}"\[depth removed\]"\]{200}$/)
+  })
+
+  it.each([CARD, `${CARD} `, '1 ', '4', 'ssn 123456789 ', `${KEY} `, 'sk-', 'DE89 3704 0044 0532 0130 00', '\\'])(
+    'is done with a megabyte of “%s”',
+    piece => {
+      const { value } = filterOutput(piece.repeat(1_000_000 / piece.length))
+      expect(findSecrets(value as string)).toEqual([])
+    },
+    60_000,
+  )
+})
+
+/** Pieces that findings are made of, so that they touch, overlap and uncover one another. */
+const piece = fc.oneof(
+  fc.constantFrom(CARD, '4111111111111111', '5 5 5 5 5 5 5 5 5 5 5 5 4 4 4 4', '123-45-6789', '123456789', KEY, 'sk-'),
+  fc.constantFrom(
+    'DE89 3704 0044 0532 0130 00',
+    'joe@example.com',
+    '(415) 555-2671',
+    '+1 415 555 2671',
+    'AKIAABCDEFGHIJKLMNOP',
+  ),
+  fc.constantFrom(' ', '-', '.', '_', 'ssn ', 'a', '1', '[', '] ', ' removed]', 'phone: ', '\n', ',', '/'),
+  fc.string({ unit: 'binary', maxLength: 5 }),
+)
+const text = fc.oneof(
+  fc.array(piece, { maxLength: 12 }).map(pieces => pieces.join('')),
+  fc.string({ unit: 'binary' }),
+)
+const json = fc.letrec(tie => ({
+  value: fc.oneof(
+    { depthSize: 'small' },
+    text,
+    fc.jsonValue(),
+    fc.array(tie('value'), { maxLength: 4 }),
+    fc.dictionary(text, tie('value'), { maxKeys: 4 }),
+  ),
+})).value
+const types = fc.oneof(fc.constant(DEFAULT_FILTER), fc.subarray<FilterType>(['api_key', ...PERSONAL_TYPES]))
+
+function strings(value: unknown): string[] {
+  if (typeof value === 'string') return [value]
+  if (typeof value !== 'object' || value === null) return []
+  return [...Object.keys(value), ...Object.values(value).flatMap(strings)]
+}
+
+describe('filterOutput, whatever the value', () => {
+  it('leaves nothing that a finder of its types finds', () => {
+    fc.assert(
+      fc.property(json, types, (value, wanted) => {
+        for (const one of strings(filterOutput(value, wanted).value)) {
+          expect(findPersonal(one, { types: PERSONAL_TYPES.filter(type => wanted.includes(type)) })).toEqual([])
+          if (wanted.includes('api_key')) expect(findSecrets(one)).toEqual([])
+        }
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  it('finds nothing the second time, and returns the very value then', () => {
+    fc.assert(
+      fc.property(json, types, (value, wanted) => {
+        const once = filterOutput(value, wanted)
+        const twice = filterOutput(once.value, wanted)
+        expect(twice.filtered).toBeNull()
+        expect(twice.value).toBe(once.value)
+        if (once.filtered === null) expect(once.value).toBe(value)
+      }),
+      { numRuns: 1000 },
+    )
+  })
+})

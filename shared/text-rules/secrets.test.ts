@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest'
+import { findSecrets } from './secrets.ts'
+
+const found = (text: string) => findSecrets(text).map(one => [one.name, text.slice(one.start, one.end)])
+
+// Put together here, so that scanners of repositories do not take them for real.
+const letters = 'aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC2dF4hJ6kL8nP0rS'
+const upper = 'ABCDEFGHIJKLMNOP'
+const hex = '0123456789abcdef'.repeat(4)
+const json = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
+const jwt = `${json({ alg: 'HS256', typ: 'JWT' })}.${json({ sub: '1234567890' })}.${letters.slice(0, 43)}`
+const body = `${letters}\n${letters}\n`
+const pem = (kind: string) => `-----BEGIN ${kind}PRIVATE KEY-----\n${body}-----END ${kind}PRIVATE KEY-----`
+
+describe('findSecrets', () => {
+  it.each([
+    ['sk', `sk-${letters}`],
+    ['sk', `sk-proj-${letters}_${letters}-x`],
+    ['sk', `sk-ant-api03-${letters}-${letters}AA`],
+    ['sk', `sk-or-v1-${hex}`],
+    ['sk', `sk-sluice-${letters.slice(0, 20)}-${letters.slice(0, 22)}`],
+    ['stripe', `sk_live_${letters.slice(0, 24)}`],
+    ['stripe', `rk_live_${letters.slice(0, 24)}`],
+    ['webhook', `whsec_${letters.slice(0, 32)}`],
+    ['aws', `AKIA${upper}`],
+    ['github', `ghp_${letters.slice(0, 36)}`],
+    ['github', `github_pat_${letters.slice(0, 22)}_${(letters + letters).slice(0, 59)}`],
+    ['gitlab', `glpat-${letters.slice(0, 20)}`],
+    ['slack', `xoxb-123456789012-${letters.slice(0, 24)}`],
+    ['slack-webhook', `https://hooks.slack.com/services/T0123ABCD/B0123ABCD/${letters.slice(0, 24)}`],
+    ['google', `AIza${letters.slice(0, 35)}`],
+    ['sendgrid', `SG.${letters.slice(0, 22)}.${letters.slice(0, 43)}`],
+    ['npm', `npm_${letters.slice(0, 36)}`],
+    ['huggingface', `hf_${letters.slice(0, 34)}`],
+    ['jwt', jwt],
+    ['private-key', pem('')],
+    ['private-key', pem('RSA ')],
+    ['private-key', pem('OPENSSH ').replaceAll('\n', '\\n')],
+  ])('finds a key of %s', (name, key) => {
+    for (const text of [key, `KEY="${key}"`, `Authorization: Bearer ${key}, and so on`, `${key}\n`]) {
+      expect(found(text)).toEqual([[name, key]])
+    }
+  })
+
+  it('finds the secret of AWS where it is named', () => {
+    const secret = `${letters.slice(0, 36)}/+/a`
+    expect(found(`aws_secret_access_key = ${secret}`)).toEqual([['aws-secret', secret]])
+    expect(found(`sha1 ${secret}`)).toEqual([])
+  })
+
+  it('finds a private key whose end was cut off', () => {
+    const cut = `-----BEGIN PRIVATE KEY-----\n${letters}\n${letters}`
+    expect(found(`Here: ${cut}`)).toEqual([['private-key', cut]])
+    expect(found(`${cut}\n\n${pem('')}`)).toHaveLength(2)
+  })
+
+  it.each([
+    ['a place for a key', 'sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxx'],
+    ['a class of CSS', 'sk-fading-circle-container-element'],
+    ['a title', 'sk-learn-Random-Forest-Classifier-v2-tuned'],
+    ['the end of a word', `disk-${letters}`],
+    ['a test key of Stripe', `sk_test_${letters.slice(0, 24)}`],
+    ['an AWS id that is too long', `AKIA${upper}Q`],
+    ['what is no token for its header', `eyJhbGciOiJub25l.eyJzdWIiOiIxMjM0NTY3.${letters}`],
+    ['a UUID', '550e8400-e29b-41d4-a716-446655440000'],
+    ['a hash', hex],
+    ['a certificate', `-----BEGIN CERTIFICATE-----\n${body}-----END CERTIFICATE-----`],
+    ['a public key', `-----BEGIN PUBLIC KEY-----\n${body}-----END PUBLIC KEY-----`],
+    ['talk of keys', 'It is between -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY----- in the file.'],
+    ['a start', '-----BEGIN PRIVATE KEY----- is the first line of it'],
+  ])('finds none in %s', (_, text) => {
+    expect(found(text)).toEqual([])
+  })
+
+  it.each([
+    'sk-',
+    'eyJ-',
+    'eyJabcdefghijk.',
+    `${json({ alg: 'x' })}.`,
+    '-----BEGIN PRIVATE KEY-----\n',
+    'xoxb-',
+    'AKIA',
+    'A',
+  ])(
+    'is done with a megabyte of “%s”',
+    piece => {
+      const ends = findSecrets(piece.repeat(1_000_000 / piece.length)).map(one => one.end)
+      expect(ends.every(end => end <= 1_000_000)).toBe(true)
+    },
+    60_000,
+  )
+})
