@@ -36,7 +36,7 @@ export function createAfford(deps: {
   const stop = every(
     LOOK_MS,
     async () => {
-      perRequest = (await listBudgets(db)).filter(one => one.span === 'request')
+      perRequest = await listBudgets(db, 'request')
     },
     error => logger.debug({ err: error }, 'budgets per request not read'),
   )

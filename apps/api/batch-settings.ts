@@ -4,7 +4,7 @@ import { type Mapping, mappingSchema } from '#shared/batches/mapping.ts'
 import { SluiceError } from '#shared/errors.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import { type TaskOptions, taskOptions } from '#shared/jobs/options.ts'
-import { findUnstorable } from '#shared/text.ts'
+import { findUnstorable, isTooDeep, MAX_DEPTH } from '#shared/text.ts'
 import { dollarsInput, exactDollars } from './dollars.ts'
 import { invalid } from './receive-file.ts'
 
@@ -130,6 +130,7 @@ function json(settings: Record<string, unknown>, name: string): Record<string, u
     throw invalid(name, 'is not valid JSON')
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(name, 'must be a JSON object')
+  if (isTooDeep(value)) throw invalid(name, `is nested deeper than ${MAX_DEPTH} levels`)
   const unstorable = findUnstorable(value)
   if (unstorable !== null)
     throw new SluiceError('invalid_text', undefined, { context: { field: `/${name}${unstorable}` } })

@@ -1,5 +1,16 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
-import { type BatchView, cancelBatch, createBatch, findBatch, type NewBatch, validateJob } from '#shared/db/batches.ts'
+import {
+  type BatchRow,
+  type BatchView,
+  cancelBatch,
+  createBatch,
+  findBatch,
+  type NewBatch,
+  readBatch,
+  validateJob,
+} from '#shared/db/batches.ts'
+import { type Db, isDuplicate, isUnavailable } from '#shared/db/pool.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { fromWire, newId } from '#shared/ids.ts'
 import { assertTarget } from '#shared/webhooks/target.ts'
@@ -33,7 +44,7 @@ export async function acceptBatch(
   { db, producer, metrics }: Pick<ApiDeps, 'db' | 'producer' | 'metrics'>,
   batch: Omit<NewBatch, 'id'>,
 ): Promise<BatchView> {
-  const row = await createBatch(db, { ...batch, id: newId() })
+  const row = await createSurely(db, { ...batch, id: newId() })
   metrics.batchesAccepted.inc({ surface: batch.surface })
   producer.dispatch(validateJob(row)).catch(() => undefined)
   return {
@@ -41,6 +52,26 @@ export async function acceptBatch(
     ...{ succeeded: 0, failed: 0, cancelled: 0, expired: 0, input_tokens: 0, output_tokens: 0, cost_usd: '0' },
     rate: null,
     eta_seconds: null,
+  }
+}
+
+const CREATE_TRIES = 8
+const AGAIN_MS = 250
+
+/**
+ * What was committed although its answer was lost must not be told as a failure: the client would start another batch,
+ * and pay for the file twice.
+ */
+async function createSurely(db: Db, batch: NewBatch): Promise<BatchRow> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await createBatch(db, batch)
+    } catch (error) {
+      const made = tries > 1 && isDuplicate(error) ? await readBatch(db, batch.id) : null
+      if (made) return made
+      if (tries === CREATE_TRIES || !isUnavailable(error)) throw error
+      await sleep(AGAIN_MS)
+    }
   }
 }
 

@@ -2,7 +2,7 @@ import multipart from '@fastify/multipart'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { SluiceError } from '#shared/errors.ts'
 import type { FileRow, FileStore, FileWriter } from '#shared/files/store.ts'
-import { clean } from '#shared/text.ts'
+import { clean, isTooDeep, MAX_DEPTH } from '#shared/text.ts'
 
 /** Of the one part that holds the file. */
 const FILE = 'file'
@@ -120,6 +120,7 @@ function addField(
     })
   if (name === FILE) throw invalid(FILE, 'must be sent as a file, with a filename')
   if (name in fields) throw invalid(name, 'was sent twice')
+  if (isTooDeep(value)) throw invalid(name.slice(0, 100), `is nested deeper than ${MAX_DEPTH} levels`)
   fields[name] = typeof value === 'string' ? value : JSON.stringify(value)
   return name
 }

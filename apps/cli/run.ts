@@ -90,5 +90,5 @@ async function fetchResults(session: Session, batch: Batch, output: string): Pro
   else await download(session, errorFile, errorsPath(output))
   session.progress.say(outcome(batch))
   session.progress.say(`answers in ${output}${errorFile === null ? '' : `, errors in ${errorsPath(output)}`}`)
-  return counts.succeeded === counts.total ? ALL_SUCCEEDED : SOME_FAILED
+  return batch.status === 'completed' && counts.succeeded === counts.total ? ALL_SUCCEEDED : SOME_FAILED
 }

@@ -26,6 +26,7 @@ const ended = (changes: Partial<EndedLine> = {}): EndedLine => ({
   options: { model: 'claude-haiku-4-5', max_tokens: 100, temperature: 0.5 },
   input_tokens: 10,
   output_tokens: 20,
+  answer_tokens: 20,
   cost_usd: '0.000110000000',
   created_at: new Date('2026-01-02T03:04:05.600Z'),
   finished_at: new Date('2026-01-02T03:05:05.600Z'),
@@ -38,6 +39,12 @@ const written = (line: EndedLine, endpoint = CHAT) => {
   expect(text).not.toContain('\n')
   return { file, ...JSON.parse(text) }
 }
+
+it('was not cut off because earlier answers, which were of no use, had many tokens, too', () => {
+  const line = ended({ output_tokens: 110, answer_tokens: 50 })
+  expect(written(line).response.body.choices[0].finish_reason).toBe('stop')
+  expect(written(line, '/v1/responses').response.body.status).toBe('completed')
+})
 
 describe('the answer to a chat completion', () => {
   const completion = {
@@ -67,7 +74,7 @@ describe('the answer to a chat completion', () => {
   })
 
   it('says that it was cut off', () => {
-    const [choice] = written(ended({ output_tokens: 100 })).response.body.choices
+    const [choice] = written(ended({ answer_tokens: 100 })).response.body.choices
     expect(choice.finish_reason satisfies ChatCompletion.Choice['finish_reason']).toBe('length')
   })
 
@@ -129,7 +136,7 @@ describe('the answer to a response', () => {
   })
 
   it('says that it is incomplete', () => {
-    expect(written(ended({ output_tokens: 101 }), '/v1/responses').response.body).toMatchObject({
+    expect(written(ended({ answer_tokens: 101 }), '/v1/responses').response.body).toMatchObject({
       status: 'incomplete',
       incomplete_details: { reason: 'max_output_tokens' },
       output: [{ status: 'incomplete' }],

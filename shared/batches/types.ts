@@ -93,6 +93,8 @@ export type EndedLine = {
   options: Record<string, unknown>
   input_tokens: number
   output_tokens: number
+  /** Of the call that was the answer; `output_tokens` is of all calls. null: nobody said. */
+  answer_tokens: number | null
   cost_usd: string
   created_at: Date
   finished_at: Date | null

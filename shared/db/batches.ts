@@ -361,6 +361,8 @@ const retryStatement = {
   name: 'batches_retry',
   text: `WITH w AS MATERIALIZED (
       SELECT id FROM batches b WHERE b.id = $1 AND (b.status || '') IN ('completed', 'expired', 'cancelled')
+        -- One that was stopped while it was read has only a part of its file here.
+        AND b.in_progress_at IS NOT NULL
         AND EXISTS (SELECT FROM tasks t WHERE t.batch_id = b.id AND t.run_at < 'infinity' AND (t.status || '') IN ('failed', 'expired', 'cancelled'))
       FOR UPDATE
     ), b AS (

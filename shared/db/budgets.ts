@@ -77,11 +77,16 @@ export async function putBudget(db: Db, one: { scope: string; span: Span; limitU
   return rows[0]!
 }
 
-export const listBudgets = (db: Db): Promise<Budget[]> =>
-  db.query<Budget>({
-    name: 'budgets_list',
-    text: `SELECT ${VIEW} FROM budgets b LEFT JOIN budget_windows w ON ${PRESENT} ORDER BY b.scope, b.span`,
-  })
+/** @param span only these; null: all */
+export const listBudgets = (db: Db, span: Span | null = null): Promise<Budget[]> =>
+  db.query<Budget>(
+    {
+      name: 'budgets_list',
+      text: `SELECT ${VIEW} FROM budgets b LEFT JOIN budget_windows w ON ${PRESENT}
+        WHERE $1::text IS NULL OR b.span = $1 ORDER BY b.scope, b.span`,
+    },
+    [span],
+  )
 
 /** What is left of the budget that has least, for each sort of scope and span; in dollars, rounded: to look at. */
 export const leastRemaining = (db: Db): Promise<{ scope_kind: string; span: Span; usd: number }[]> =>

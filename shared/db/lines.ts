@@ -99,22 +99,24 @@ export const listOpenLines = (
 ): Promise<OpenLine[]> => db.query<OpenLine>(openStatement, [chunk.id, chunk.epoch, workerId])
 
 const MOST_RESULTS = 500
-/** Of a slice, as it is stored: what is compressed there is more in memory. */
+/** Of a slice, as text. Of an input only its schema is needed to write an answer. */
 const MOST_BYTES = 4_000_000
 
 const resultsStatement = {
   name: 'lines_results',
   text: `WITH slice AS MATERIALIZED (
       SELECT id, sum(bytes) OVER (ORDER BY line) AS bytes, row_number() OVER (ORDER BY line) AS n FROM (
-        SELECT t.id, t.line, coalesce(pg_column_size(t.input), 0) + coalesce(pg_column_size(t.result), 0) AS bytes FROM tasks t
+        SELECT t.id, t.line, coalesce(octet_length((t.input->'schema')::text), 0) + coalesce(octet_length(t.result::text), 0) AS bytes FROM tasks t
         WHERE t.batch_id = $1 AND t.line > $2 AND ${STATUS} NOT IN ('queued', 'running') ORDER BY t.line LIMIT ${MOST_RESULTS}
       ) s
     )
     SELECT t.id AS task_id, t.line, t.custom_id, t.kind, t.status, t.result, t.source, t.quality, t.provider, t.model, t.error,
-      t.input, t.options, coalesce(a.input_tokens, 0)::float8 AS input_tokens, coalesce(a.output_tokens, 0)::float8 AS output_tokens,
+      CASE WHEN t.input->'schema' IS NULL THEN '{}'::json ELSE json_build_object('schema', t.input->'schema') END AS input, t.options,
+      a.answer_tokens::float8 AS answer_tokens, coalesce(a.input_tokens, 0)::float8 AS input_tokens, coalesce(a.output_tokens, 0)::float8 AS output_tokens,
       trim_scale(coalesce(a.cost_usd, 0))::text AS cost_usd, t.created_at, t.finished_at
     FROM slice s JOIN tasks t ON t.id = s.id LEFT JOIN LATERAL (
-      SELECT sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd
+      SELECT sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd,
+        max(output_tokens) FILTER (WHERE outcome = 'succeeded') AS answer_tokens
       FROM attempts WHERE task_id = t.id
     ) a ON true
     WHERE s.bytes <= ${MOST_BYTES} OR s.n = 1 ORDER BY t.line`,

@@ -5,6 +5,7 @@ import { type ChunkJob, type ClaimedChunk, claimChunk, listHeldChunks, releaseCh
 import { persist } from '#shared/db/persist.ts'
 import { isUnavailable } from '#shared/db/pool.ts'
 import type { Ender } from '#shared/db/tasks.ts'
+import { FilesUnavailable } from '#shared/files/backend.ts'
 import { every } from '#shared/lifecycle.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import { jobId } from '#shared/queue/names.ts'
@@ -114,20 +115,30 @@ export function createBatchWork(deps: BatchWorkDeps): BatchWork {
     if (!files) return stopped()
     const status = await persist(() => endBatch(db, held, files))
     if (status) metrics.batchesEnded.inc({ status })
-    // Whoever has taken the chunk over writes files of his own.
-    else for (const id of [files.output, files.error]) if (id) await deps.files.remove(id)
+    else await removeUnclaimed(batch.id, files)
     if (openai) await removeEarlier(deps.files, held)
     return DONE
   }
 
   const steps = { validate, run, finalize }
 
+  /**
+   * Whoever has taken the chunk over writes files of his own. But if it was the answer to our own ending that was lost, then
+   * these are the batch's.
+   */
+  async function removeUnclaimed(id: string, { output, error }: { output: string | null; error: string | null }) {
+    const now = await persist(() => readBatch(db, id))
+    const claimed = [now?.output_file_id, now?.error_file_id]
+    for (const file of [output, error]) if (file && !claimed.includes(file)) await deps.files.remove(file)
+  }
+
   /** Another worker is to go on; or nobody, if the batch has been stopped: then its lines are ended by the sweeper. */
   const stopped = (): StepOutcome => ({ kind: 'release', dispatched: deps.draining() })
 
   async function work(chunk: ClaimedChunk, own: HeldChunk): Promise<void> {
     const outcome = await steps[chunk.step]({ chunk, held: own }).catch((error): StepOutcome => {
-      const away = isUnavailable(error)
+      // S3, too: five tries are over in half a minute, and with them what the batch has paid for.
+      const away = isUnavailable(error) || error instanceof FilesUnavailable
       logger.error({ err: error, batch_id: chunk.batch_id, step: chunk.step }, 'work on a batch failed')
       const delayMs = RETRY_MS * 2 ** (chunk.claims - 1)
       return { kind: 'release', dispatched: true, delayMs, failed: !away }

@@ -8,11 +8,14 @@ const PROBE_TIMEOUT_MS = 1000
 const FOUND_FOR_MS = 30_000
 /** Shorter, so that a server that was started late is noticed. */
 const MISSING_FOR_MS = 3000
+/** One that was there may be busy or restarting: its calls then fail and wait, instead of there being nobody to ask. */
+const MISSED_FOR_MS = 60_000
 
 export const ollama: ProviderFactory = config => {
   // A client a call: its constructor only stores the address, one signal aborts all its calls, and it never forgets
   // a stream that failed.
   const clientFor = (signal: AbortSignal) => new Ollama({ host: config.baseUrl, fetch: strictFetch(signal) })
+  let last: { model: string; at: number } | null = null
   let probe: { models: Promise<string | null>; until: number } | null = null
   const found = (): Promise<string | null> => {
     if (probe && probe.until > performance.now()) return probe.models
@@ -29,7 +32,9 @@ export const ollama: ProviderFactory = config => {
     defaultModel: async () => {
       if (config.explicit && config.model) return config.model
       const model = await found()
-      return model && (config.model ?? model)
+      if (model !== null) last = { model, at: performance.now() }
+      else if (last && performance.now() - last.at > MISSED_FOR_MS) last = null
+      return last && (config.model ?? last.model)
     },
     call: (request, context) =>
       // It always streams, whether anybody listens or not.

@@ -109,7 +109,9 @@ export const openAiFiles: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { fil
             after: Type.Optional(Type.String({ description: '`last_id` of the page before' })),
             limit: Type.Integer({ minimum: 1, maximum: MAX_LIST, default: MAX_LIST }),
             order: Type.Enum(['asc', 'desc'], { default: 'desc', description: 'By the time of creation.' }),
-            purpose: Type.Optional(Type.String({ description: 'Only these.' })),
+            purpose: Type.Optional(
+              Type.String({ maxLength: 100, pattern: '^[^\\u0000]*$', description: 'Only these.' }),
+            ),
           },
           { additionalProperties: false, required: [] },
         ),

@@ -96,7 +96,7 @@ export function readFormat(format: unknown, path: string, nested: boolean): { sc
 }
 
 export const isCutOff = (line: EndedLine): boolean =>
-  typeof line.options.max_tokens === 'number' && line.output_tokens >= line.options.max_tokens
+  typeof line.options.max_tokens === 'number' && (line.answer_tokens ?? 0) >= line.options.max_tokens
 
 /** What a model wrote for `generate`. A schema may want an object with a `text`, too. */
 export function textOf({ input, result }: EndedLine): string {
