@@ -352,6 +352,11 @@ describe('a cancelled batch', () => {
     expect(await cancelBatch(db, batch.id)).toBe('not_cancellable')
     expect(await cancelBatch(db, newBatch().id)).toBe('not_found')
 
+    // Had it been stopped while it was validated, only some lines of its file might be there.
+    const begun = (at: string) => db.query({ name: `begun_${at}`, text: `UPDATE batches SET in_progress_at = ${at}` })
+    await begun('NULL')
+    expect(await retryBatch(db, batch.id, 600)).toEqual({ kind: 'nothing_to_retry' })
+    await begun('now()')
     expect(await retryBatch(db, batch.id, 600)).toEqual({ kind: 'retried', lines: 4 })
     expect(await retryBatch(db, batch.id, 600)).toEqual({ kind: 'nothing_to_retry' })
     expect(await view()).toMatchObject({ status: 'in_progress', succeeded: 2, cancelled: 0, cancelled_at: null })

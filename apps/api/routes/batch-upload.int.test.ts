@@ -180,6 +180,15 @@ describe('what is refused', () => {
     await leavesNothing(before)
   })
 
+  it('settings that are nested deeper than anything can be read back', async () => {
+    const deep = `{"a":${'['.repeat(7000)}${']'.repeat(7000)}}`
+    for (const field of ['options', 'metadata'])
+      expect((await sendForm({ kind: 'generate', [field]: deep }, GOOD)).body).toMatchObject({
+        status: 422,
+        context: { field: `/${field}` },
+      })
+  })
+
   it('a setting that is said twice', async () => {
     const before = await kept()
     const twice = [

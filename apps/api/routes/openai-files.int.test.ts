@@ -96,6 +96,7 @@ describe('the files of the openai SDK', () => {
     expect(page.body).toMatchObject({ object: 'list', first_id: ids[4], last_id: ids[3], has_more: true })
     expect((await client.files.list({ after: ids[1]!, order: 'asc', purpose: 'batch' })).data).toHaveLength(3)
     expect(await client.files.list({ purpose: 'batch_output' })).toMatchObject({ data: [], has_more: false })
+    expect(await errorOf(client.files.list({ purpose: '\0' }))).toMatchObject({ status: 400, param: 'purpose' })
   })
 
   it('are seen by their key alone, and by an admin’s', async () => {
