@@ -69,6 +69,9 @@ module.exports = {
       '^apps/comments/',
     ]),
     only('ioredis-has-an-owner', 'ioredis', ['^shared/redis[.]ts$']),
+    // 1.7 MB of wasm; and lists of words.
+    only('sql-parser-has-an-owner', 'libpg-query', ['^shared/sql-guard/']),
+    only('text-rules-have-an-owner', '(obscenity|libphonenumber-js)', ['^shared/text-rules/']),
     // Loaded by nobody whose files are in Postgres.
     only('s3-has-an-owner', '@aws-sdk', ['^shared/files/s3[.]ts$']),
   ],

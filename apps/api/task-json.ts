@@ -36,7 +36,10 @@ export const taskSummarySchema = Type.Object(summaryFields)
 
 export const taskSchema = Type.Object({
   ...summaryFields,
-  result: Type.Unknown({ description: 'Of the kind’s own shape; null until it has succeeded.' }),
+  result: Type.Unknown({
+    description:
+      'Of the kind’s own shape; null until it has succeeded. Of moderation also what ended without a verdict has one, which says so.',
+  }),
   attempts: Type.Array(
     Type.Object({
       provider: Type.String(),
