@@ -10,9 +10,15 @@ import { cleanDeep, isTooDeep } from '#shared/text.ts'
  * the text's own hash. The same text is set apart in the same way, so that answers can be remembered.
  */
 export function fenced(name: string, text: string): string {
-  const tag = `${name}-${createHash('sha256').update(text).digest('hex').slice(0, 12)}`
+  const tag = tagOf(name, text)
   return `<${tag}>\n${text}\n</${tag}>`
 }
+
+const tagOf = (name: string, text: string): string =>
+  `${name}-${createHash('sha256').update(text).digest('hex').slice(0, 12)}`
+
+/** Whether an answer repeats the tags of `fenced(name, text)`: then it quotes the prompt, which is no part of an answer. */
+export const repeatsFence = (answer: string, name: string, text: string): boolean => answer.includes(tagOf(name, text))
 
 /** For the system prompt of whoever is given fenced text. */
 export const FENCED =

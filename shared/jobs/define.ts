@@ -64,8 +64,11 @@ export type JobKind = {
   settled(input: unknown): unknown | null
   /** For models that are asked in a form of their own; null: as everybody is. */
   promptFor(input: unknown, model: string): Prompt | null
-  /** Makes the result of what `model` wrote. What fails is asked for again, with the reason. */
-  check(text: string, input: unknown, model: string): Checked
+  /**
+   * Makes the result of what `model` wrote. What fails is asked for again, with the reason. A promise where that needs what
+   * is loaded late, such as a parser.
+   */
+  check(text: string, input: unknown, model: string): Checked | Promise<Checked>
   /** Whether a result may be given again to whoever asks the same. */
   keeps(result: unknown): boolean
   /** What the client's input stands for when the task is accepted, such as the policy that it names. */
@@ -88,7 +91,7 @@ type Typed<I extends TObject> = Omit<JobKind, keyof Defaults | 'input' | 'prompt
   keeps?(result: unknown): boolean
   prepare?(input: Static<I>, look: Lookup): Promise<Prepared>
   promptFor?(input: Static<I>, model: string): Prompt | null
-  check(text: string, input: Static<I>, model: string): Checked
+  check(text: string, input: Static<I>, model: string): Checked | Promise<Checked>
   rules(input: Static<I>): unknown | null
 }
 

@@ -48,32 +48,32 @@ describe('generate', () => {
     expect(generate.validate(generate.example.input)).toBeNull()
   })
 
-  it('takes any text for a result, but not an empty one', () => {
-    expect(generate.check('Hello', { prompt: 'a' }, '')).toEqual({ ok: true, result: { text: 'Hello' } })
-    expect(reasonOf(generate.check(' \n', { prompt: 'a' }, ''))).toBe('the answer is empty')
+  it('takes any text for a result, but not an empty one', async () => {
+    expect(await generate.check('Hello', { prompt: 'a' }, '')).toEqual({ ok: true, result: { text: 'Hello' } })
+    expect(reasonOf(await generate.check(' \n', { prompt: 'a' }, ''))).toBe('the answer is empty')
   })
 
-  it('takes only JSON that matches the schema for a result', () => {
+  it('takes only JSON that matches the schema for a result', async () => {
     const input = { prompt: 'a', schema: SCHEMA }
-    expect(generate.check('{"n":1}', input, '')).toEqual({ ok: true, result: { n: 1 } })
-    expect(reasonOf(generate.check('Sure! {"n":1}', input, ''))).toBe('the answer is not JSON')
-    expect(reasonOf(generate.check('{"n":"1"}', input, ''))).toBe(
+    expect(await generate.check('{"n":1}', input, '')).toEqual({ ok: true, result: { n: 1 } })
+    expect(reasonOf(await generate.check('Sure! {"n":1}', input, ''))).toBe('the answer is not JSON')
+    expect(reasonOf(await generate.check('{"n":"1"}', input, ''))).toBe(
       'the answer does not match the schema: /n must be integer',
     )
   })
 
-  it('replaces what Postgres cannot store in a JSON answer', () => {
-    const checked = generate.check('{"a\\u0000":"\\ud800"}', { prompt: 'a', schema: {} }, '')
+  it('replaces what Postgres cannot store in a JSON answer', async () => {
+    const checked = await generate.check('{"a\\u0000":"\\ud800"}', { prompt: 'a', schema: {} }, '')
     expect(checked).toEqual({ ok: true, result: { 'a\uFFFD': '\uFFFD' } })
   })
 
-  it('turns down an answer that is nested deeper than anything can read', () => {
+  it('turns down an answer that is nested deeper than anything can read', async () => {
     const input = {
       prompt: 'a',
       schema: { $ref: '#/$defs/list', $defs: { list: { items: { $ref: '#/$defs/list' } } } },
     }
     for (const depth of [1000, 5000, 100_000]) {
-      expect(generate.check('['.repeat(depth) + ']'.repeat(depth), input, '').ok).toBe(false)
+      expect(await generate.check('['.repeat(depth) + ']'.repeat(depth), input, '')).toMatchObject({ ok: false })
     }
   })
 

@@ -1,9 +1,13 @@
+import { classify } from './classify.ts'
 import type { JobKind } from './define.ts'
 import { generate } from './generate.ts'
 import { moderate } from './moderate.ts'
+import { query } from './query.ts'
+import { summarize } from './summarize.ts'
+import { translate } from './translate.ts'
 
 /** Every job kind, one line each. */
-const registered: JobKind[] = [generate, moderate]
+const registered: JobKind[] = [generate, moderate, classify, summarize, translate, query]
 
 export const jobs: ReadonlyMap<string, JobKind> = register(registered)
 

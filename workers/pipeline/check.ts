@@ -12,13 +12,13 @@ export type Verdict =
  * Whether an answer is one: not refused, not cut off where that matters, and of the shape that the kind promises; then
  * without what must not get out.
  */
-export function check(
+export async function check(
   kind: JobKind,
   { input, model, filter }: { input: unknown; model: string; filter: boolean },
   answer: CallAnswer,
-): Verdict {
+): Promise<Verdict> {
   if (answer.stop === 'refusal') return { ok: false, reason: 'the model refused', again: false }
-  const verdict = kind.check(clean(answer.text), input, model)
+  const verdict = await kind.check(clean(answer.text), input, model)
   if (!verdict.ok) {
     const cut = answer.stop === 'max_tokens'
     return { ok: false, reason: `${verdict.reason}${cut ? ' (it was cut off at max_tokens)' : ''}`, again: !cut }

@@ -272,7 +272,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     }
     const written = await persist(() => deps.precomputed(task.kind, task.input))
     // What holds for a kind need not suit this input.
-    if (written && suits(kind, task.input, written.result)) {
+    if (written && (await suits(kind, task.input, written.result))) {
       await end({ status: 'succeeded', source: 'precomputed', quality: 'medium', result: written.result })
       return true
     }
@@ -415,7 +415,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     })
 
     if (called.kind === 'answer') {
-      const verdict = check(
+      const verdict = await check(
         kind,
         { input: task.input, model: candidate.model, filter: filtersOutput(kind, options) },
         called.answer,

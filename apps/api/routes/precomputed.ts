@@ -70,7 +70,7 @@ export const precomputed: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db,
         },
       },
       async ({ body }) => {
-        checkBody(job, body)
+        await checkBody(job, body)
         return answerJson(await putPrecomputed(db, job.kind, body))
       },
     )
@@ -153,7 +153,7 @@ export const precomputed: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db,
 type Body = { input?: unknown; result: unknown }
 
 /** What the route's schema cannot say. */
-function checkBody(job: JobKind, body: Body): void {
+async function checkBody(job: JobKind, body: Body): Promise<void> {
   for (const field of ['input', 'result'] as const) {
     const context = { field: `/${field}` }
     if (isTooDeep(body[field]))
@@ -169,7 +169,7 @@ function checkBody(job: JobKind, body: Body): void {
     throw new SluiceError(code, `${wrong.field} ${wrong.message}`, { context: { field: wrong.field } })
   }
   // Of the default nobody knows yet what inputs it will be for.
-  if (body.input === undefined ? body.result !== null : suits(job, body.input, body.result)) return
+  if (body.input === undefined ? body.result !== null : await suits(job, body.input, body.result)) return
   throw new SluiceError('invalid_request', '/result is not what this kind answers to the input', {
     context: { field: '/result' },
   })
