@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { compileSchema, violation } from '#shared/json-schema.ts'
-import { fencesOf } from '#shared/testing/fences.ts'
+import { fencesOf, wrongBy } from '#shared/testing/kinds.ts'
 import { fenced } from './answers.ts'
 import { classify } from './classify.ts'
 import { jobs } from './index.ts'
@@ -8,7 +7,7 @@ import { jobs } from './index.ts'
 const LABELS = ['bug report', 'Feature: request', 'praise']
 const INPUT = { text: 'It crashes when I save.', labels: LABELS }
 
-const wrongInput = (input: unknown) => violation(compileSchema(classify.input), input)
+const wrongInput = (input: unknown) => wrongBy(classify.input, input)
 const answer = (value: unknown, input: unknown = INPUT) => classify.check(JSON.stringify(value), input, 'a-model')
 
 describe('classify', () => {
@@ -18,9 +17,7 @@ describe('classify', () => {
     const { input } = classify.example
     expect(wrongInput(input)).toBeNull()
     expect(classify.validate(input)).toBeNull()
-    expect(violation(compileSchema(classify.result as object as Record<string, unknown>), classify.exampleResult)).toBe(
-      null,
-    )
+    expect(wrongBy(classify.result, classify.exampleResult)).toBeNull()
     expect(answer(classify.exampleResult, input)).toEqual({ ok: true, result: classify.exampleResult })
   })
 

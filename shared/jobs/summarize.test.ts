@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { compileSchema, violation } from '#shared/json-schema.ts'
-import { fencesOf } from '#shared/testing/fences.ts'
+import { fencesOf, wrongBy } from '#shared/testing/kinds.ts'
 import { fenced } from './answers.ts'
 import { jobs } from './index.ts'
 import { summarize } from './summarize.ts'
@@ -10,7 +9,7 @@ const TEXT =
 const INPUT = { text: TEXT, max_sentences: 2 }
 const BULLETS = { ...INPUT, style: 'bullets' }
 
-const wrongInput = (input: unknown) => violation(compileSchema(summarize.input), input)
+const wrongInput = (input: unknown) => wrongBy(summarize.input, input)
 const answer = (summary: unknown, input: unknown = INPUT) =>
   summarize.check(JSON.stringify({ summary }), input, 'a-model')
 
@@ -22,7 +21,7 @@ describe('summarize', () => {
     expect(wrongInput(input)).toBeNull()
     expect(summarize.validate(input)).toBeNull()
     const { exampleResult: result } = summarize
-    expect(violation(compileSchema(summarize.result as object as Record<string, unknown>), result)).toBeNull()
+    expect(wrongBy(summarize.result, result)).toBeNull()
     expect(summarize.check(JSON.stringify(result), input, '')).toEqual({ ok: true, result })
   })
 

@@ -1,5 +1,7 @@
+import type { TSchema } from 'typebox'
 import type { Prompt } from '#shared/jobs/define.ts'
 import { wordsOf } from '#shared/jobs/prompt.ts'
+import { compileSchema, violation } from '#shared/json-schema.ts'
 
 /** What a prompt says in its own words, and what it holds of others between tags, by the name of the tag. */
 export function fencesOf(prompt: Prompt): { outside: string; inside: Record<string, string> } {
@@ -13,3 +15,7 @@ export function fencesOf(prompt: Prompt): { outside: string; inside: Record<stri
   )
   return { outside, inside }
 }
+
+/** What a schema of a kind has against a value, or null. */
+export const wrongBy = (schema: TSchema, value: unknown): string | null =>
+  violation(compileSchema(schema as Record<string, unknown>), value)
