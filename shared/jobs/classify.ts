@@ -1,4 +1,4 @@
-import { Type } from 'typebox'
+import { type TSchema, Type } from 'typebox'
 import { sentiment } from '#shared/text-rules/sentiment.ts'
 import { FENCED, fenced, readJson } from './answers.ts'
 import { defineJob } from './define.ts'
@@ -36,10 +36,10 @@ const input = Type.Object(
   { additionalProperties: false },
 )
 
-const resultOf = (label: ReturnType<typeof Type.Enum> | ReturnType<typeof Type.String>) =>
+const resultOf = (label: TSchema) =>
   Type.Object({ label, confidence: Type.Number({ minimum: 0, maximum: 1 }) }, { additionalProperties: false })
 
-const answerSchema = (labels: string[]) => resultOf(Type.Enum(labels))
+const answerSchema = (labels: string[]) => resultOf(Type.String({ enum: labels }))
 
 type Result = { label: string; confidence: number }
 

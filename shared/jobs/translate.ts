@@ -17,11 +17,10 @@ const input = Type.Object(
   { additionalProperties: false },
 )
 
-const translated = Type.String({ minLength: 1, maxLength: 200_000, pattern: '\\S' })
+const translated = Type.String({ minLength: 1 })
 const recognised = Type.String({
   minLength: 1,
   maxLength: 60,
-  pattern: '\\S',
   description: 'As it was recognised; absent where `source` was given.',
 })
 
@@ -76,7 +75,10 @@ export const translate = defineJob({
   check(text, input) {
     const answer = readJson<Result>(text, answerSchema(input.source))
     if (!answer.ok) return answer
-    return repeatsFence(answer.value.text, 'text', input.text)
+    const { text: translation, source_language } = answer.value
+    if (translation.trim() === '') return { ok: false, reason: 'the translation is empty' }
+    if (source_language?.trim() === '') return { ok: false, reason: 'the language of the text is not named' }
+    return repeatsFence(translation, 'text', input.text)
       ? { ok: false, reason: 'the translation repeats the tags' }
       : { ok: true, result: answer.value }
   },

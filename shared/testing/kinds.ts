@@ -1,0 +1,21 @@
+import type { TSchema } from 'typebox'
+import type { Prompt } from '#shared/jobs/define.ts'
+import { wordsOf } from '#shared/jobs/prompt.ts'
+import { compileSchema, violation } from '#shared/json-schema.ts'
+
+/** What a prompt says in its own words, and what it holds of others between tags, by the name of the tag. */
+export function fencesOf(prompt: Prompt): { outside: string; inside: Record<string, string> } {
+  const inside: Record<string, string> = {}
+  const outside = wordsOf(prompt).replace(
+    /<([a-z]+)-([0-9a-f]{12})>\n([\s\S]*?)\n<\/\1-\2>/g,
+    (_, name: string, __, text: string) => {
+      inside[name] = text
+      return `[${name}]`
+    },
+  )
+  return { outside, inside }
+}
+
+/** What a schema of a kind has against a value, or null. */
+export const wrongBy = (schema: TSchema, value: unknown): string | null =>
+  violation(compileSchema(schema as Record<string, unknown>), value)
