@@ -1,9 +1,12 @@
+import { ask } from './ask.ts'
+import { blogOutline } from './blog-outline.ts'
+import { blogTopics } from './blog-topics.ts'
 import type { JobKind } from './define.ts'
 import { generate } from './generate.ts'
 import { moderate } from './moderate.ts'
 
 /** Every job kind, one line each. */
-const registered: JobKind[] = [generate, moderate]
+const registered: JobKind[] = [generate, moderate, blogTopics, blogOutline, ask]
 
 export const jobs: ReadonlyMap<string, JobKind> = register(registered)
 

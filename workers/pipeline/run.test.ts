@@ -98,6 +98,7 @@ function harness(
   /** Every attempt that was begun, with what came of it. */
   const attempts = new Map<number, string | null>()
   const settle = (settlement: Settlement | null) => settlement && attempts.set(settlement.n, settlement.outcome)
+  const counted: unknown[] = []
   const held = createHeld()
   const admission = gate()
   const deps: RunDeps = {
@@ -154,6 +155,7 @@ function harness(
         return task.epoch + 1
       },
     },
+    metrics: { answers: { inc: (labels: unknown) => void counted.push(labels) } } as never,
     held,
     draining: () => false,
     maxAttempts: 5,
@@ -172,6 +174,7 @@ function harness(
     requeues,
     endings,
     attempts,
+    counted,
     held,
     admission,
     deps,
