@@ -31,6 +31,12 @@ export function createMetrics(part: 'api' | 'worker') {
       labelNames: ['kind', 'status', 'source'] as const,
       registers,
     }),
+    answers: new Counter({
+      name: 'sluice_answers_total',
+      help: 'Tasks that this process answered, of the kinds that may say that they do not know: answered or no_answer',
+      labelNames: ['kind', 'outcome'] as const,
+      registers,
+    }),
     attempts: new Counter({
       name: 'sluice_attempts_total',
       help: 'Provider calls by what came of them',

@@ -140,6 +140,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
       call: input =>
         call({ providers, redis, hints, prefix, metrics, timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000 }, input),
       settle: createSettle({ db, workerId, end, producer, prices, metrics }),
+      metrics,
       held,
       draining: () => lifecycle.stopping,
       maxAttempts: config.MAX_ATTEMPTS,

@@ -88,6 +88,8 @@ export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Su
     if (answer) {
       deps.metrics.ended.inc({ kind: job.kind, status: 'succeeded', source: 'cache' })
       deps.metrics.cache.inc({ kind: job.kind, outcome: 'hit' })
+      const outcome = job.outcomeOf(answer.result)
+      if (outcome) deps.metrics.answers.inc({ kind: job.kind, outcome })
       return { kind: 'answered', task, answer, createdAt }
     }
     if (task.dispatched) {

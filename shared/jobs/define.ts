@@ -24,6 +24,9 @@ export type Checked = { ok: true; result: unknown } | { ok: false; reason: strin
 export const FALLBACKS = ['none', 'cache', 'rules'] as const
 export type Fallback = (typeof FALLBACKS)[number]
 
+/** Whether a result says something or says that there is nothing to say. A label of a metric: the set is closed. */
+export type AnswerOutcome = 'answered' | 'no_answer'
+
 /** A job kind: a program that the workers run. One file a kind; `index.ts` registers it. */
 export type JobKind = {
   kind: string
@@ -71,6 +74,8 @@ export type JobKind = {
   check(text: string, input: unknown, model: string): Checked | Promise<Checked>
   /** Whether a result may be given again to whoever asks the same. */
   keeps(result: unknown): boolean
+  /** For kinds that may honestly answer that they do not know: which of the two a result is; null: it is not that sort of kind. */
+  outcomeOf(result: unknown): AnswerOutcome | null
   /** What the client's input stands for when the task is accepted, such as the policy that it names. */
   prepare(input: unknown, look: Lookup): Promise<Prepared>
   /** The answer without a model; null: there is none for this input. */
@@ -89,6 +94,7 @@ type Typed<I extends TObject> = Omit<JobKind, keyof Defaults | 'input' | 'prompt
   validate?(input: Static<I>): Complaint | null
   settled?(input: Static<I>): unknown | null
   keeps?(result: unknown): boolean
+  outcomeOf?(result: unknown): AnswerOutcome | null
   prepare?(input: Static<I>, look: Lookup): Promise<Prepared>
   promptFor?(input: Static<I>, model: string): Prompt | null
   check(text: string, input: Static<I>, model: string): Checked | Promise<Checked>
@@ -104,6 +110,7 @@ const DEFAULTS = {
   settled: () => null,
   promptFor: () => null,
   keeps: () => true,
+  outcomeOf: () => null,
   prepare: async (input: unknown): Promise<Prepared> => ({ input }),
 }
 type Defaults = typeof DEFAULTS

@@ -1,3 +1,6 @@
+import { ask } from './ask.ts'
+import { blogOutline } from './blog-outline.ts'
+import { blogTopics } from './blog-topics.ts'
 import { classify } from './classify.ts'
 import type { JobKind } from './define.ts'
 import { generate } from './generate.ts'
@@ -7,7 +10,7 @@ import { summarize } from './summarize.ts'
 import { translate } from './translate.ts'
 
 /** Every job kind, one line each. */
-const registered: JobKind[] = [generate, moderate, classify, summarize, translate, query]
+const registered: JobKind[] = [generate, moderate, classify, summarize, translate, ask, query, blogTopics, blogOutline]
 
 export const jobs: ReadonlyMap<string, JobKind> = register(registered)
 

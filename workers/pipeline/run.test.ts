@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Settlement } from '#shared/db/attempts.ts'
 import type { ClaimRequest, NextRequest, Refusal, Requeue } from '#shared/db/claims.ts'
 import type { Ending, RunnableTask } from '#shared/db/tasks.ts'
+import { ask, NO_ANSWER } from '#shared/jobs/ask.ts'
 import { generate } from '#shared/jobs/generate.ts'
 import { createLogger } from '#shared/logger.ts'
 import { createHeld } from '#workers/held.ts'
@@ -98,6 +99,7 @@ function harness(
   /** Every attempt that was begun, with what came of it. */
   const attempts = new Map<number, string | null>()
   const settle = (settlement: Settlement | null) => settlement && attempts.set(settlement.n, settlement.outcome)
+  const counted: unknown[] = []
   const held = createHeld()
   const admission = gate()
   const deps: RunDeps = {
@@ -154,6 +156,7 @@ function harness(
         return task.epoch + 1
       },
     },
+    metrics: { answers: { inc: (labels: unknown) => void counted.push(labels) } } as never,
     held,
     draining: () => false,
     maxAttempts: 5,
@@ -172,6 +175,7 @@ function harness(
     requeues,
     endings,
     attempts,
+    counted,
     held,
     admission,
     deps,
@@ -485,6 +489,44 @@ describe('a run', () => {
     const follower = harness([], { deps: { recall: { ...base, look: async () => ({ kind: 'follows' }) } } })
     await follower.run()
     expect([hit.calls, follower.calls, follower.endings, follower.requeues]).toEqual([[], [], [], []])
+  })
+
+  it('counts whether a task that succeeded has an answer, of kinds that may have none, called for or remembered', async () => {
+    const input = { question: 'How many?', contexts: [{ id: 'a', text: 'There are six.' }] }
+    const task = { kind: 'ask', input }
+    const jobs = new Map([['ask', ask]])
+    const said = { answer: 'Six.', answered: true, citations: [{ id: 'a', quote: 'six' }] }
+    const unsaid = { answer: NO_ANSWER, answered: false, citations: [] }
+
+    const answered = harness([answer(JSON.stringify(said))], { task, deps: { jobs } })
+    await answered.run()
+    expect(answered.counted).toEqual([{ kind: 'ask', outcome: 'answered' }])
+
+    const entry = { result: unsaid, provider: 'openai', model: 'm', storedAt: 0, freshUntil: 1 }
+    const recall = { ...answered.deps.recall, look: async () => ({ kind: 'hit', entry }) as const }
+    const hit = harness([], { task, deps: { jobs, recall } })
+    await hit.run()
+    expect(hit.counted).toEqual([{ kind: 'ask', outcome: 'no_answer' }])
+
+    const other = harness([answer('Hello')])
+    await other.run()
+    expect([other.endings.length, other.counted]).toEqual([1, []])
+  })
+
+  it('counts no answer of a task that failed or whose claim was lost', async () => {
+    const input = { question: 'How many?', contexts: [{ id: 'a', text: 'There are six.' }] }
+    const task = { kind: 'ask', input, tries: 4 }
+    const jobs = new Map([['ask', ask]])
+    const failing = harness([answer('no JSON')], { task, deps: { jobs } })
+    await failing.run()
+    expect([failing.endings[0]?.status, failing.counted]).toEqual(['failed', []])
+
+    const unsaid = { answer: NO_ANSWER, answered: false, citations: [] }
+    const lost = harness([answer(JSON.stringify(unsaid))], { task, deps: { jobs } })
+    const { end } = lost.deps.settle
+    lost.deps.settle.end = async ending => ({ ...(await end(ending)), ended: false })
+    await lost.run()
+    expect([lost.endings[0]?.status, lost.counted]).toEqual(['succeeded', []])
   })
 
   it('remembers an answer before the task ends', async () => {

@@ -10,6 +10,7 @@ import { filtersOutput, type TaskOptions } from '#shared/jobs/options.ts'
 import { hasPrompt, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
 import { suits } from '#shared/jobs/suits.ts'
 import type { Logger } from '#shared/logger.ts'
+import type { Metrics } from '#shared/metrics.ts'
 import type { Prices } from '#shared/models/prices.ts'
 import { upperBoundTokens } from '#shared/models/tokens.ts'
 import { jobId } from '#shared/queue/names.ts'
@@ -38,6 +39,7 @@ export type RunDeps = {
   call(input: CallInput): Promise<CallResult>
   health: Pick<ProviderHealth, 'note'>
   settle: Settle
+  metrics: Pick<Metrics, 'answers'>
   /** What the operator wrote down for this input. */
   precomputed(kind: string, input: unknown): Promise<{ result: unknown } | null>
   held: Held
@@ -200,7 +202,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   }
 
   async function end(how: { status: 'succeeded' | 'failed' | 'expired' } & Partial<Outcome>): Promise<void> {
-    await settle.end({
+    const { ended } = await settle.end({
       id: task.id,
       epoch: task.epoch,
       from: claimed ? 'running' : 'queued',
@@ -209,6 +211,8 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       ...how,
     })
     recall.landed(task)
+    const outcome = ended && how.status === 'succeeded' ? kind.outcomeOf(how.result) : null
+    if (outcome) deps.metrics.answers.inc({ kind: kind.kind, outcome })
   }
 
   const fail = (code: ErrorCode, message: string) => {
