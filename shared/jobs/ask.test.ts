@@ -55,6 +55,16 @@ describe('ask', () => {
     expect(check(good)).toEqual({ ok: true, result: good })
   })
 
+  it('takes an answer from several contexts, each quote in its own', () => {
+    const good = cited(['spiders', 'eight legs'], ['bees', 'six legs'], ['spiders', 'A spider'])
+    expect(check(good)).toEqual({ ok: true, result: good })
+  })
+
+  it('takes an accent for the same however it is written', () => {
+    const input = { question: 'Open?', contexts: [{ id: 'a', text: 'The cafe\u0301 is open.' }] }
+    expect(ask.check(JSON.stringify(cited(['a', 'the caf\u00e9'])), input, '').ok).toBe(true)
+  })
+
   it('takes the answer that there is none, and gives it in the very words', () => {
     expect(check(nothing)).toEqual({ ok: true, result: nothing })
     expect(check({ ...nothing, answer: ' I don’t have information about that. ' })).toEqual({

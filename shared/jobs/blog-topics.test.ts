@@ -81,6 +81,8 @@ describe('blog-topics', () => {
     for (const interest of input.interests) {
       expect(titlesOf(made).filter(title => title.toLowerCase().includes(interest))).toHaveLength(1)
     }
+    const forms = titlesOf(made).map(title => title.toLowerCase().replace(/bees|honey|wax/, '…'))
+    expect(new Set(forms).size).toBe(3)
     expect(titlesOf(blogTopics.rules({ interests: ['bees'] }))).toHaveLength(5)
   })
 
