@@ -23,17 +23,18 @@ const cited = (...citations: [id: string, quote: string][]) => ({
   citations: citations.map(([id, quote]) => ({ id, quote })),
 })
 const nothing = { answer: NO_ANSWER, answered: false, citations: [] as unknown[] }
-const check = (value: unknown) => ask.check(typeof value === 'string' ? value : JSON.stringify(value), INPUT, '')
+const check = (value: unknown) =>
+  ask.check(typeof value === 'string' ? value : JSON.stringify(value), INPUT, '') as Checked
 
 describe('ask', () => {
   it('is registered under its name', () => expect(jobs.get('ask')).toBe(ask))
 
-  it('has an example that is accepted, and a result that could come of it', () => {
+  it('has an example that is accepted, and a result that could come of it', async () => {
     const { input } = ask.example
     expect(wrongInput(input)).toBeNull()
     expect(ask.validate(input)).toBeNull()
     expect(violation(compileSchema(ask.result as never), ask.exampleResult)).toBeNull()
-    expect(suits(ask, input, ask.exampleResult)).toBe(true)
+    expect(await suits(ask, input, ask.exampleResult)).toBe(true)
   })
 
   it('keeps what the client wrote between tags, and out of the instructions', () => {
@@ -62,7 +63,7 @@ describe('ask', () => {
 
   it('takes an accent for the same however it is written', () => {
     const input = { question: 'Open?', contexts: [{ id: 'a', text: 'The cafe\u0301 is open.' }] }
-    expect(ask.check(JSON.stringify(cited(['a', 'the caf\u00e9'])), input, '').ok).toBe(true)
+    expect((ask.check(JSON.stringify(cited(['a', 'the caf\u00e9'])), input, '') as Checked).ok).toBe(true)
   })
 
   it('takes the answer that there is none, and gives it in the very words', () => {

@@ -16,17 +16,17 @@ const outline = (...headings: string[]): Outline => ({
   sections: headings.map(heading => ({ heading, points: ['A point.'] })),
 })
 const check = (value: unknown, input: unknown = INPUT) =>
-  blogOutline.check(typeof value === 'string' ? value : JSON.stringify(value), input, '')
+  blogOutline.check(typeof value === 'string' ? value : JSON.stringify(value), input, '') as Checked
 
 describe('blog-outline', () => {
   it('is registered under its name', () => expect(jobs.get('blog-outline')).toBe(blogOutline))
 
-  it('has an example that is accepted, and a result that could come of it', () => {
+  it('has an example that is accepted, and a result that could come of it', async () => {
     const { input } = blogOutline.example
     expect(wrongInput(input)).toBeNull()
     expect(blogOutline.validate(input)).toBeNull()
     expect(violation(compileSchema(blogOutline.result as never), blogOutline.exampleResult)).toBeNull()
-    expect(suits(blogOutline, input, blogOutline.exampleResult)).toBe(true)
+    expect(await suits(blogOutline, input, blogOutline.exampleResult)).toBe(true)
   })
 
   it('keeps what the client wrote between tags, and out of the instructions', () => {

@@ -13,19 +13,19 @@ const unfenced = (text: string) => text.replace(/<([a-z]+-[0-9a-f]{12})>\n[\s\S]
 const INPUT = { interests: ['bees'], past_topics: ['Bees: a Checklist!'], count: 2 }
 const topics = (...titles: string[]) => ({ topics: titles.map(title => ({ title, angle: 'Because.' })) })
 const check = (value: unknown, input: unknown = INPUT) =>
-  blogTopics.check(typeof value === 'string' ? value : JSON.stringify(value), input, '')
+  blogTopics.check(typeof value === 'string' ? value : JSON.stringify(value), input, '') as Checked
 type Topics = ReturnType<typeof topics>
 const titlesOf = (result: unknown) => (result as Topics).topics.map(one => one.title)
 
 describe('blog-topics', () => {
   it('is registered under its name', () => expect(jobs.get('blog-topics')).toBe(blogTopics))
 
-  it('has an example that is accepted, and a result that could come of it', () => {
+  it('has an example that is accepted, and a result that could come of it', async () => {
     const { input } = blogTopics.example
     expect(wrongInput(input)).toBeNull()
     expect(blogTopics.validate(input)).toBeNull()
     expect(violation(compileSchema(blogTopics.result as never), blogTopics.exampleResult)).toBeNull()
-    expect(suits(blogTopics, input, blogTopics.exampleResult)).toBe(true)
+    expect(await suits(blogTopics, input, blogTopics.exampleResult)).toBe(true)
   })
 
   it('keeps what the client wrote between tags, and out of the instructions', () => {
