@@ -1,23 +1,13 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Ajv } from 'ajv'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import Fastify, { type FastifyInstance, LogController } from 'fastify'
+import type { CommentsDeps } from './deps.ts'
 import { errors } from './errors.ts'
-import type { Metrics } from './metrics.ts'
-import type { Moderation } from './moderation.ts'
 import { comments } from './routes/comments.ts'
 import { operations } from './routes/operations.ts'
-import type { Store } from './store.ts'
 
 /** Ten thousand characters, written as JSON by whoever escapes each, and the rest. */
 const BODY_LIMIT = 128 * 1024
-
-export type CommentsDeps = {
-  store: Store
-  moderation: Moderation
-  metrics: Metrics
-  log: FastifyBaseLogger
-  stopping: AbortSignal
-}
 
 /** The HTTP face, ready to listen or to be injected into. */
 export async function buildApp(deps: CommentsDeps): Promise<FastifyInstance> {

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { v7 } from 'uuid'
-import type { CommentsDeps } from '../app.ts'
+import type { CommentsDeps } from '../deps.ts'
 import { RequestError } from '../errors.ts'
 import type { Comment } from '../store.ts'
 import type { Status } from '../verdict.ts'

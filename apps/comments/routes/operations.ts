@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { CommentsDeps } from '../app.ts'
+import type { CommentsDeps } from '../deps.ts'
 
 /** For whoever runs it: health and metrics. */
 export const operations: FastifyPluginAsyncTypebox<CommentsDeps> = async (app, { store, metrics, stopping }) => {
