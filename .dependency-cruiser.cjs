@@ -59,6 +59,13 @@ module.exports = {
       from: { path: '^apps/cli/', pathNot: [...TESTS] },
       to: { path: '^(apps|workers|shared|bench)/', pathNot: ['^apps/(cli|client)/'] },
     },
+    {
+      // It is an application of Sluice's, as anybody's would be.
+      name: 'comments-know-only-the-client',
+      severity: 'error',
+      from: { path: '^apps/comments/', pathNot: [...TESTS] },
+      to: { path: '^(apps|workers|shared|bench)/', pathNot: ['^apps/(comments|client)/'] },
+    },
     only('bullmq-has-owners', 'bullmq', ['^shared/queue/', '^workers/consume[.]ts$', '^apps/api/plugins/queues[.]ts$']),
     // A client application owns its own schema.
     only('sql-has-owners', '(pg|drizzle-orm|@types/pg)', [
@@ -66,7 +73,7 @@ module.exports = {
       '^shared/db/',
       '^shared/testing/',
       '^apps/local/',
-      '^apps/comments/',
+      '^apps/comments/store[.]ts$',
     ]),
     only('ioredis-has-an-owner', 'ioredis', ['^shared/redis[.]ts$']),
     // 1.7 MB of wasm; and lists of words.

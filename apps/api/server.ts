@@ -100,7 +100,7 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
     redis,
     jobs,
     insert: createInserter(db),
-    view: createViewer(db),
+    view: createViewer(db, [...noVerdicts.keys()]),
     state: createStateReader(db),
     end,
     producer,

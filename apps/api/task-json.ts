@@ -57,6 +57,12 @@ export const taskSchema = Type.Object({
     }),
     { description: 'Every provider call, oldest first.' },
   ),
+  review: nullable(
+    Type.Object(
+      { decision: Type.Enum(['allow', 'block']), decided_at: moment },
+      { description: 'What a person decided, the last time, where moderation left it open. null: nobody has.' },
+    ),
+  ),
 })
 
 export const acceptedSchema = Type.Object({
@@ -112,6 +118,7 @@ export const taskJson = (task: TaskView) => ({
     estimated: attempt.estimated,
     ...(attempt.error && { error: attempt.error }),
   })),
+  review: task.review && { ...task.review, decided_at: new Date(task.review.decided_at).toISOString() },
 })
 
 /** A task that was answered from the cache as it came, without reading it back. */
@@ -140,5 +147,6 @@ export const answeredJson = (
     finished_at: moment,
     result: answer.result,
     attempts: [],
+    review: null,
   }
 }

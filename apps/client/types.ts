@@ -71,6 +71,8 @@ export type Task<Result = unknown> = {
   /** Of the kind's own shape; null until it has succeeded, but for kinds that say what no answer means. */
   result: Result
   attempts: TaskAttempt[]
+  /** What a person decided, the last time, where moderation left it open; null: nobody has. */
+  review: { decision: 'allow' | 'block'; decided_at: string } | null
 }
 
 export type TaskEvent<Result = unknown> =

@@ -25,6 +25,8 @@ export type TaskView = Omit<TaskRow, 'input' | 'options'> & {
   output_tokens: number
   cost_usd: string | null
   attempt_list: AttemptRow[]
+  /** What a person decided last, of a task that moderation left open; null: nobody has. */
+  review: { decision: 'allow' | 'block'; decided_at: string } | null
 }
 
 const COLUMNS = `t.id, t.kind, t.status, t.queue, t.priority, t.api_key_id, t.metadata, t.epoch, t.attempts, t.tries,
@@ -36,7 +38,11 @@ const SUMS = `sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_to
 
 const viewStatement = {
   name: 'views_by_id',
-  text: `SELECT ${COLUMNS}, t.result, coalesce((t.options->>'stream')::boolean, false) AS stream, coalesce(a.list, '[]') AS attempt_list
+  text: `SELECT ${COLUMNS}, t.result, coalesce((t.options->>'stream')::boolean, false) AS stream, coalesce(a.list, '[]') AS attempt_list,
+      CASE WHEN t.kind = ANY($2::text[]) THEN (
+        SELECT json_build_object('decision', d.decision, 'decided_at', d.decided_at) FROM review_decisions d
+        WHERE d.task_id = t.id ORDER BY d.task_id DESC, d.id DESC LIMIT 1
+      ) END AS review
     FROM unnest($1::uuid[]) AS i(id) JOIN tasks t USING (id) LEFT JOIN LATERAL (
       SELECT ${SUMS}, json_agg(json_build_object('n', n, 'provider', provider, 'model', model, 'outcome', outcome, 'error', error, 'cost_usd', cost_usd::text, 'estimated', estimated,
         'started_at', started_at, 'finished_at', finished_at) ORDER BY n) AS list
@@ -44,21 +50,21 @@ const viewStatement = {
     ) a ON true`,
 }
 
-/** Reads tasks as clients see them; reads that come together share a query. */
-export function createViewer(db: Db): (id: string) => Promise<TaskView | null> {
+/** Reads tasks as clients see them; reads that come together share a query. `reviewed`: the kinds that people may decide on. */
+export function createViewer(db: Db, reviewed: string[] = []): (id: string) => Promise<TaskView | null> {
   return coalesce<string, TaskView | null>({
     max: 200,
     concurrency: 2,
     itemsToBlame,
     flush: async ids => {
-      const rows = await db.query<TaskView>(viewStatement, [[...new Set(ids)]])
+      const rows = await db.query<TaskView>(viewStatement, [[...new Set(ids)], reviewed])
       const byId = new Map(rows.map(row => [row.id, row]))
       return ids.map(id => byId.get(id) ?? null)
     },
   })
 }
 
-export type TaskSummary = Omit<TaskView, 'attempt_list' | 'result' | 'stream'>
+export type TaskSummary = Omit<TaskView, 'attempt_list' | 'result' | 'review' | 'stream'>
 
 /** `apiKeyId` null: of all keys. `after`: only tasks older than this one. */
 export type TaskFilter = {

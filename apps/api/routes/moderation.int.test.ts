@@ -162,8 +162,12 @@ describe('a review', () => {
     expect(new Set(pending).size).toBe(pending.length)
     expect(pending).toContain(nobody.task_id)
 
+    const seen = async () => (await machine.call('GET', `/api/v1/tasks/${id}`, { key: secret })).body
+    expect(await seen()).toMatchObject({ result: { decision: 'review' }, review: null })
     const decided = await machine.call('POST', `/api/v1/reviews/${id}`, { body: { decision: 'allow', note: 'Satire' } })
     expect(decided.body).toMatchObject({ task_id: id, decision: 'allow', metadata: { comment: 9 }, input: { text } })
+    const allowed = { decision: 'allow', decided_at: decided.body.history[0].decided_at }
+    expect(await seen()).toEqual({ ...unsure.body, review: allowed })
     const again = await machine.call('POST', `/api/v1/reviews/${id}`, { body: { decision: 'block' } })
     expect(again.body).toMatchObject({
       decision: 'block',
@@ -173,6 +177,7 @@ describe('a review', () => {
       ],
     })
     expect(again.body.history[0].decided_by).toMatch(/^key_/)
+    expect((await seen()).review).toEqual({ decision: 'block', decided_at: again.body.history[1].decided_at })
     const { body: done } = await machine.call('GET', '/api/v1/reviews?status=decided')
     expect(done.data[0].task_id).toBe(id)
     // What was left open is asked anew.
