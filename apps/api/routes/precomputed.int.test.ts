@@ -107,7 +107,10 @@ describe('what cannot be a precomputed answer', () => {
     for (const method of ['PUT', 'GET', 'DELETE'])
       expect(
         await machine.call(method, '/api/v1/precomputed/nothing', { ...(method === 'PUT' && { body: { result: 1 } }) }),
-      ).toMatchObject({ status: 404, body: { code: 'unknown_kind', context: { kinds: expect.arrayContaining(['generate', 'classify']) } } })
+      ).toMatchObject({
+        status: 404,
+        body: { code: 'unknown_kind', context: { kinds: expect.arrayContaining(['generate', 'classify']) } },
+      })
   })
 
   it('one that is not named by a hash', async () => {
