@@ -43,14 +43,22 @@ const IMMATERIAL: ReadonlySet<string> = new Set<keyof TaskOptions>([
   'fallback',
   'on_budget',
   'webhook_url',
-  // Named for itself.
+  // What the user got is named for itself, as is the version.
+  'user_id',
   'prompt_version',
 ])
 
-/** @returns the key under which a task's answer is remembered; null: it neither uses nor feeds the cache */
+/** @param task.variant what it got of an experiment, whose variants are given no answers of each other
+ * @returns the key under which a task's answer is remembered; null: it neither uses nor feeds the cache */
 export function taskCacheKey(
   job: Pick<JobKind, 'kind' | 'promptVersion' | 'maxTokens' | 'cache'>,
-  task: { input: unknown; options: TaskOptions; apiKeyId: string; policyVersion?: string | undefined },
+  task: {
+    input: unknown
+    options: TaskOptions
+    apiKeyId: string
+    policyVersion?: string | undefined
+    variant?: string | undefined
+  },
 ): Buffer | null {
   const { provider, model, ...others } = task.options
   if (job.cache === null || others.cache === 'off') return null
@@ -62,6 +70,7 @@ export function taskCacheKey(
     options: {
       max_tokens: job.maxTokens,
       ...Object.fromEntries(Object.entries(others).filter(([name]) => !IMMATERIAL.has(name))),
+      ...(task.variant !== undefined && { variant: task.variant }),
     },
   })
 }

@@ -50,6 +50,30 @@ export const ERRORS = {
     title: 'No such policy',
     advice: 'Check the name; GET /api/v1/policies lists them.',
   },
+  experiment_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such experiment',
+    advice: 'Check the name; GET /api/v1/experiments lists them.',
+  },
+  experiment_conflict: {
+    status: 409,
+    retryable: false,
+    title: 'Another experiment is in the way',
+    advice: 'Delete the one named in context first, or take another name.',
+  },
+  not_exposed: {
+    status: 422,
+    retryable: false,
+    title: 'It took no part in the experiment',
+    advice: 'Name a task or a user that got a variant: one that was submitted with options.user_id.',
+  },
+  feedback_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'Nobody has rated the task',
+    advice: 'Rate it with POST on the same path.',
+  },
   review_not_found: {
     status: 404,
     retryable: false,

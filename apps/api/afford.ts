@@ -21,6 +21,8 @@ export type Afford = {
    * @throws SluiceError model_price_unknown, request_over_budget
    */
   check(job: JobKind, task: { input: unknown; options: TaskOptions; apiKeyId: string }): void
+  /** The first half of that: whether anybody knows the price of the model. @param field names it for the client */
+  checkModel(named: Pick<TaskOptions, 'provider' | 'model'>, field?: string): void
   stop(): Promise<void>
 }
 
@@ -63,17 +65,19 @@ export function createAfford(deps: {
     )
   }
 
+  const checkModel: Afford['checkModel'] = ({ provider, model }, field = '/options/model') => {
+    if (model === undefined || model === AUTO) return
+    const candidates = route({ provider, model }, available)
+    if (candidates.length > 0 && candidates.every(one => prices.priceOf(one.provider, one.model) === null))
+      throw new SluiceError('model_price_unknown', undefined, { context: { field, model } })
+  }
+
   return {
     check(job, task) {
-      const { model } = task.options
-      if (model !== undefined && model !== AUTO) {
-        const candidates = route(task.options, available)
-        if (candidates.length > 0 && candidates.every(one => prices.priceOf(one.provider, one.model) === null)) {
-          throw new SluiceError('model_price_unknown', undefined, { context: { field: '/options/model', model } })
-        }
-      }
+      checkModel(task.options)
       if (perRequest.length > 0) checkBudgets(job, task)
     },
+    checkModel,
     stop,
   }
 }

@@ -22,6 +22,8 @@ import { batchUpload } from './routes/batch-upload.ts'
 import { batches } from './routes/batches.ts'
 import { budgets } from './routes/budgets.ts'
 import { events } from './routes/events.ts'
+import { experiments } from './routes/experiments.ts'
+import { feedback } from './routes/feedback.ts'
 import { keys } from './routes/keys.ts'
 import { limits } from './routes/limits.ts'
 import { models } from './routes/models.ts'
@@ -91,6 +93,8 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(submit, deps)
   await app.register(tasks, deps)
   await app.register(events, deps)
+  await app.register(experiments, deps)
+  await app.register(feedback, deps)
   await app.register(openAiFiles, deps)
   await app.register(openAiBatches, deps)
   await app.register(openAiModerations, deps)

@@ -140,6 +140,7 @@ function json(settings: Record<string, unknown>, name: string): Record<string, u
 const NOT_FOR_BATCHES = {
   deadline_seconds: 'is not for batches: completion_window says when one ends',
   stream: 'is not for batches',
+  user_id: 'is not for batches',
 }
 
 /** @throws invalid_request, naming the first field that is wrong */

@@ -79,6 +79,7 @@ describe('the OpenAPI document', () => {
     await keepFile('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
     await keepReview('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
     judgeAllWell()
+    await exposeUser('user-42')
     for (const { name, method, path, operation } of machine.contract.operations) {
       const media = operation.requestBody?.content['application/json']
       if (!media) continue
@@ -105,6 +106,13 @@ async function keepReview(wanted: string) {
   const id = (await leaveToReview()).slice('task_'.length)
   await machine.sql(`UPDATE reviews SET task_id = '${wanted}' WHERE task_id = '${id}'`)
   await machine.sql(`UPDATE tasks SET id = '${wanted}' WHERE id = '${id}'`)
+}
+
+/** The user that the example of a conversion names. */
+async function exposeUser(user_id: string) {
+  const variants = ['a', 'b'].map(name => ({ name, weight: 1 }))
+  await machine.call('PUT', '/api/v1/experiments/tone', { body: { kind: 'generate', variants } })
+  expect((await machine.submit({ options: { user_id } })).status).toBe(202)
 }
 
 async function leaveToReview(): Promise<string> {
@@ -162,6 +170,16 @@ async function tryBatches() {
   again.release()
 }
 
+async function tryExperiments(task_id: string) {
+  await exposeUser('somebody')
+  const path = '/api/v1/experiments/tone'
+  await machine.call('POST', `${path}/conversions`, { body: { user_id: 'somebody' } })
+  for (const read of ['/api/v1/experiments', path]) await machine.call('GET', read)
+  await machine.call('DELETE', path)
+  await machine.call('POST', `/api/v1/tasks/${task_id}/feedback`, { body: { score: 5 } })
+  await machine.call('GET', `/api/v1/tasks/${task_id}/feedback`)
+}
+
 it('every operation was tried, in every way that it documents to end well', async () => {
   const { task_id, urls } = (await machine.submit()).body
   const review = await leaveToReview()
@@ -200,6 +218,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
     '/metrics',
   ])
     await machine.call('GET', path)
+  await tryExperiments(task_id)
   const gate = machine.upstream.hold({ when: /too late/ })
   const running = await machine.submit({ input: { prompt: 'too late' } })
   await gate.waiting()

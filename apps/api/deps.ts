@@ -17,6 +17,7 @@ import type { Prices } from '#shared/models/prices.ts'
 import type { Producer } from '#shared/queue/producer.ts'
 import type { Redis } from '#shared/redis.ts'
 import type { Afford } from './afford.ts'
+import type { Experiments } from './experiments.ts'
 import type { Fleet } from './fleet.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { Room } from './room.ts'
@@ -35,6 +36,7 @@ export type ApiDeps = {
   room: Room
   cache: Pick<Cache, 'get'>
   afford: Afford
+  experiments: Experiments
   prices: Prices
   files: FileStore
   /** The API makes no calls: it looks, and sets limits. */

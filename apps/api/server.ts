@@ -25,6 +25,7 @@ import { closeRedis, connectRedis } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
 import { createAfford } from './afford.ts'
 import { buildApp } from './app.ts'
+import { createExperiments } from './experiments.ts'
 import { createFleet } from './fleet.ts'
 import { createKeyRing } from './key-ring.ts'
 import { createRoom } from './room.ts'
@@ -89,6 +90,9 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
   const prices = createPrices(config.prices)
   const afford = createAfford({ db, providers: config.providers, prices, logger })
   lifecycle.defer('budgets', () => afford.stop())
+  const experiments = createExperiments({ db, logger })
+  lifecycle.defer('experiments', () => experiments.stop())
+  await experiments.refresh()
   const limits = createLimits({ db, logger })
   lifecycle.defer('limits', () => limits.stop())
   await limits.refresh()
@@ -113,6 +117,7 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
       ...(!config.CACHE_REDIS_URL && { maxBytes: config.CACHE_MAX_MB * 1_000_000 }),
     }),
     afford,
+    experiments,
     prices,
     files,
     room: createRoom({ read: (flow, most) => readRoom(db, flow, most), now: () => performance.now(), logger }),

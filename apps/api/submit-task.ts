@@ -5,7 +5,7 @@ import type { TaskView } from '#shared/db/views.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { newId } from '#shared/ids.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
-import type { TaskOptions } from '#shared/jobs/options.ts'
+import type { KeptOptions, TaskOptions } from '#shared/jobs/options.ts'
 import { promptVersionOf } from '#shared/jobs/prompt.ts'
 import type { ApiDeps } from './deps.ts'
 import { waitForEnd } from './wait.ts'
@@ -21,6 +21,15 @@ export type Submission = {
   idempotency: { key: string; requestHash: Buffer } | null
 }
 
+/** One that was written as ended. */
+export type AnsweredTask = {
+  id: string
+  kind: string
+  metadata: Record<string, unknown> | null
+  options: { prompt_version: string }
+  exposure: { experiment: string; variant: string } | null
+}
+
 type Answer = { result: unknown; provider: string; model: string }
 
 export type Submitted =
@@ -30,7 +39,7 @@ export type Submitted =
   /** What is remembered answered it, without the queue. */
   | {
       kind: 'answered'
-      task: { id: string; kind: string; metadata: Record<string, unknown> | null; options: { prompt_version: string } }
+      task: AnsweredTask
       answer: Answer
       createdAt: Date
     }
@@ -50,10 +59,14 @@ export async function preparedInput({ db }: Pick<ApiDeps, 'db'>, job: JobKind, i
 /** Accepts a task: from the cache, or as a row that the workers come to. */
 export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Submission): Promise<Submitted> {
   const { job, input, metadata, wait } = one
-  // As it was when the task was accepted, whatever becomes the default before it runs.
-  const options = { ...one.options, prompt_version: promptVersionOf(job, one.options) }
   const apiKeyId = request.apiKey.id
-  const cacheKey = taskCacheKey(job, { input, options, apiKeyId })
+  const { user_id: userId, ...asked } = one.options
+  const exposure = userId === undefined ? null : deps.experiments.expose(job.kind, { apiKeyId, userId }, asked)
+  const meant: KeptOptions = { ...exposure?.options, ...asked }
+  // As it was when the task was accepted, whatever becomes the default before it runs.
+  const options = { ...meant, prompt_version: promptVersionOf(job, meant) }
+  const variant = exposure ? `${exposure.experiment}/${exposure.variant}` : undefined
+  const cacheKey = taskCacheKey(job, { input, options, apiKeyId, variant })
   const answer = cacheKey && options.cache === 'use' ? await freshAnswer(deps, cacheKey) : null
   // What costs nothing needs no budget.
   if (!answer) deps.afford.check(job, { input, options, apiKeyId })
@@ -70,6 +83,7 @@ export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Su
     dispatched: !answer && deps.room.take({ apiKeyId, priority: options.priority }),
     cacheKey,
     webhookUrl: options.webhook_url === undefined ? null : new URL(options.webhook_url).href,
+    exposure,
     answer,
     idempotency: one.idempotency,
   }

@@ -2,6 +2,7 @@ import { Type } from 'typebox'
 import { type Source, TASK_STATUSES } from '#shared/db/tasks.ts'
 import type { TaskSummary, TaskView } from '#shared/db/views.ts'
 import { toWire } from '#shared/ids.ts'
+import type { AnsweredTask } from './submit-task.ts'
 
 /** Tasks on the wire. */
 
@@ -26,6 +27,9 @@ const summaryFields = {
     }),
   ),
   prompt_version: nullable(Type.String({ description: 'Of the kind’s prompt.' })),
+  experiment: nullable(
+    Type.Object({ name: Type.String(), variant: Type.String() }, { description: 'What it got of which experiment.' }),
+  ),
   metadata: nullable(Type.Record(Type.String(), Type.Unknown())),
   created_at: moment,
   started_at: nullable(moment),
@@ -99,6 +103,7 @@ export const taskSummaryJson = (task: TaskSummary) => ({
   error: task.error,
   output_filtered: task.output_filtered,
   prompt_version: task.prompt_version,
+  experiment: task.experiment === null ? null : { name: task.experiment, variant: task.variant! },
   metadata: task.metadata,
   created_at: task.created_at.toISOString(),
   started_at: task.started_at?.toISOString() ?? null,
@@ -123,7 +128,7 @@ export const taskJson = (task: TaskView) => ({
 
 /** A task that was answered from the cache as it came, without reading it back. */
 export const answeredJson = (
-  task: { id: string; kind: string; metadata: Record<string, unknown> | null; options: { prompt_version: string } },
+  task: AnsweredTask,
   answer: { result: unknown; provider: string; model: string },
   at: Date,
 ): ReturnType<typeof taskJson> => {
@@ -141,6 +146,7 @@ export const answeredJson = (
     error: null,
     output_filtered: null,
     prompt_version: task.options.prompt_version,
+    experiment: task.exposure && { name: task.exposure.experiment, variant: task.exposure.variant },
     metadata: task.metadata,
     created_at: moment,
     started_at: moment,

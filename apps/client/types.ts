@@ -23,6 +23,8 @@ export type TaskOptions = {
   output_filter?: 'on' | 'off'
   /** Where a signed event is sent when the task has ended. */
   webhook_url?: string
+  /** Your id of the user whom the task is for: it takes part in the experiment on its kind. Kept as a hash only. */
+  user_id?: string
 }
 
 export type TaskRequest<Input = unknown> = { input: Input; options?: TaskOptions; metadata?: Record<string, unknown> }
@@ -64,6 +66,8 @@ export type Task<Result = unknown> = {
   /** What was taken out of the result, by type. */
   output_filtered: Record<string, number> | null
   prompt_version: string | null
+  /** What it got of which experiment. */
+  experiment: { name: string; variant: string } | null
   metadata: Record<string, unknown> | null
   created_at: string
   started_at: string | null

@@ -8,8 +8,8 @@ import { clean } from '#shared/text.ts'
 export type Fault = { field: string; keyword: string; message: string }
 export type Check = (value: unknown) => Fault | null
 
-/** A line has its batch's priority and deadline; nobody watches it being written, or is told of each. */
-const OF_THE_BATCH: ReadonlySet<string> = new Set(['priority', 'deadline_seconds', 'stream', 'webhook_url'])
+/** A line has its batch's priority and deadline; nobody watches it being written, or is told of each. It is no user's. */
+const OF_THE_BATCH: ReadonlySet<string> = new Set(['priority', 'deadline_seconds', 'stream', 'webhook_url', 'user_id'])
 
 /** The options that can be those of one line. */
 export const ofLine = <T>(options: Record<string, T>): Record<string, T> =>

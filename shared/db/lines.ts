@@ -141,6 +141,7 @@ const forgetStatement = {
       ORDER BY t.id LIMIT $2
     ), attempts AS (DELETE FROM attempts a USING old WHERE a.task_id = old.id)
     , reviews AS (DELETE FROM reviews r USING old WHERE r.task_id = old.id)
+    , feedback AS (DELETE FROM feedback f USING old WHERE f.task_id = old.id)
     , decisions AS (DELETE FROM review_decisions d USING old WHERE d.task_id = old.id)
     DELETE FROM tasks t USING old WHERE t.id = old.id RETURNING t.id`,
 }

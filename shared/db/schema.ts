@@ -99,6 +99,11 @@ export const tasks = pgTable(
     error: json('error'),
     /** {type: count} of what was taken out of the result; null: nothing. */
     outputFiltered: json('output_filtered'),
+    /** The experiment that it is part of, and which of its variants it got. */
+    experiment: text('experiment'),
+    variant: text('variant'),
+    /** SHA-256 of whose task it is: the key and the client's own id of the user, which is kept nowhere. */
+    userHash: bytea('user_hash'),
     createdAt: moment('created_at').notNull(),
     startedAt: moment('started_at'),
     finishedAt: moment('finished_at'),
@@ -117,7 +122,51 @@ export const tasks = pgTable(
     index('tasks_followers').on(table.leaderId).where(sql`leader_id IS NOT NULL`),
     index('tasks_live').on(table.deadlineAt).where(sql`status IN ('queued', 'running')`),
     index('tasks_running').on(table.workerId).where(sql`status = 'running'`),
+    index('tasks_exposed').on(table.experiment, table.userHash, table.id).where(sql`experiment IS NOT NULL`),
   ],
+)
+
+/** What is tried on the users of a kind. */
+export const experiments = pgTable('experiments', {
+  name: text('name').primaryKey(),
+  /** One at a time: two would mix their effects. */
+  kind: text('kind').notNull().unique(),
+  variants: json('variants').notNull(),
+  createdAt: moment('created_at').notNull().defaultNow(),
+  updatedAt: moment('updated_at').notNull().defaultNow(),
+})
+
+/** Users of an experiment who did what it is about; the first time counts. */
+export const conversions = pgTable(
+  'conversions',
+  {
+    experiment: text('experiment').notNull(),
+    /** A task's `user_hash`. */
+    userKey: bytea('user_key').notNull(),
+    /** What the user had got. */
+    variant: text('variant').notNull(),
+    /** The task that led to it, if the client named it. */
+    taskId: uuid('task_id'),
+    /** In the client's unit. */
+    value: numeric('value'),
+    at: moment('at').notNull().defaultNow(),
+  },
+  table => [primaryKey({ columns: [table.experiment, table.userKey] })],
+)
+
+/** What was thought of a task's result, last. */
+export const feedback = pgTable(
+  'feedback',
+  {
+    taskId: uuid('task_id').primaryKey(),
+    /** 1 to 5 */
+    score: smallint('score').notNull(),
+    note: text('note'),
+    /** The key that it was given with. */
+    givenBy: uuid('given_by').notNull(),
+    at: moment('at').notNull().defaultNow(),
+  },
+  () => [check('feedback_score', sql`score BETWEEN 1 AND 5`)],
 )
 
 /** What moderation blocks and what it leaves to people. */

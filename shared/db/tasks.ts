@@ -39,6 +39,9 @@ export type TaskRow = {
   error: TaskError | null
   /** How many of what was taken out of the result, by type. */
   output_filtered: Record<string, number> | null
+  /** null, like `variant`: it is part of none. */
+  experiment: string | null
+  variant: string | null
   created_at: Date
   started_at: Date | null
   finished_at: Date | null

@@ -30,7 +30,7 @@ export type TaskView = Omit<TaskRow, 'input' | 'options'> & {
 }
 
 const COLUMNS = `t.id, t.kind, t.status, t.queue, t.priority, t.api_key_id, t.metadata, t.epoch, t.attempts, t.tries,
-  t.source, t.quality, t.provider, t.model, t.error, t.output_filtered, t.options->>'prompt_version' AS prompt_version, t.created_at, t.started_at, t.finished_at,
+  t.source, t.quality, t.provider, t.model, t.error, t.output_filtered, t.experiment, t.variant, t.options->>'prompt_version' AS prompt_version, t.created_at, t.started_at, t.finished_at,
   coalesce(a.input_tokens, 0)::float8 AS input_tokens, coalesce(a.output_tokens, 0)::float8 AS output_tokens,
   CASE WHEN a.unpriced THEN NULL ELSE coalesce(a.cost_usd, 0) END AS cost_usd`
 const SUMS = `sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd,

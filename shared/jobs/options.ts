@@ -60,12 +60,23 @@ export const taskOptions = Type.Object(
         description: 'Where to POST a signed event to when the task has ended, such as `https://my.app/hooks`.',
       }),
     ),
+    user_id: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 200,
+        description:
+          'Your id of the user whom the task is for: with it, it takes part in the experiment on its kind, if there is one. Kept as a hash only. The header `X-User-Id` says the same.',
+      }),
+    ),
   },
   // What has a default need not be said.
   { additionalProperties: false, default: {}, required: [] },
 )
 
 export type TaskOptions = Static<typeof taskOptions>
+
+/** The options as a task keeps them: without the user, and with what no client can say: who is to answer first. */
+export type KeptOptions = Omit<TaskOptions, 'user_id'> & { engine?: 'rules' }
 
 /** Whether secrets and personal numbers are taken out of a result. */
 export const filtersOutput = (

@@ -115,6 +115,7 @@ export const newTask = (more: Partial<NewTask> = {}): NewTask => ({
   dispatched: true,
   cacheKey: null,
   webhookUrl: null,
+  exposure: null,
   answer: null,
   idempotency: null,
   ...more,

@@ -6,7 +6,7 @@ import { persist } from '#shared/db/persist.ts'
 import type { Quality, RunnableTask, Source } from '#shared/db/tasks.ts'
 import type { ErrorCode, TaskError } from '#shared/errors.ts'
 import type { JobKind, Prompt } from '#shared/jobs/define.ts'
-import { filtersOutput, type TaskOptions } from '#shared/jobs/options.ts'
+import { filtersOutput, type KeptOptions } from '#shared/jobs/options.ts'
 import { hasPrompt, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
 import { suits } from '#shared/jobs/suits.ts'
 import type { Logger } from '#shared/logger.ts'
@@ -136,7 +136,7 @@ type Calling = { candidate: Candidate; need: Need; at: Date }
 /** The state of one run: which attempt is the newest, whether the task is claimed, which call failed last. */
 function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () => void) {
   const { admission, claims, settle, held, recall, prices, logger } = deps
-  const options = task.options as TaskOptions
+  const options = task.options as KeptOptions
   const prompt = promptOf(kind, task.input, options)
   /** That an answer be mended, if that is what the next call asks for. */
   let mending: Prompt | null = null
@@ -481,6 +481,12 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     const sure = kind.settled(task.input)
     if (sure !== null) {
       await end({ status: 'succeeded', source: 'rules', quality: 'high', result: sure })
+      return 'done'
+    }
+    // An experiment may put the kind's rules first.
+    const ruled = options.engine === 'rules' ? kind.rules(task.input) : null
+    if (ruled !== null) {
+      await end({ status: 'succeeded', source: 'rules', quality: 'low', result: ruled })
       return 'done'
     }
     const recalled = await recall.look(task)

@@ -27,6 +27,14 @@ const headers = Type.Object({
       description: 'Same key, same body: the same task, for 24 hours.',
     }),
   ),
+  'x-user-id': Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 200,
+      pattern: '^[\\x20-\\x7e]+$',
+      description: 'As `options.user_id`, which wins.',
+    }),
+  ),
   prefer: Type.Optional(
     Type.String({ description: '`wait=N`: answer 200 with the whole task if it ends within N seconds (at most 60).' }),
   ),
@@ -81,9 +89,11 @@ export const submit: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
 type SubmitRequest = FastifyRequest<{ Body: Body; Headers: Record<string, string | undefined> }>
 
 async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply: FastifyReply) {
-  const { options, metadata } = request.body
+  const { metadata } = request.body
   checkBody(job, request.body, deps.config.webhookTargets)
   const key = request.headers['idempotency-key']
+  const userId = request.headers['x-user-id']
+  const options = { ...(userId !== undefined && { user_id: userId }), ...request.body.options }
   const wait = waitSeconds(request.headers.prefer)
   const outcome = await submitTask(deps, request, {
     job,
@@ -91,7 +101,7 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
     options,
     metadata: metadata ?? null,
     wait,
-    idempotency: key === undefined ? null : { key, requestHash: hashOf(job.kind, request.body) },
+    idempotency: key === undefined ? null : { key, requestHash: hashOf(job.kind, { ...request.body, options }) },
   })
   switch (outcome.kind) {
     case 'in_flight':

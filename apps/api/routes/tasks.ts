@@ -11,16 +11,22 @@ import { MAX_WAIT_SECONDS, waitForEnd } from '../wait.ts'
 
 export const taskParams = Type.Object({ id: Type.String({ description: 'Task id, `task_…`' }) })
 
-/** The id of a task that this key may see. @throws task_not_found */
-export async function ownTask(
+/** The task that a request is about, if its key may see it. @throws task_not_found */
+export const ownTask = (
   deps: Pick<ApiDeps, 'view'>,
   request: FastifyRequest<{ Params: { id: string } }>,
+): Promise<TaskView> => taskOf(deps, request, request.params.id)
+
+/** The same of a task that is named elsewhere. */
+export async function taskOf(
+  deps: Pick<ApiDeps, 'view'>,
+  { apiKey }: Pick<FastifyRequest, 'apiKey'>,
+  wireId: string,
 ): Promise<TaskView> {
-  const id = fromWire('task', request.params.id)
+  const id = fromWire('task', wireId)
   const task = id && (await deps.view(id))
-  const { apiKey } = request
   if (!task || (task.api_key_id !== apiKey.id && !apiKey.scopes.includes('admin'))) {
-    throw new SluiceError('task_not_found', undefined, { context: { task_id: request.params.id } })
+    throw new SluiceError('task_not_found', undefined, { context: { task_id: wireId } })
   }
   return task
 }

@@ -1,0 +1,139 @@
+import type { Variant } from '#shared/experiments/definition.ts'
+import { createLanes } from '#shared/lanes.ts'
+import type { Db } from './pool.ts'
+
+export type Experiment = { name: string; kind: string; variants: Variant[]; created_at: Date; updated_at: Date }
+
+const COLUMNS = 'name, kind, variants, created_at, updated_at'
+
+const putStatement = {
+  name: 'experiments_put',
+  text: `WITH updated AS (
+      UPDATE experiments SET variants = $3, updated_at = now() WHERE name = $1 AND kind = $2 RETURNING ${COLUMNS}
+    ), inserted AS (
+      INSERT INTO experiments (name, kind, variants) SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM updated)
+      ON CONFLICT DO NOTHING RETURNING ${COLUMNS}
+    )
+    SELECT * FROM updated UNION ALL SELECT * FROM inserted`,
+}
+
+/** @returns null: it is of another kind, or the kind has another one */
+export const putExperiment = async (
+  db: Db,
+  { name, kind, variants }: Pick<Experiment, 'name' | 'kind' | 'variants'>,
+): Promise<Experiment | null> =>
+  (await db.query<Experiment>(putStatement, [name, kind, JSON.stringify(variants)]))[0] ?? null
+
+export const readExperiment = async (db: Db, name: string): Promise<Experiment | null> =>
+  (
+    await db.query<Experiment>(
+      { name: 'experiments_read', text: `SELECT ${COLUMNS} FROM experiments WHERE name = $1` },
+      [name],
+    )
+  )[0] ?? null
+
+/** At most one a kind. */
+export const listExperiments = (db: Db): Promise<Experiment[]> =>
+  db.query<Experiment>({ name: 'experiments_list', text: `SELECT ${COLUMNS} FROM experiments ORDER BY name` })
+
+/** With its conversions; its tasks stay. @returns what it was; null: there was none */
+export const deleteExperiment = async (db: Db, name: string): Promise<Experiment | null> =>
+  (
+    await db.query<Experiment>(
+      {
+        name: 'experiments_delete',
+        text: `WITH gone AS (DELETE FROM experiments WHERE name = $1 RETURNING ${COLUMNS}),
+            c AS (DELETE FROM conversions WHERE experiment IN (SELECT name FROM gone))
+          SELECT * FROM gone`,
+      },
+      [name],
+    )
+  )[0] ?? null
+
+/** Of whom: a task, or a user, who has what the newest task got. */
+export type Converted = { by: 'task'; taskId: string } | { by: 'user'; userHash: Buffer }
+/** `variant` null: the task or the user is not part of the experiment. `counted` false: it was counted before. */
+export type Conversion = { variant: string | null; counted: boolean }
+
+/**
+ * Tasks and conversions from before the experiment are those of one that had its name and was deleted; a conversion of
+ * such a one may have come in while it went, and gives way.
+ */
+const convertStatement = (by: Converted['by']) => ({
+  name: `experiments_convert_${by}`,
+  text: `WITH exposed AS MATERIALIZED (
+      SELECT t.variant, t.user_hash, e.created_at FROM experiments e JOIN tasks t ON t.experiment = e.name AND t.created_at >= e.created_at
+      WHERE e.name = $1 AND ${by === 'task' ? 't.id' : 't.user_hash'} = $2 ORDER BY t.id DESC LIMIT 1
+    ), counted AS (
+      INSERT INTO conversions AS c (experiment, user_key, variant, task_id, value)
+      SELECT $1, user_hash, variant, ${by === 'task' ? '$2' : 'NULL'}, $3::numeric FROM exposed
+      ON CONFLICT (experiment, user_key) DO UPDATE
+        SET variant = excluded.variant, task_id = excluded.task_id, value = excluded.value, at = excluded.at
+        WHERE c.at < (SELECT created_at FROM exposed)
+      RETURNING variant
+    )
+    SELECT (SELECT variant FROM exposed) AS variant, EXISTS (SELECT FROM counted) AS counted`,
+})
+const CONVERT = { task: convertStatement('task'), user: convertStatement('user') }
+
+/** Counts a conversion, once a user. To be repeated at will. */
+export async function convert(
+  db: Db,
+  { experiment, who, value }: { experiment: string; who: Converted; value: number | null },
+): Promise<Conversion> {
+  const rows = await db.query<Conversion>(CONVERT[who.by], [
+    experiment,
+    who.by === 'task' ? who.taskId : who.userHash,
+    value,
+  ])
+  return rows[0]!
+}
+
+/** What became of the users of a variant. Milliseconds; dollars and values are exact decimals. */
+export type VariantCounts = {
+  variant: string
+  tasks: number
+  users: number
+  conversions: number
+  value: string
+  cost_usd: string
+  p50_ms: number | null
+  p95_ms: number | null
+  ratings: number
+  mean_score: number | null
+}
+
+const countsStatement = {
+  name: 'experiments_counts',
+  text: `WITH exposed AS MATERIALIZED (
+      SELECT t.id, t.variant, t.user_hash, e.created_at AS since,
+        (extract(epoch FROM t.finished_at - t.created_at) * 1000)::float8 AS ms
+      FROM experiments e JOIN tasks t ON t.experiment = e.name AND t.created_at >= e.created_at WHERE e.name = $1
+    ), tasks_of AS (
+      SELECT x.variant, count(*) AS tasks, count(DISTINCT x.user_hash) AS users, coalesce(sum(a.cost_usd), 0) AS cost_usd,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY x.ms) AS p50_ms,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY x.ms) AS p95_ms,
+        count(f.score) AS ratings, avg(f.score) AS mean_score
+      FROM exposed x LEFT JOIN LATERAL (SELECT sum(cost_usd) AS cost_usd FROM attempts WHERE task_id = x.id) a ON true
+        LEFT JOIN feedback f ON f.task_id = x.id
+      GROUP BY x.variant
+    ), converted AS (
+      SELECT u.variant, count(*) AS conversions, sum(c.value) AS value
+      FROM (SELECT DISTINCT variant, user_hash, since FROM exposed) u
+        JOIN conversions c ON c.experiment = $1 AND c.user_key = u.user_hash AND c.variant = u.variant AND c.at >= u.since
+      GROUP BY u.variant
+    )
+    SELECT t.variant, t.tasks::float8 AS tasks, t.users::float8 AS users, coalesce(c.conversions, 0)::float8 AS conversions,
+      trim_scale(coalesce(c.value, 0))::text AS value, trim_scale(t.cost_usd)::text AS cost_usd, t.p50_ms, t.p95_ms,
+      t.ratings::float8 AS ratings, t.mean_score::float8 AS mean_score
+    FROM tasks_of t LEFT JOIN converted c ON c.variant = t.variant`,
+}
+
+/**
+ * Counts what became of an experiment, two at a time: each reads all of its tasks.
+ * @returns null: too many are wanted, and this one was not begun
+ */
+export function createCounter(db: Db): (experiment: string) => Promise<VariantCounts[] | null> {
+  const lanes = createLanes({ atOnce: 2, waiting: 20, waitMs: 5000 })
+  return experiment => lanes(() => db.query<VariantCounts>(countsStatement, [experiment]))
+}
