@@ -75,6 +75,7 @@ describe('the key of a task', () => {
       hexOf({}, { fallback: 'none' }),
       hexOf({}, { on_budget: 'wait' }),
       hexOf({}, { webhook_url: 'https://my.app/hook' }),
+      hexOf({}, { user_id: 'user-42' }),
       // The kind's own default.
       hexOf({}, { max_tokens: generate.maxTokens }),
     ]
@@ -87,6 +88,8 @@ describe('the key of a task', () => {
       hexOf({ apiKeyId: 'b' }),
       hexOf({ input: { prompt: 'Hi!' } }),
       hexOf({ policyVersion: '1' }),
+      hexOf({ variant: 'tone/control' }),
+      hexOf({ variant: 'tone/short' }),
       hexOf({}, { temperature: 0 }),
       hexOf({}, { max_tokens: 5 }),
       hexOf({}, { provider: 'openai' }),

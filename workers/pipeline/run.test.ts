@@ -218,6 +218,29 @@ describe('a run', () => {
     expect(held.size).toBe(0)
   })
 
+  it('ends the task by the kind’s rules before anything is spent, if they are to be first', async () => {
+    const look = vi.fn()
+    const { recall } = harness().deps
+    const { run, calls, claims, endings } = harness([answer('Hello')], {
+      task: { options: { engine: 'rules' } },
+      deps: { recall: { ...recall, look } },
+    })
+    expect(await run()).toBe('done')
+    expect([calls, claims, look.mock.calls]).toEqual([[], [], []])
+    expect(endings).toMatchObject([
+      { from: 'queued', workerId: null, status: 'succeeded', source: 'rules', quality: 'low', settlement: null },
+    ])
+  })
+
+  it('asks a model where the rules that were to be first have no answer', async () => {
+    const { run, calls, endings } = harness([answer('{}')], {
+      task: { options: { engine: 'rules' }, input: { prompt: 'Hi', schema: {} } },
+    })
+    await run()
+    expect(calls).toEqual(['anthropic'])
+    expect(endings).toMatchObject([{ status: 'succeeded', source: 'ai', result: {} }])
+  })
+
   it('does nothing when the dispatch has been overtaken', async () => {
     const { run, calls, claims } = harness([], { deps: { load: async () => null } })
     expect(await run()).toBe('done')

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { assign } from '#shared/experiments/assign.ts'
 import { startMachine } from '#shared/testing/machine.ts'
 
@@ -82,6 +82,12 @@ describe('an experiment', () => {
     expect((await put('second')).body).toMatchObject({ code: 'experiment_conflict', context: { experiment: name } })
     expect((await put(name, HALVES, 'moderate')).body).toMatchObject({ status: 409, context: { experiment: name } })
     expect((await put(name)).status).toBe(200)
+  })
+
+  it('is taken up by a process that did not write it', async () => {
+    await begin()
+    await machine.sql(`UPDATE experiments SET name = 'theirs'`)
+    await vi.waitFor(async () => expect((await ask('anybody')).experiment).toMatchObject({ name: 'theirs' }), 10_000)
   })
 
   it('is the business of admins', async () => {
@@ -188,6 +194,15 @@ describe('a task', () => {
   })
 })
 
+it('a batch has no user', async () => {
+  const query = (options: object) => `kind=generate&dry_run=true&options=${JSON.stringify(options)}`
+  const batch = (options: object, line: object) =>
+    machine.call('POST', `/api/v1/batches?${query(options)}`, { body: [{ input: { prompt: 'Hi' }, ...line }] })
+  expect((await batch({}, {})).body).toMatchObject({ valid: true })
+  expect((await batch({ user_id: 'a' }, {})).body.context.field).toBe('/options/user_id')
+  expect((await batch({}, { options: { user_id: 'a' } })).body).toMatchObject({ valid: false })
+})
+
 describe('a conversion', () => {
   it('counts once a user, by task or by user, also when many tell it at once', async () => {
     const name = await begin()
@@ -219,6 +234,23 @@ describe('a conversion', () => {
     expect((await convert(name, { task_id }, secret)).body.code).toBe('task_not_found')
     expect((await convert(name, { user_id: user }, secret)).body.code).toBe('not_exposed')
     expect((await read(name)).variants.map((one: { conversions: number }) => one.conversions)).toEqual([0, 0])
+  })
+
+  it('is of what the user had got, whatever the weights are later', async () => {
+    const name = await begin()
+    const [user] = usersOf(name, 'control', 1)
+    const first = await ask(user!)
+    await put(
+      name,
+      HALVES.map(one => ({ ...one, weight: one.name === 'control' ? 0 : 1 })),
+    )
+    expect((await ask(user!)).experiment).toEqual({ name, variant: 'sonnet' })
+    expect((await convert(name, { task_id: first.task_id })).body).toMatchObject({ variant: 'control', counted: true })
+    expect((await convert(name, { user_id: user })).body).toMatchObject({ variant: 'sonnet', counted: false })
+    expect((await read(name)).variants).toMatchObject([
+      { users: 1, conversions: 1 },
+      { users: 1, conversions: 0 },
+    ])
   })
 
   it('of an experiment that is gone does not count in a new one of its name', async () => {
