@@ -1,6 +1,11 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
 const SECONDS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
+/** Those of OpenTelemetry’s semantic conventions for generative AI, as are the names and labels that begin with `gen_ai`. */
+const GEN_AI_SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
+
+/** What a task goes through, in this order; `call` is the provider’s, and is measured apart. */
+export const STAGES = ['accept', 'queue', 'gate', 'claim', 'check', 'settle'] as const
 
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -31,6 +36,20 @@ export function createMetrics(part: 'api' | 'worker') {
       labelNames: ['kind', 'status', 'source'] as const,
       registers,
     }),
+    taskSeconds: new Histogram({
+      name: 'sluice_task_seconds',
+      help: 'From acceptance to the end of tasks that succeeded, failed or expired; lines of batches are not counted',
+      labelNames: ['kind', 'status'] as const,
+      buckets: SECONDS,
+      registers,
+    }),
+    stageSeconds: new Histogram({
+      name: 'sluice_stage_seconds',
+      help: 'Time that tasks spend in a stage: accept (checks and commit), queue (due until a worker takes it), gate (until a permit, or until the place that was kept), claim, check, settle; lines of batches do not queue',
+      labelNames: ['stage', 'kind'] as const,
+      buckets: SECONDS,
+      registers,
+    }),
     answers: new Counter({
       name: 'sluice_answers_total',
       help: 'Tasks that this process answered, of the kinds that may say that they do not know: answered or no_answer',
@@ -44,22 +63,29 @@ export function createMetrics(part: 'api' | 'worker') {
       registers,
     }),
     callSeconds: new Histogram({
-      name: 'sluice_provider_call_seconds',
-      help: 'Duration of provider calls',
-      labelNames: ['provider'] as const,
-      buckets: SECONDS,
+      name: 'gen_ai_client_operation_duration_seconds',
+      help: 'Duration of provider calls; error_type is empty for those that brought an answer',
+      labelNames: ['gen_ai_operation_name', 'gen_ai_provider_name', 'gen_ai_request_model', 'error_type'] as const,
+      buckets: GEN_AI_SECONDS,
+      registers,
+    }),
+    firstChunkSeconds: new Histogram({
+      name: 'gen_ai_client_operation_time_to_first_chunk_seconds',
+      help: 'From a call to the first piece of its answer, of calls whose text is streamed',
+      labelNames: ['gen_ai_operation_name', 'gen_ai_provider_name', 'gen_ai_request_model'] as const,
+      buckets: GEN_AI_SECONDS,
       registers,
     }),
     tokens: new Counter({
       name: 'sluice_tokens_total',
-      help: 'Tokens that providers reported',
-      labelNames: ['provider', 'direction'] as const,
+      help: 'Tokens that providers reported; what was read from their cache and written to it is part of the input',
+      labelNames: ['provider', 'model', 'kind', 'direction'] as const,
       registers,
     }),
     cost: new Counter({
       name: 'sluice_cost_usd_total',
       help: 'What settled calls cost, estimates included; the ledger has the exact figures',
-      labelNames: ['provider'] as const,
+      labelNames: ['provider', 'model', 'kind'] as const,
       registers,
     }),
     overReserved: new Counter({
@@ -96,6 +122,42 @@ export function createMetrics(part: 'api' | 'worker') {
       name: 'sluice_budget_remaining_usd',
       help: 'What is left in the present window of the budget that has least of its sort',
       labelNames: ['scope_kind', 'window'] as const,
+      registers,
+    }),
+    budgetRatio: new Gauge({
+      name: 'sluice_budget_remaining_ratio',
+      help: 'What is left in the present window of the budget of its sort that has least of its limit left, as a part of that limit',
+      labelNames: ['scope_kind', 'window'] as const,
+      registers,
+    }),
+    permits: new Gauge({
+      name: 'sluice_permits',
+      help: 'Permits for calls to the provider, in the whole fleet: in_use, and waited_for',
+      labelNames: ['provider', 'state'] as const,
+      registers,
+    }),
+    limitUsed: new Gauge({
+      name: 'sluice_limit_used_ratio',
+      help: 'How much of a limit of the provider is used, of the model that uses most of its own; of the last minute, but for concurrency',
+      labelNames: ['provider', 'limit'] as const,
+      registers,
+    }),
+    redisBytes: new Gauge({
+      name: 'sluice_redis_memory_bytes',
+      help: 'Memory of Redis: used, and max (what it may use, 0: no bound)',
+      labelNames: ['redis', 'what'] as const,
+      registers,
+    }),
+    redisEvicts: new Gauge({
+      name: 'sluice_redis_evicts',
+      help: 'Whether Redis throws keys away when it is full: the queue must not (0), the cache must (1)',
+      labelNames: ['redis'] as const,
+      registers,
+    }),
+    connections: new Gauge({
+      name: 'sluice_postgres_connections',
+      help: 'The pool of this process: total and idle connections, and waiting for one',
+      labelNames: ['state'] as const,
       registers,
     }),
     breakerState: new Gauge({

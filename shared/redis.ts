@@ -62,3 +62,14 @@ function writeByTurns(socket: Writable): void {
     return write.apply(socket, args)
   }) as typeof write
 }
+
+/** What it uses, and may use (0: no bound), in bytes, and whether it throws keys away when that is not enough. */
+export async function readMemory(redis: Redis): Promise<{ usedBytes: number; maxBytes: number; evicts: boolean }> {
+  const info = await redis.info('memory')
+  const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1] ?? ''
+  return {
+    usedBytes: Number(field('used_memory')),
+    maxBytes: Number(field('maxmemory')),
+    evicts: field('maxmemory_policy') !== 'noeviction',
+  }
+}

@@ -12,6 +12,8 @@ export async function startStatusServer(options: {
   host: string
   port: number
   metrics: Metrics
+  /** Before each look at the metrics. */
+  refresh: () => void
   health: () => Promise<Health>
 }): Promise<{ server: Server; port: number }> {
   const server = createServer(async (request, response) => {
@@ -20,6 +22,7 @@ export async function startStatusServer(options: {
       response.writeHead(status, { 'content-type': type }).end(body)
     try {
       if (path === '/metrics') {
+        options.refresh()
         answer(200, options.metrics.registry.contentType, await options.metrics.registry.metrics())
       } else if (path === '/health/live') {
         answer(200, 'application/json', '{"status":"ok"}')

@@ -18,6 +18,7 @@ import { newId } from '#shared/ids.ts'
 import { jobs, noVerdicts } from '#shared/jobs/index.ts'
 import { createLifecycle, type Lifecycle, withDeadline } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
+import { countEnded, createModelLabel, observePool } from '#shared/measure.ts'
 import { createMetrics } from '#shared/metrics.ts'
 import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
@@ -90,9 +91,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   }
   const hints = createHints({ redis, subscriber: connect('subscriber', 'hints'), prefix, logger })
   const producer = createProducer({ redis, prefix })
-  const count = (ended: Ended[]) => {
-    for (const one of ended) metrics.ended.inc({ kind: one.kind, status: one.status, source: one.source ?? 'none' })
-  }
+  const count = (ended: Ended[]) => countEnded(metrics, ended)
   const told = (ended: Ended[]) => {
     count(ended)
     hints.ended(ended.map(one => one.id))
@@ -106,6 +105,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   )
 
   const prices = createPrices(config.prices)
+  const modelLabel = createModelLabel(prices)
   const cache = createCache({
     redis: connectCache(),
     prefix,
@@ -138,8 +138,11 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
       precomputed: createPrecomputedFinder(db),
       claims: createClaims(db, workerId, held, () => heartbeat.whenFit(), lingerMs),
       call: input =>
-        call({ providers, redis, hints, prefix, metrics, timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000 }, input),
-      settle: createSettle({ db, workerId, end, producer, prices, metrics }),
+        call(
+          { providers, redis, hints, prefix, metrics, modelLabel, timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000 },
+          input,
+        ),
+      settle: createSettle({ db, workerId, end, producer, prices, modelLabel, metrics }),
       metrics,
       held,
       draining: () => lifecycle.stopping,
@@ -156,6 +159,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     host: config.HOST,
     port: config.WORKER_PORT,
     metrics,
+    refresh: () => observePool(metrics, db),
     health: async () => {
       const beating = heartbeat.lastBeatMs() < 10_000
       return {

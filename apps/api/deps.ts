@@ -43,6 +43,8 @@ export type ApiDeps = {
   gate: Pick<Gate, 'describe' | 'targets' | 'setLimits'>
   limits: LimitsReader
   fleet: Fleet
+  /** Of each Redis. @throws if one does not answer */
+  redisMemory(): Promise<{ redis: 'queue' | 'cache'; usedBytes: number; maxBytes: number; evicts: boolean }[]>
   hints: Hints
   watcher: Watcher
   keys: KeyRing

@@ -4,20 +4,30 @@ import type { TargetState } from '#shared/gate/types.ts'
 import { createMetrics } from '#shared/metrics.ts'
 import { refreshGauges } from './gauges.ts'
 
-const target = (provider: string, breaker: string) => ({ target: { provider, model: breaker }, breaker }) as TargetState
+const none = { used: 0, limit: null }
+const target = (provider: string, breaker: string, more: Partial<TargetState> = {}) =>
+  ({
+    target: { provider, model: breaker },
+    breaker,
+    ...{ rpm: none, tpm: none, itpm: none, otpm: none, concurrency: none, waiters: 0, bookings: 0 },
+    ...more,
+  }) as TargetState
 
 function setUp() {
   const metrics = createMetrics('api')
   const state = {
     targets: [] as TargetState[],
-    least: [{ scope_kind: 'key', span: 'day', usd: 1.5 }],
+    least: [{ scope_kind: 'key', span: 'day', usd: 1.5, ratio: 0.25 }],
+    redis: [] as Awaited<ReturnType<Parameters<typeof refreshGauges>[0]['redisMemory']>>,
     budgets: null as Error | null,
   }
   const db = { query: async () => (state.budgets ? Promise.reject(state.budgets) : state.least) } as unknown as Db
+  db.stats = () => ({ total: 3, idle: 1, waiting: 2 })
+  const redisMemory = async () => state.redis
   const fleet = { look: async () => ({ targets: state.targets, workers: new Map() }), forget: () => undefined }
   const producer = { queues: () => [] } as unknown as Parameters<typeof refreshGauges>[0]['producer']
   const shown = async () => {
-    await refreshGauges({ metrics, db, fleet, producer }, 50)
+    await refreshGauges({ metrics, db, fleet, producer, redisMemory }, 50)
     const gauges = await Promise.all([metrics.breakerState.get(), metrics.budgetRemaining.get()])
     return gauges.map(gauge => gauge.values.map(one => [...Object.values(one.labels), one.value]))
   }
@@ -65,4 +75,40 @@ it('what cannot be read is left out rather than shown as it was; the rest is the
   state.budgets = null
   fleet.look = () => new Promise(() => undefined)
   expect(await shown()).toEqual([[], [['key', 'day', 1.5]]])
+})
+
+it('what is used of a limit is what the model uses that uses most of its own', async () => {
+  const { state, shown, registry } = setUp()
+  const usage = (used: number, limit: number | null) => ({ used, limit })
+  state.targets = [
+    target('a', 'closed', { rpm: usage(10, 100), concurrency: usage(2, null), waiters: 1, bookings: 3 }),
+    target('a', 'open', { rpm: usage(30, 50), concurrency: usage(5, 10) }),
+    target('b', 'closed', { tpm: usage(0, 0) }),
+  ]
+  await shown()
+  const text = await registry.metrics()
+  for (const line of [
+    'sluice_limit_used_ratio{provider="a",limit="rpm",part="api"} 0.6',
+    'sluice_limit_used_ratio{provider="a",limit="concurrency",part="api"} 0.5',
+    'sluice_limit_used_ratio{provider="b",limit="tpm",part="api"} 1',
+    'sluice_permits{provider="a",state="in_use",part="api"} 7',
+    'sluice_permits{provider="a",state="waited_for",part="api"} 4',
+  ])
+    expect(text).toContain(line)
+  expect(text.match(/sluice_limit_used_ratio\{/g)).toHaveLength(3)
+})
+
+it('Redis, the pool and how much of a budget is left are shown', async () => {
+  const { state, shown, registry } = setUp()
+  state.redis = [{ redis: 'queue', usedBytes: 10, maxBytes: 0, evicts: false }]
+  await shown()
+  const text = await registry.metrics()
+  for (const line of [
+    'sluice_redis_memory_bytes{redis="queue",what="used",part="api"} 10',
+    'sluice_redis_memory_bytes{redis="queue",what="max",part="api"} 0',
+    'sluice_redis_evicts{redis="queue",part="api"} 0',
+    'sluice_postgres_connections{state="waiting",part="api"} 2',
+    'sluice_budget_remaining_ratio{scope_kind="key",window="day",part="api"} 0.25',
+  ])
+    expect(text).toContain(line)
 })

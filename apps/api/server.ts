@@ -18,10 +18,11 @@ import { jobs, noVerdicts } from '#shared/jobs/index.ts'
 import { createKeyLimiter } from '#shared/key-limiter.ts'
 import { createLifecycle, type Lifecycle } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
+import { countEnded } from '#shared/measure.ts'
 import { createMetrics } from '#shared/metrics.ts'
 import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
-import { closeRedis, connectRedis } from '#shared/redis.ts'
+import { closeRedis, connectRedis, readMemory } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
 import { createAfford } from './afford.ts'
 import { buildApp } from './app.ts'
@@ -70,7 +71,7 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
   const hints = createHints({ redis, subscriber, prefix, logger })
   const producer = createProducer({ redis, prefix })
   const told = (ended: Ended[]) => {
-    for (const one of ended) metrics.ended.inc({ kind: one.kind, status: one.status, source: one.source ?? 'none' })
+    countEnded(metrics, ended)
     hints.ended(ended.map(one => one.id))
   }
   const end = createEnder(db, told, { noVerdicts })
@@ -124,6 +125,13 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
     gate,
     limits,
     fleet: createFleet({ gate, db }),
+    redisMemory: () =>
+      Promise.all([
+        readMemory(redis).then(memory => ({ redis: 'queue' as const, ...memory })),
+        ...(config.CACHE_REDIS_URL
+          ? [readMemory(cacheRedis).then(memory => ({ redis: 'cache' as const, ...memory }))]
+          : []),
+      ]),
     hints,
     watcher,
     keys,

@@ -59,6 +59,7 @@ export async function preparedInput({ db }: Pick<ApiDeps, 'db'>, job: JobKind, i
 /** Accepts a task: from the cache, or as a row that the workers come to. */
 export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Submission): Promise<Submitted> {
   const { job, input, metadata, wait } = one
+  const observe = deps.metrics.stageSeconds.startTimer({ stage: 'accept', kind: job.kind })
   const apiKeyId = request.apiKey.id
   const { user_id: userId, ...asked } = one.options
   const exposure = userId === undefined ? null : deps.experiments.expose(job.kind, { apiKeyId, userId }, asked)
@@ -92,6 +93,7 @@ export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Su
   const waiting = wait > 0 && !answer ? waitForEnd(deps, request, task.id, wait) : null
   try {
     const outcome = await deps.insert(task)
+    observe()
     if (outcome.kind === 'in_flight') return outcome
     if (outcome.kind === 'exists') {
       const same = outcome.requestHash.equals(task.idempotency!.requestHash)

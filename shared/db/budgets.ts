@@ -89,10 +89,11 @@ export const listBudgets = (db: Db, span: Span | null = null): Promise<Budget[]>
   )
 
 /** What is left of the budget that has least, for each sort of scope and span; in dollars, rounded: to look at. */
-export const leastRemaining = (db: Db): Promise<{ scope_kind: string; span: Span; usd: number }[]> =>
+export const leastRemaining = (db: Db): Promise<{ scope_kind: string; span: Span; usd: number; ratio: number }[]> =>
   db.query({
     name: 'budgets_least',
-    text: `SELECT split_part(b.scope, ':', 1) AS scope_kind, b.span, min(${REMAINING})::float8 AS usd
+    text: `SELECT split_part(b.scope, ':', 1) AS scope_kind, b.span, min(${REMAINING})::float8 AS usd,
+        min(CASE WHEN b.limit_usd > 0 THEN ${REMAINING} / b.limit_usd ELSE 0 END)::float8 AS ratio
       FROM budgets b LEFT JOIN budget_windows w ON ${PRESENT} GROUP BY 1, 2`,
   })
 

@@ -62,6 +62,8 @@ export type RunnableTask = Pick<
   /** It is a line of this batch: run by a chunk's worker, in no queue. */
   batch_id: string | null
   left_ms: number
+  /** For how long it has been due. */
+  waited_ms: number
   /** Providers and models (`<provider>/<model>`) that said that they can never answer this task. */
   dead_ends: string[]
 }
@@ -70,6 +72,7 @@ const loadStatement = {
   name: 'tasks_load',
   text: `SELECT t.id, t.kind, t.queue, t.priority, t.api_key_id, t.input, t.options, t.epoch, t.attempts, t.tries, t.cache_key, t.batch_id,
       (extract(epoch FROM t.deadline_at - now()) * 1000)::float8 AS left_ms,
+      (extract(epoch FROM now() - greatest(t.run_at, t.created_at)) * 1000)::float8 AS waited_ms,
       CASE WHEN t.attempts = 0 THEN '{}' ELSE ARRAY(
         SELECT a.provider || '/' || a.model FROM attempts a WHERE a.task_id = t.id AND a.outcome = ANY($3)
           -- A line that is tried anew, as its batch is, has a clean slate.
@@ -124,6 +127,9 @@ export type Ending = {
 /** What tasks of some kinds have for a result when they end without one. */
 export type NoVerdicts = ReadonlyMap<string, unknown>
 
+/** A line waits for its batch, which says nothing of how quickly tasks are done. */
+const SECONDS = 'CASE WHEN t.batch_id IS NULL THEN extract(epoch FROM t.finished_at - t.created_at)::float8 END'
+
 const endStatement = {
   name: 'tasks_end',
   text: `WITH input AS (
@@ -141,13 +147,13 @@ const endStatement = {
       WHERE t.id = i.id AND ${STATUS} = ANY (CASE i.from_status WHEN 'live' THEN ARRAY['queued', 'running'] ELSE ARRAY[i.from_status] END)
         AND (i.epoch IS NULL OR t.epoch = i.epoch) AND (i.worker_id IS NULL OR t.worker_id = i.worker_id)
       RETURNING i.ord, t.kind, CASE WHEN t.kind = ANY($13) THEN t.result->>'decision' = 'review' END AS unsure, t.cache_key IS NOT NULL AND EXISTS (SELECT FROM tasks f WHERE f.leader_id = t.id) AS leads,
-        t.id, t.api_key_id, t.status, t.webhook_url
+        t.id, t.api_key_id, t.status, t.webhook_url, ${SECONDS} AS seconds
     ), told AS (
       ${tellOf('task', 'ended')}
     ), reviewed AS (
       ${reviewOf('ended')}
     )
-    SELECT ord::int AS ord, kind, leads FROM ended`,
+    SELECT ord::int AS ord, kind, leads, seconds FROM ended`,
 }
 
 /** Leaves to a person what a model was not sure of. `from` has id, api_key_id and `unsure`. */
@@ -157,7 +163,14 @@ function reviewOf(from: string): string {
 }
 
 /** What ended, for whoever waits, counts or holds the claim. */
-export type Ended = { id: string; kind: string; status: TerminalStatus; source: Source | null }
+export type Ended = {
+  id: string
+  kind: string
+  status: TerminalStatus
+  source: Source | null
+  /** From acceptance to the end; null: it is a line of a batch. */
+  seconds: number | null
+}
 
 export type Ender = (ending: Ending) => Promise<{ ended: boolean }>
 
@@ -178,7 +191,7 @@ export function createEnder(
     ...patience(lingerMs),
     itemsToBlame,
     flush: async items => {
-      const rows = await db.query<{ ord: number; kind: string; leads: boolean }>(endStatement, [
+      const rows = await db.query<{ ord: number; kind: string; leads: boolean; seconds: number | null }>(endStatement, [
         items.map(one => one.id),
         items.map(one => one.status),
         items.map(one => one.from),
@@ -200,7 +213,7 @@ export function createEnder(
         onEnded(
           rows.map(row => {
             const { id, status, source } = items[row.ord - 1]!
-            return { id, kind: row.kind, status, source: source ?? null }
+            return { id, kind: row.kind, status, source: source ?? null, seconds: row.seconds }
           }),
         )
       }
@@ -273,14 +286,14 @@ const releaseStatement = {
         model = CASE WHEN l.answered THEN l.model END, started_at = CASE WHEN l.answered THEN now() END,
         finished_at = CASE WHEN l.answered THEN now() END
       FROM f JOIN l ON l.id = f.leader_id WHERE t.id = f.id AND t.leader_id = f.leader_id AND ${STATUS} = 'queued'
-      RETURNING t.id, t.kind, t.status, t.api_key_id, t.webhook_url,
+      RETURNING t.id, t.kind, t.status, t.api_key_id, t.webhook_url, ${SECONDS} AS seconds,
         CASE WHEN t.kind = ANY($2) THEN t.result->>'decision' = 'review' END AS unsure
     ), told AS (
       ${tellOf('task', 'released')}
     ), reviewed AS (
       ${reviewOf('released')}
     )
-    SELECT id, kind, status FROM released`,
+    SELECT id, kind, status, seconds FROM released`,
 }
 
 /**
@@ -297,13 +310,13 @@ const createRelease = (
     max: 200,
     itemsToBlame,
     flush: async leaders => {
-      const rows = await db.query<{ id: string; kind: string; status: TaskStatus }>(releaseStatement, [
+      const rows = await db.query<{ id: string; kind: string; status: TaskStatus; seconds: number }>(releaseStatement, [
         leaders,
         reviewed,
       ])
       const settled = rows.filter(row => row.status === 'succeeded')
       if (settled.length > 0)
-        onEnded(settled.map(({ id, kind }) => ({ id, kind, status: 'succeeded', source: 'cache' })))
+        onEnded(settled.map(({ id, kind, seconds }) => ({ id, kind, status: 'succeeded', source: 'cache', seconds })))
       return leaders.map(() => undefined)
     },
   })

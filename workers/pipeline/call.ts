@@ -3,6 +3,7 @@ import type { Hints } from '#shared/events/hints.ts'
 import { openDeltaWriter } from '#shared/events/stream.ts'
 import type { JobKind, Prompt } from '#shared/jobs/define.ts'
 import { filtersOutput, type TaskOptions } from '#shared/jobs/options.ts'
+import type { ModelLabel } from '#shared/measure.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import type { Redis } from '#shared/redis.ts'
 import type { Candidate } from '#shared/routing.ts'
@@ -21,7 +22,8 @@ export type CallDeps = {
   redis: Redis
   hints: Hints
   prefix: string
-  metrics: Metrics
+  metrics: Pick<Metrics, 'callSeconds' | 'firstChunkSeconds'>
+  modelLabel: ModelLabel
   /** Upper bound of one call, milliseconds. */
   timeoutMs: number
 }
@@ -51,7 +53,16 @@ export async function call(
   // What is sent as it is written cannot be taken back.
   const streams = options.stream && !filtersOutput(kind, options)
   const writer = streams ? openDeltaWriter({ ...deps, id: task.id, attempt }) : null
-  const observe = deps.metrics.callSeconds.startTimer({ provider: candidate.provider })
+  const labels = {
+    gen_ai_operation_name: 'chat',
+    gen_ai_provider_name: candidate.provider,
+    gen_ai_request_model: deps.modelLabel(candidate.provider, candidate.model),
+  }
+  const observe = deps.metrics.callSeconds.startTimer(labels)
+  const observeFirst = writer && deps.metrics.firstChunkSeconds.startTimer(labels)
+  let pieces = 0
+  /** A value of `FailureKind`; empty: it was answered. */
+  let errorType = ''
   const timer = setTimeout(slow, slowAfterMs)
   try {
     const answer = await provider.call(
@@ -64,17 +75,23 @@ export async function call(
       {
         signal,
         timeoutMs: Math.max(1, Math.round(Math.min(deps.timeoutMs, leftMs))),
-        ...(writer && { onDelta: (text: string) => writer.write(text) }),
+        ...(writer && {
+          onDelta: (text: string) => {
+            if (pieces++ === 0) observeFirst?.()
+            writer.write(text)
+          },
+        }),
       },
     )
     await writer?.end()
     return { kind: 'answer', answer }
   } catch (error) {
+    errorType = error instanceof CallFailure ? error.kind : 'unknown'
     if (error instanceof CallFailure)
       return { kind: 'failure', failure: error, hurried: error.kind === 'timeout' && leftMs < deps.timeoutMs }
     throw error
   } finally {
     clearTimeout(timer)
-    observe()
+    observe({ error_type: errorType })
   }
 }

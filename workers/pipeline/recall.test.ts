@@ -36,6 +36,7 @@ function harness(looks: LookUp[], live: string[] = []) {
         priority: 'normal',
         options: {},
         left_ms: 50_000,
+        waited_ms: 0,
         cache_key: Buffer.from('key'),
       },
       ...more,

@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { Histogram } from 'prom-client'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Settlement } from '#shared/db/attempts.ts'
 import type { ClaimRequest, NextRequest, Refusal, Requeue } from '#shared/db/claims.ts'
@@ -87,6 +88,7 @@ function harness(
     attempts: 0,
     tries: 0,
     left_ms: 60_000,
+    waited_ms: 250,
     dead_ends: [],
     ...options.task,
   }
@@ -156,7 +158,10 @@ function harness(
         return task.epoch + 1
       },
     },
-    metrics: { answers: { inc: (labels: unknown) => void counted.push(labels) } } as never,
+    metrics: {
+      answers: { inc: (labels: unknown) => void counted.push(labels) },
+      stageSeconds: new Histogram({ name: 'stages', help: 'stages', labelNames: ['stage', 'kind'], registers: [] }),
+    } as never,
     held,
     draining: () => false,
     maxAttempts: 5,

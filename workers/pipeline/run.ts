@@ -10,7 +10,7 @@ import { filtersOutput, type KeptOptions } from '#shared/jobs/options.ts'
 import { hasPrompt, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
 import { suits } from '#shared/jobs/suits.ts'
 import type { Logger } from '#shared/logger.ts'
-import type { Metrics } from '#shared/metrics.ts'
+import type { Metrics, STAGES } from '#shared/metrics.ts'
 import type { Prices } from '#shared/models/prices.ts'
 import { upperBoundTokens } from '#shared/models/tokens.ts'
 import { jobId } from '#shared/queue/names.ts'
@@ -39,7 +39,7 @@ export type RunDeps = {
   call(input: CallInput): Promise<CallResult>
   health: Pick<ProviderHealth, 'note'>
   settle: Settle
-  metrics: Pick<Metrics, 'answers'>
+  metrics: Pick<Metrics, 'answers' | 'stageSeconds'>
   /** What the operator wrote down for this input. */
   precomputed(kind: string, input: unknown): Promise<{ result: unknown } | null>
   held: Held
@@ -111,6 +111,8 @@ async function runTask(deps: RunDeps, job: { id: string; epoch: number }, slow: 
     const wait = { delayMs: UNKNOWN_KIND_WAIT_MS, tries: task.tries, settlement: null, claimed: false }
     return againIfLine(task, await deps.settle.requeue(task, wait), wait.delayMs, false)
   }
+  // A line queues with its chunk.
+  if (!task.batch_id) deps.metrics.stageSeconds.observe({ stage: 'queue', kind: task.kind }, task.waited_ms / 1000)
   const run = createRun(deps, task, kind, slow)
   try {
     const outcome = await run.loop()
@@ -162,6 +164,15 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   /** What is to become of a line that was given back. */
   let after: RunOutcome = 'done'
 
+  async function timed<T>(stage: (typeof STAGES)[number], work: () => T | Promise<T>): Promise<T> {
+    const end = deps.metrics.stageSeconds.startTimer({ stage, kind: kind.kind })
+    try {
+      return await work()
+    } finally {
+      end()
+    }
+  }
+
   /** What a call may cost at most; null: nobody knows. */
   function needOf(candidate: Candidate): Need | null {
     const { provider, model } = candidate
@@ -180,9 +191,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   async function begin(candidate: Candidate, need: Need): Promise<ClaimOutcome> {
     const at = new Date()
     const request = { id: task.id, epoch: task.epoch, n: n + 1, need }
-    const outcome = claimed
-      ? await claims.next({ ...request, tries, settlement })
-      : await claims.claim(request, controller)
+    const outcome = await timed('claim', () =>
+      claimed ? claims.next({ ...request, tries, settlement }) : claims.claim(request, controller),
+    )
     if (claimed) settlement = null
     if (outcome.kind !== 'claimed') return outcome
     n++
@@ -202,14 +213,16 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   }
 
   async function end(how: { status: 'succeeded' | 'failed' | 'expired' } & Partial<Outcome>): Promise<void> {
-    const { ended } = await settle.end({
-      id: task.id,
-      epoch: task.epoch,
-      from: claimed ? 'running' : 'queued',
-      workerId: claimed ? deps.workerId : null,
-      settlement,
-      ...how,
-    })
+    const { ended } = await timed('settle', () =>
+      settle.end({
+        id: task.id,
+        epoch: task.epoch,
+        from: claimed ? 'running' : 'queued',
+        workerId: claimed ? deps.workerId : null,
+        settlement,
+        ...how,
+      }),
+    )
     recall.landed(task)
     const outcome = ended && how.status === 'succeeded' ? kind.outcomeOf(how.result) : null
     if (outcome) deps.metrics.answers.inc({ kind: kind.kind, outcome })
@@ -250,7 +263,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     })
 
   async function requeue(delayMs: number): Promise<void> {
-    const epoch = await settle.requeue(task, { delayMs, tries, settlement, claimed })
+    const epoch = await timed('settle', () => settle.requeue(task, { delayMs, tries, settlement, claimed }))
     after = againIfLine(task, epoch, delayMs, n > task.attempts)
   }
 
@@ -338,16 +351,20 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       return null
     }
     if (!claimed && deps.draining()) return 'give_back'
-    const admitted = await admission.admit({
-      id: task.id,
-      candidate,
-      inputTokens: need.inputTokens,
-      outputTokens: need.outputTokens,
-      maxWaitMs: book ? Math.max(0, Math.min(leftMs(), task.batch_id ? LINE_BOOKS_MS : leftMs())) : 0,
-      lane: task.batch_id ? 'batch' : 'normal',
-      // If it waits, it is under the next epoch.
-      wake: `${task.queue} ${jobId({ id: task.id, epoch: task.epoch + 1 })}`,
-    })
+    const admitted = await timed('gate', () =>
+      admission.admit({
+        id: task.id,
+        candidate,
+        inputTokens: need.inputTokens,
+        outputTokens: need.outputTokens,
+        maxWaitMs: book ? Math.max(0, Math.min(leftMs(), task.batch_id ? LINE_BOOKS_MS : leftMs())) : 0,
+        lane: task.batch_id ? 'batch' : 'normal',
+        // If it waits, it is under the next epoch.
+        wake: `${task.queue} ${jobId({ id: task.id, epoch: task.epoch + 1 })}`,
+      }),
+    )
+    if (admitted.kind === 'wait')
+      deps.metrics.stageSeconds.observe({ stage: 'gate', kind: kind.kind }, admitted.ms / 1000)
     if (admitted.kind === 'never') {
       failed = {
         code: 'provider_failed',
@@ -419,10 +436,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     })
 
     if (called.kind === 'answer') {
-      const verdict = await check(
-        kind,
-        { input: task.input, model: candidate.model, filter: filtersOutput(kind, options) },
-        called.answer,
+      const { answer } = called
+      const verdict = await timed('check', () =>
+        check(kind, { input: task.input, model: candidate.model, filter: filtersOutput(kind, options) }, answer),
       )
       if (verdict.ok) {
         await succeed(current, called.answer, verdict)

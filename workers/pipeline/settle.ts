@@ -4,6 +4,7 @@ import { persist } from '#shared/db/persist.ts'
 import type { Db } from '#shared/db/pool.ts'
 import type { Ender, Ending, RunnableTask } from '#shared/db/tasks.ts'
 import type { TaskError } from '#shared/errors.ts'
+import type { ModelLabel } from '#shared/measure.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import { picodollars } from '#shared/models/picodollars.ts'
 import type { Prices } from '#shared/models/prices.ts'
@@ -52,6 +53,7 @@ export function createSettle(deps: {
   end: Ender
   producer: Pick<Producer, 'dispatch'>
   prices: Pick<Prices, 'costOf'>
+  modelLabel: ModelLabel
   metrics: Pick<Metrics, 'attempts' | 'tokens' | 'cost' | 'overReserved'>
 }): Settle {
   const { metrics, producer, prices } = deps
@@ -65,15 +67,16 @@ export function createSettle(deps: {
   return {
     attempt(end) {
       const { n, need, outcome, usage, error } = end
-      const { provider } = need
+      const { provider, kind } = need
+      const labels = { provider, kind, model: deps.modelLabel(provider, need.model) }
       metrics.attempts.inc({ provider, outcome })
       if (usage) {
-        metrics.tokens.inc({ provider, direction: 'input' }, usage.inputTokens)
-        metrics.tokens.inc({ provider, direction: 'output' }, usage.outputTokens)
+        metrics.tokens.inc({ ...labels, direction: 'input' }, usage.inputTokens)
+        metrics.tokens.inc({ ...labels, direction: 'output' }, usage.outputTokens)
       }
       const costUsd = cost(end)
       // A figure for dashboards; the ledger has the exact one.
-      metrics.cost.inc({ provider }, Number(costUsd ?? need.usd))
+      metrics.cost.inc(labels, Number(costUsd ?? need.usd))
       if (costUsd !== null && picodollars(costUsd) > picodollars(need.usd)) metrics.overReserved.inc({ provider })
       return { n, outcome, ...(error && { error }), usage, costUsd }
     },

@@ -1,6 +1,8 @@
 import { connect as openSocket } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { jobs } from '#shared/jobs/index.ts'
+import { STAGES } from '#shared/metrics.ts'
+import { createPrices } from '#shared/models/prices.ts'
 import { PROVIDER_NAMES } from '#shared/models/providers.ts'
 import { startMachine } from '#shared/testing/machine.ts'
 
@@ -82,6 +84,12 @@ describe('metrics', () => {
       '/api/v1/tasks/:kind',
       ...machine.contract.operations.map(one => one.path.replaceAll(/\{(\w+)\}/g, ':$1')),
     ])
+    const models = new Set([
+      ...createPrices()
+        .models()
+        .map(one => one.model),
+      'other',
+    ])
     const closed: Record<string, (value: string) => boolean> = {
       part: value => ['api', 'worker'].includes(value),
       method: value => /^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$/.test(value),
@@ -102,10 +110,18 @@ describe('metrics', () => {
       state: value => /^[a-z_-]{1,30}$/.test(value),
       what: value => /^[a-z_]{1,30}$/.test(value),
       dependency: value => /^[a-z_]{1,30}$/.test(value),
+      stage: value => (STAGES as readonly string[]).includes(value),
+      model: value => models.has(value),
+      limit: value => ['rpm', 'tpm', 'itpm', 'otpm', 'concurrency'].includes(value),
+      redis: value => ['queue', 'cache'].includes(value),
+      gen_ai_operation_name: value => ['chat', 'embeddings'].includes(value),
+      gen_ai_provider_name: value => (PROVIDER_NAMES as string[]).includes(value),
+      gen_ai_request_model: value => models.has(value),
+      error_type: value => /^[a-z_]{0,30}$/.test(value),
       le: value => value === '+Inf' || Number.isFinite(Number(value)),
     }
     for (const samples of [await scrape(), await scrapeWorker()]) {
-      const own = samples.filter(sample => sample.name.startsWith('sluice_'))
+      const own = samples.filter(sample => /^(sluice|gen_ai)_/.test(sample.name))
       expect(own.length).toBeGreaterThan(20)
       for (const { name, labels } of own) {
         for (const [label, value] of Object.entries(labels)) {
@@ -123,7 +139,11 @@ describe('metrics', () => {
     await machine.finished()
     const [apiAfter, workerAfter] = [await scrape(), await scrapeWorker()]
     expect(sum(apiAfter, 'sluice_tasks_accepted_total') - sum(api, 'sluice_tasks_accepted_total')).toBe(1)
-    for (const name of ['sluice_tasks_ended_total', 'sluice_attempts_total', 'sluice_provider_call_seconds_count'])
+    for (const name of [
+      'sluice_tasks_ended_total',
+      'sluice_attempts_total',
+      'gen_ai_client_operation_duration_seconds_count',
+    ])
       expect(sum(workerAfter, name) - sum(worker, name), name).toBe(1)
   })
 
