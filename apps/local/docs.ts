@@ -1,7 +1,9 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { settingsTable } from '#shared/config.ts'
+import { dashboards } from './dashboards/index.ts'
 
+const DASHBOARDS = join(import.meta.dirname, '../../prometheus/dashboards')
 const README = join(import.meta.dirname, '../../README.md')
 const [START, END] = ['<!-- settings:start -->', '<!-- settings:end -->']
 
@@ -30,5 +32,12 @@ if (import.meta.main) {
   } else if (current !== text) {
     writeFileSync(README, current)
     process.stdout.write('README.md: settings brought up to date\n')
+  }
+  for (const [file, text] of dashboards()) {
+    const path = join(DASHBOARDS, file)
+    if (existsSync(path) && readFileSync(path, 'utf8') === text) continue
+    if (process.argv.includes('--check')) fail(`prometheus/dashboards/${file} is out of date: run \`npm run docs\``)
+    writeFileSync(path, text)
+    process.stdout.write(`prometheus/dashboards/${file}: brought up to date\n`)
   }
 }
