@@ -74,3 +74,16 @@ test('Prometheus scrapes services that are there, and Grafana asks that Promethe
   for (const folder of readdirSync(join(ROOT, 'prometheus/grafana')))
     expect(mounts).toContain(`/etc/grafana/provisioning/${folder}`)
 })
+
+test('the image runs the Node that the tests run, as a user by number, with the ports that others name', () => {
+  const dockerfile = read('Dockerfile')
+  const { devDependencies } = JSON.parse(read('package.json')) as { devDependencies: { node: string } }
+  const images = [...dockerfile.matchAll(/^FROM node:([\d.]+)-/gm)].map(([, version]) => version)
+  expect(images).toEqual([devDependencies.node, devDependencies.node])
+  expect(dockerfile).toMatch(/^USER \d+:\d+$/m)
+  expect(dockerfile).toMatch(/^EXPOSE 8080 9464$/m)
+  const copied = [...dockerfile.matchAll(/^COPY (?:--chown=\S+ )?([a-z][\w./-]*)/gm)].map(([, from]) => from!)
+  expect(read('.dockerignore').split('\n')).toEqual(
+    expect.arrayContaining(copied.map(from => `!${from.split('/')[0]}`)),
+  )
+})
