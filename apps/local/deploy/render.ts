@@ -28,8 +28,10 @@ export function inputsHash(): string {
 export const hashIn = (rendered: string): string | null =>
   /^# inputs: sha256 ([0-9a-f]{64})$/m.exec(rendered)?.[1] ?? null
 
-/** The manifests of the example overlay; null without kubectl on PATH. */
+/** The manifests of the example overlay; null without a kubectl on PATH whose kustomize is new enough (Debian's is not). */
 export async function render(): Promise<string | null> {
+  const version = await capture('kubectl', ['version', '--client'], ROOT)
+  if (!/Kustomize Version: v([5-9]|\d\d)/.test(version?.stdout ?? '')) return null
   const result = await capture('kubectl', ['kustomize', OVERLAY], ROOT)
   if (result === null) return null
   if (result.code !== 0) throw new Error(`kubectl kustomize ${OVERLAY}: ${result.stderr.trim()}`)
@@ -39,7 +41,7 @@ export async function render(): Promise<string | null> {
 if (import.meta.main) {
   try {
     const rendered = await render()
-    if (rendered === null) throw new Error('kubectl is not on PATH')
+    if (rendered === null) throw new Error('no kubectl with Kustomize 5 or newer is on PATH')
     writeFileSync(
       RENDERED,
       `# Made from ${OVERLAY} by \`npm run render\`; not to be edited.\n# inputs: sha256 ${inputsHash()}\n${rendered}`,
