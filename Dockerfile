@@ -6,10 +6,9 @@
 FROM node:24.21.0-trixie-slim AS packages
 WORKDIR /app
 COPY package.json package-lock.json ./
-# Not `npm ci`: it refuses a lock file without the entries of every platform's optional binaries. The versions are the
-# lock file's all the same. Left out: the development tools (among them the package `node`) and the optional packages
-# (the Postgres binaries of `npm start`). No package that is left has to run a script.
-RUN npm install --no-save --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
+# Left out: the development tools (among them the package `node`) and the optional packages (the Postgres binaries of
+# `npm start`). No package that is left has to run a script.
+RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
 
 FROM node:24.21.0-trixie-slim
 # Inside a container the loopback address would be reachable by nobody.
@@ -24,10 +23,11 @@ COPY --chown=node:node drizzle ./drizzle
 COPY --chown=node:node shared ./shared
 COPY --chown=node:node workers ./workers
 COPY --chown=node:node apps ./apps
-USER node
+# By number: Kubernetes cannot hold a name against runAsNonRoot. It is the user `node`.
+USER 1000:1000
 EXPOSE 8080 9464
 STOPSIGNAL SIGTERM
-# Of the API; for a worker, see docker-compose.yml.
+# Of the API; for a worker, see docker-compose.yml. Kubernetes has its own (deploy/base).
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 8080}/health/ready`).then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "apps/api/main.ts"]

@@ -10,6 +10,7 @@ const ENTRIES = {
   start: 'apps/local/main.ts',
   test: 'apps/local/check.ts',
   docs: 'apps/local/docs.ts',
+  render: 'apps/local/deploy/render.ts',
   bench: 'bench/main.ts',
   chaos: 'apps/local/chaos/main.ts',
   migrate: 'apps/local/migrate.ts',

@@ -1,0 +1,143 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { parseManifests } from './manifests.ts'
+import { fieldProblems, schemaProblems } from './models.ts'
+import { type Documented, referenceProblems } from './references.ts'
+import { hashIn, inputsHash, RENDERED, render } from './render.ts'
+import { watcherProblems } from './watchers.ts'
+import { workloadProblems } from './workloads.ts'
+
+const ROOT = join(import.meta.dirname, '../../..')
+const text = readFileSync(RENDERED, 'utf8')
+const manifests = parseManifests(text)
+
+/** The secrets that docs/deploy.md tells to make, with their keys. */
+const docs = readFileSync(join(ROOT, 'docs/deploy.md'), 'utf8').replaceAll('\\\n', ' ')
+const secrets = new Map(
+  [...docs.matchAll(/create secret generic (\S+)(.*)$/gm)].map(([, name, rest]) => [
+    name!,
+    [...rest!.matchAll(/--from-literal=(\w+)=/g)].map(([, key]) => key!),
+  ]),
+)
+const documented: Documented = (secret, key) =>
+  key === null ? secrets.has(secret) : !!secrets.get(secret)?.includes(key)
+
+const everything = async (of = manifests) => [
+  ...(await schemaProblems(of)),
+  ...(await fieldProblems(of)),
+  ...workloadProblems(of),
+  ...referenceProblems(of, documented),
+  ...watcherProblems(of),
+]
+
+test('deploy/example.yaml was rendered from what is in deploy/ now (else: npm run render)', () => {
+  expect(hashIn(text)).toBe(inputsHash())
+})
+
+const fresh = await render()
+test.runIf(fresh !== null)('kustomize, where it is on PATH, renders the same today', () => {
+  expect(parseManifests(fresh!)).toEqual(manifests)
+})
+
+test('the manifests are valid by the models of Kubernetes, KEDA and the Prometheus operator, and name only what is there', async () => {
+  expect(await everything()).toEqual([])
+})
+
+// Each is an error that a cluster would take without complaint, or refuse only when it is too late.
+const PLANTED: [name: string, from: string | RegExp, to: string, problem: RegExp][] = [
+  ['a port that is no number', 'containerPort: 8080', 'containerPort: eighty', /containerPort must be integer/],
+  ['a field that is misspelt', 'readinessProbe:', 'readinesProbe:', /"readinesProbe".* does not exist/],
+  ['a word that is none of its field’s', 'type: RuntimeDefault', 'type: Runtime', /"Runtime"/],
+  ['a trigger without its field', 'type: metrics-api', 'kind: metrics-api', /type/],
+  ['a container that may be root', 'runAsNonRoot: true', 'runAsNonRoot: false', /may run as root/],
+  ['a file system that is open', 'readOnlyRootFilesystem: true', 'readOnlyRootFilesystem: false', /may write/],
+  ['a privilege that is kept', '- ALL', '- NET_RAW', /keeps capabilities/],
+  ['an image without a version', 'sluice:0.1.0', 'sluice:latest', /image without a version/],
+  ['a program that is not there', 'workers/main.ts', 'workers/worker-main.ts', /none|not run one of our programs/],
+  [
+    'a drain that is cut short',
+    'terminationGracePeriodSeconds: 45',
+    'terminationGracePeriodSeconds: 30',
+    /before it has drained/,
+  ],
+  ['a probe of no path', 'path: /health/live', 'path: /healthz', /no such path/],
+  ['a probe of no port', /port: status\n(\s+)periodS/, 'port: http\n$1periodS', /no such port http/],
+  ['a setting that is none', 'DB_POOL:', 'DB_POOLS:', /DB_POOLS is none/],
+  ['a setting that cannot be used', 'DB_POOL: "10"', 'DB_POOL: ten', /settings: DB_POOL/],
+  ['a queue that nobody works off', 'default,moderate', 'default', /nobody works off the queue moderate/],
+  [
+    'a selector that selects nothing',
+    /matchLabels:\n(\s+)app.kubernetes.io\/name: sluice-api/,
+    'matchLabels:\n$1app.kubernetes.io/name: api',
+    /its selector selects/,
+  ],
+  [
+    'a Service of nobody',
+    /selector:\n {4}app.kubernetes.io\/name: sluice-api/,
+    'selector:\n    app.kubernetes.io/name: api',
+    /pods of one workload/,
+  ],
+  [
+    'a scaler of nobody',
+    /scaleTargetRef:\n {4}name: sluice-batch-worker/,
+    'scaleTargetRef:\n    name: batch',
+    /no Deployment batch/,
+  ],
+  ['a number of pods that its scaler sets, too', 'revisionHistoryLimit: 3', 'replicas: 3', /sets replicas/],
+  ['an address in another namespace', 'sluice-production.svc', 'sluice.svc', /nobody answers at/],
+  [
+    'a queue that another pool works off',
+    'queue=batch',
+    'queue=default',
+    /asks for default and its pool works off batch/,
+  ],
+  ['a formula without a trigger', 'default_queue + moderate_queue', 'default_queue', /its formula adds up/],
+  [
+    'a secret that the docs do not make',
+    'key: ADMIN_KEY',
+    'key: ADMIN',
+    /the docs make no secret sluice-admin with ADMIN/,
+  ],
+  [
+    'a key in plain text',
+    /valueFrom:\n\s+secretKeyRef:\n\s+key: ADMIN_KEY\n\s+name: sluice-admin/,
+    'value: abc',
+    /a secret in plain text/,
+  ],
+  ['a monitor of no port', 'port: status\n    relabel', 'port: metrics\n    relabel', /no port metrics in the pods/],
+  [
+    'a name in a list that no pod has',
+    /- sluice-batch-worker\n/g,
+    '- sluice-batch\n',
+    /selects no pods of sluice-batch/,
+  ],
+  [
+    'a policy of nobody',
+    'part-of: sluice\n  policyTypes',
+    'part-of: mill\n  policyTypes',
+    /no NetworkPolicy closes it/,
+  ],
+  ['metrics for everybody', 'path: /v1', 'path: /metrics', /publishes what is private/],
+  ['an Ingress to nobody', /service:\n(\s+)name: sluice-api/, 'service:\n$1name: sluice', /no Service sluice/],
+]
+
+test.each(PLANTED)('%s is found', async (_, from, to, problem) => {
+  const planted = text.replace(from, to)
+  expect(planted).not.toBe(text)
+  expect((await everything(parseManifests(planted))).join('\n')).toMatch(problem)
+})
+
+test('the jobs that alerts and dashboards ask for are those of the monitors', () => {
+  const { scrape_configs } = parse(readFileSync(join(ROOT, 'prometheus/prometheus.yml'), 'utf8')) as {
+    scrape_configs: { job_name: string }[]
+  }
+  const jobs = [...text.matchAll(/replacement: (\S+)\n\s+targetLabel: job/g)].map(([, job]) => job)
+  expect(jobs.sort()).toEqual(
+    scrape_configs
+      .map(one => one.job_name)
+      .filter(job => job.startsWith('sluice-'))
+      .sort(),
+  )
+})
