@@ -20,6 +20,7 @@ const OPENAI: Partial<Record<ErrorCode, { status?: number; type?: string; code?:
   forbidden: { code: 'insufficient_permissions' },
   not_found: { code: 'unknown_url' },
   field_too_large: { status: 400, code: 'string_above_max_length' },
+  model_unsuitable: { status: 404, code: 'model_not_found' },
   rate_limited: { type: 'requests', code: 'rate_limit_exceeded' },
   budget_exceeded: { status: 429, type: 'insufficient_quota', code: 'insufficient_quota' },
 }

@@ -5,14 +5,13 @@ import type { ClaimOutcome, Need, Refusal } from '#shared/db/claims.ts'
 import { persist } from '#shared/db/persist.ts'
 import type { Quality, RunnableTask, Source } from '#shared/db/tasks.ts'
 import type { ErrorCode, TaskError } from '#shared/errors.ts'
-import type { JobKind, Prompt } from '#shared/jobs/define.ts'
+import type { Ask, JobKind } from '#shared/jobs/define.ts'
 import { filtersOutput, type KeptOptions } from '#shared/jobs/options.ts'
-import { hasPrompt, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
+import { hasPrompt, mostTokens, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
 import { suits } from '#shared/jobs/suits.ts'
 import type { Logger } from '#shared/logger.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import type { Prices } from '#shared/models/prices.ts'
-import { upperBoundTokens } from '#shared/models/tokens.ts'
 import { jobId } from '#shared/queue/names.ts'
 import { type Available, type Candidate, candidateKey, route, type Signals } from '#shared/routing.ts'
 import { clean } from '#shared/text.ts'
@@ -139,8 +138,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   const options = task.options as KeptOptions
   const prompt = promptOf(kind, task.input, options)
   /** That an answer be mended, if that is what the next call asks for. */
-  let mending: Prompt | null = null
-  const promptTo = ({ model }: Candidate): Prompt => mending ?? kind.promptFor(task.input, model) ?? prompt
+  let mending: Ask | null = null
+  const promptTo = ({ model }: Candidate): Ask =>
+    mending ?? (kind.operation === 'chat' ? kind.promptFor(task.input, model) : null) ?? prompt
   /** An answer that failed its check, if the same model may do better. */
   let wrong: { text: string; reason: string } | null = null
   const controller = new AbortController()
@@ -165,10 +165,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   /** What a call may cost at most; null: nobody knows. */
   function needOf(candidate: Candidate): Need | null {
     const { provider, model } = candidate
-    const most = {
-      inputTokens: upperBoundTokens(promptTo(candidate)),
-      outputTokens: options.max_tokens ?? kind.maxTokens,
-    }
+    const most = mostTokens(kind, promptTo(candidate), options)
     const usd = prices.worstCaseOf(provider, model, most)
     const priceVersion = prices.priceVersionOf(provider, model)
     if (usd === null || priceVersion === null) return null
@@ -231,7 +228,11 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     }
   }
 
-  async function succeed(called: Calling, answer: CallAnswer, { result, filtered }: Usable): Promise<void> {
+  async function succeed(
+    called: Calling,
+    answer: Pick<CallAnswer, 'usage' | 'model'>,
+    { result, filtered }: Usable,
+  ): Promise<void> {
     settled(called, 'succeeded', answer.usage)
     const by = { result, provider: called.candidate.provider, model: clean(answer.model) }
     // Sent before the task ends, as whoever comes between must find one or the other; that takes longer.
@@ -431,7 +432,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       tries++
       settled(current, 'rejected', called.answer.usage, { error: { code: 'rejected', message: verdict.reason } })
       failed = { code: 'invalid_output', message: verdict.reason }
-      if (verdict.again) wrong = { text: clean(called.answer.text), reason: verdict.reason }
+      if (verdict.again && 'text' in called.answer) wrong = { text: clean(called.answer.text), reason: verdict.reason }
       waits.push({ candidate, ms: 0, bookable: false })
       return null
     }
@@ -470,7 +471,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     while (!outcome && wrong && tries <= MOST_REPAIRS && mayGoOn()) {
       const { text, reason }: { text: string; reason: string } = wrong
       mending = null
-      mending = repairing(promptTo(candidate), text, reason)
+      const asked = promptTo(candidate)
+      if ('texts' in asked) break
+      mending = repairing(asked, text, reason)
       outcome = await attempt(candidate, book)
     }
     mending = null
@@ -500,6 +503,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     const candidates = route(options, await deps.available(), {
       scores: deps.scores(),
       prompt: wordsOf(prompt),
+      operation: kind.operation,
     }).filter(one => !task.dead_ends.includes(candidateKey(one)))
     for (const candidate of candidates) {
       if (!mayGoOn()) break
