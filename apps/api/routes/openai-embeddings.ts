@@ -27,7 +27,7 @@ const bodySchema = Type.Object(
   },
   {
     additionalProperties: false,
-    examples: [{ input: ['A red bicycle', 'A blue boat'], model: 'ollama/nomic-embed-text', dimensions: 3 }],
+    examples: [{ input: ['A red bicycle', 'A blue boat'], model: 'text-embedding-3-small', dimensions: 256 }],
   },
 )
 
