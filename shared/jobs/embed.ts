@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { defineEmbedding } from './define.ts'
+import { USUAL_DIMENSIONS } from './prompt.ts'
 
 /** As many as OpenAI's API takes at once. */
 export const MAX_TEXTS = 2048
@@ -12,8 +13,6 @@ export const MAX_ALL = 1_000_000
  * whoever reads it.
  */
 export const MOST_NUMBERS = 1_048_576
-/** Length of a vector whose length nobody asked for. Some models' are twice as long, or more, and so are their results. */
-const USUAL_DIMENSIONS = 1536
 const MAX_DIMENSIONS = 8192
 
 const text = Type.String({ minLength: 1, maxLength: MAX_TEXT })
@@ -56,7 +55,7 @@ const result = Type.Object(
 
 export type Vectors = { dimensions: number; vectors: number[][] | string[] }
 
-/** Of a result with nothing else in it. */
+/** Of one number. */
 const BYTES = 4
 
 /** 32-bit floats, little-endian, as base64: https://platform.openai.com/docs/api-reference/embeddings (`encoding_format`). */

@@ -36,6 +36,13 @@ export const mostTokens = (
   outputTokens: job.operation === 'embed' ? 0 : (options.max_tokens ?? job.maxTokens),
 })
 
+/** Length of a vector whose length nobody asked for. Some models' are twice as long, or more. */
+export const USUAL_DIMENSIONS = 1536
+
+/** Numbers that an answer will have, about; 0: it is text. */
+export const bulkOf = (ask: Ask): number =>
+  'texts' in ask ? ask.texts.length * (ask.dimensions ?? USUAL_DIMENSIONS) : 0
+
 const sourceOf = (ask: Ask): TokenSource =>
   'texts' in ask ? { messages: ask.texts.map(content => ({ content })) } : ask
 

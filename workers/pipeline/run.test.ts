@@ -8,6 +8,7 @@ import type { Prompt } from '#shared/jobs/define.ts'
 import { embed } from '#shared/jobs/embed.ts'
 import { generate } from '#shared/jobs/generate.ts'
 import { createLogger } from '#shared/logger.ts'
+import { createBulk } from '#workers/bulk.ts'
 import { createHeld } from '#workers/held.ts'
 import { CALL_FAILURES, CallFailure, type CallFailureKind } from '#workers/providers/define.ts'
 import type { Admission, AdmitRequest } from './admit.ts'
@@ -160,6 +161,7 @@ function harness(
     },
     metrics: { answers: { inc: (labels: unknown) => void counted.push(labels) } } as never,
     held,
+    bulk: createBulk(1_000_000),
     draining: () => false,
     maxAttempts: 5,
     backoff: { baseMs: 500, maxMs: 30_000 },
@@ -673,9 +675,11 @@ describe('a run', () => {
         asked.push(input.prompt)
         return typeof one === 'function' ? one(input) : one
       })
+      const bulk = createBulk(1000)
       const run = harness(noted, {
         task: { kind: 'embed', input: { texts: ['a', 'b'], encoding: 'float' }, ...task },
         deps: {
+          bulk,
           jobs: new Map([['embed', embed]]),
           available: async () => [
             { name: 'anthropic', defaultModel: 'claude' },
@@ -684,7 +688,7 @@ describe('a run', () => {
           ],
         },
       })
-      return { ...run, asked }
+      return { ...run, asked, bulk }
     }
     const GOOD = vectors([1, 2], [3, 4])
 
@@ -721,6 +725,19 @@ describe('a run', () => {
       const { run, endings } = embedding([vectors([1, Number.POSITIVE_INFINITY], [3, 4])], { tries: 4 })
       await run()
       expect(endings[0]).toMatchObject({ status: 'failed', error: { code: 'invalid_output' } })
+    })
+
+    it('waits while others of this process are as much as it can hold, without a permit or a claim', async () => {
+      const { run, calls, requeues, claims, admission, bulk } = embedding([GOOD, GOOD])
+      const gone = bulk.take(900)!
+      await run()
+      expect([calls, claims, admission.asked]).toEqual([[], [], []])
+      expect(requeues).toMatchObject([{ claimed: false, tries: 0, settlement: null }])
+      gone()
+      await run()
+      expect(calls).toEqual(['openai'])
+      // It is gone when the task has ended.
+      expect(bulk.take(1000)).not.toBeNull()
     })
 
     it('calls nobody who does not make them', async () => {

@@ -7,7 +7,7 @@ import type { Quality, RunnableTask, Source } from '#shared/db/tasks.ts'
 import type { ErrorCode, TaskError } from '#shared/errors.ts'
 import type { Ask, JobKind } from '#shared/jobs/define.ts'
 import { filtersOutput, type KeptOptions } from '#shared/jobs/options.ts'
-import { hasPrompt, mostTokens, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
+import { bulkOf, hasPrompt, mostTokens, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
 import { suits } from '#shared/jobs/suits.ts'
 import type { Logger } from '#shared/logger.ts'
 import type { Metrics } from '#shared/metrics.ts'
@@ -15,6 +15,7 @@ import type { Prices } from '#shared/models/prices.ts'
 import { jobId } from '#shared/queue/names.ts'
 import { type Available, type Candidate, candidateKey, route, type Signals } from '#shared/routing.ts'
 import { clean } from '#shared/text.ts'
+import type { Bulk } from '#workers/bulk.ts'
 import type { Held, StopReason } from '#workers/held.ts'
 import type { ProviderHealth } from '#workers/provider-health.ts'
 import type { CallAnswer, CallFailure, Usage } from '#workers/providers/define.ts'
@@ -42,6 +43,8 @@ export type RunDeps = {
   /** What the operator wrote down for this input. */
   precomputed(kind: string, input: unknown): Promise<{ result: unknown } | null>
   held: Held
+  /** For answers that are large. */
+  bulk: Bulk
   /** True once the process is stopping: nothing new is claimed. */
   draining(): boolean
   maxAttempts: number
@@ -61,7 +64,7 @@ const UNKNOWN_KIND_WAIT_MS = 5000
 /** What is kept of the time to the deadline to end the task in, with a reason: a tenth, at most a second. */
 const marginMs = (task: RunnableTask) => Math.min(1000, task.left_ms / 10)
 
-/** How soon a task asks again for a budget in which only reservations of others stand in its way: not all at once, and less often the longer it waits. */
+/** How soon a task asks again for a budget in which only reservations of others stand in its way, or for room: not all at once, and less often the longer it waits. */
 const contendedMs = ({ epoch }: RunnableTask) => 100 * 2 ** Math.min(epoch, 5) * (0.5 + Math.random())
 /** So that not all who wait for a window come in its first millisecond. */
 const RESET_JITTER_MS = 1000
@@ -333,13 +336,26 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   /** One call, with everything around it. `null`: the next candidate, please. */
   async function attempt(candidate: Candidate, book: boolean): Promise<RunOutcome | null> {
     wrong = null
+    const gone = deps.bulk.take(bulkOf(promptTo(candidate)))
+    if (!gone) {
+      waits.push({ candidate, ms: contendedMs(task), bookable: false })
+      return null
+    }
+    try {
+      return await admitted(candidate, book)
+    } finally {
+      gone()
+    }
+  }
+
+  async function admitted(candidate: Candidate, book: boolean): Promise<RunOutcome | null> {
     const need = needOf(candidate)
     if (!need) {
       unpriced = candidate
       return null
     }
     if (!claimed && deps.draining()) return 'give_back'
-    const admitted = await admission.admit({
+    const admittance = await admission.admit({
       id: task.id,
       candidate,
       inputTokens: need.inputTokens,
@@ -349,19 +365,19 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       // If it waits, it is under the next epoch.
       wake: `${task.queue} ${jobId({ id: task.id, epoch: task.epoch + 1 })}`,
     })
-    if (admitted.kind === 'never') {
+    if (admittance.kind === 'never') {
       failed = {
         code: 'provider_failed',
-        message: `${candidate.provider}: the limit (${admitted.limit}) is 0, or less than this task alone may need.`,
+        message: `${candidate.provider}: the limit (${admittance.limit}) is 0, or less than this task alone may need.`,
       }
       return null
     }
-    if (admitted.kind !== 'go') {
-      waits.push({ candidate, ms: admitted.ms, bookable: admitted.kind === 'closed' && admitted.bookable })
+    if (admittance.kind !== 'go') {
+      waits.push({ candidate, ms: admittance.ms, bookable: admittance.kind === 'closed' && admittance.bookable })
       return null
     }
 
-    const { pass } = admitted
+    const { pass } = admittance
     const begun = await begin(candidate, need)
     if (begun.kind !== 'claimed') {
       pass.release()

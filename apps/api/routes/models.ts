@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { contextWindow, maxOutputTokens, operationOf } from '#shared/models/models.ts'
+import { contextWindow, maxOutputTokens, type Operation, operationOf } from '#shared/models/models.ts'
 import { fromMillionths } from '#shared/models/picodollars.ts'
 import type { Price } from '#shared/models/prices.ts'
 import { PROVIDER_NAMES } from '#shared/models/providers.ts'
@@ -15,9 +15,12 @@ const modelSchema = Type.Object({
   model: Type.String({
     description: 'With `*` at the end: every model whose name begins so and that is not listed itself.',
   }),
-  operation: Type.Enum(['chat', 'embed'], {
-    description: '`chat`: it writes. `embed`: it makes vectors, for the kind `embed`.',
-  }),
+  operation: nullable(
+    Type.Enum(['chat', 'embed'], {
+      description:
+        '`chat`: it writes. `embed`: it makes vectors, for the kind `embed`. null: as the rest of the name says.',
+    }),
+  ),
   context_window: nullable(Type.Integer({ description: 'Tokens; null: not known.' })),
   max_output_tokens: nullable(Type.Integer({ description: 'null: not known.' })),
   price: Type.Object({
@@ -63,10 +66,15 @@ export const models: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { config, 
       .sort((a, b) => order(a.provider) - order(b.provider) || (a.model < b.model ? -1 : 1))
   }
 
+  function operation(provider: string, model: string): Operation | null {
+    if (model.endsWith('*')) return null
+    return configured.get(provider)?.[1] === model ? 'embed' : operationOf(model)
+  }
+
   const modelJson = (provider: string, model: string, price: Price) => ({
     provider: provider as (typeof PROVIDER_NAMES)[number],
     model,
-    operation: configured.get(provider)?.[1] === model ? ('embed' as const) : operationOf(model),
+    operation: operation(provider, model),
     context_window: contextWindow(provider, model),
     max_output_tokens: maxOutputTokens(provider, model),
     price: priceJson(price),
