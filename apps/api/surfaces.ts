@@ -75,10 +75,10 @@ export function asAnthropic(error: SluiceError, requestId: string): Foreign {
 const retryHeaders = (code: ErrorCode): Record<string, string> =>
   ERRORS[code].retryable && code !== 'budget_exceeded' ? {} : { 'x-should-retry': 'false' }
 
-/** `/a/0/b` -> `a.0.b` */
+/** `/a/0/b` -> `a.0.b`; what are options to us are fields of the body there. */
 function paramOf(field: unknown): string | null {
   if (typeof field !== 'string') return null
-  return field.replace(/^\//, '').replaceAll('/', '.') || null
+  return field.replace(/^\/(options\/)?/, '').replaceAll('/', '.') || null
 }
 
 const nullable = Type.Union([Type.String(), Type.Null()])

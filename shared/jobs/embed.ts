@@ -58,12 +58,11 @@ export type Vectors = { dimensions: number; vectors: number[][] | string[] }
 /** Of one number. */
 const BYTES = 4
 
-/** 32-bit floats, little-endian, as base64: https://platform.openai.com/docs/api-reference/embeddings (`encoding_format`). */
-function toBase64(vector: readonly number[]): string {
-  const bytes = Buffer.allocUnsafe(vector.length * BYTES)
-  for (const [i, number] of vector.entries()) bytes.writeFloatLE(number, i * BYTES)
-  return bytes.toString('base64')
-}
+/**
+ * 32-bit floats, little-endian as the machines that this runs on, as base64:
+ * https://platform.openai.com/docs/api-reference/embeddings (`encoding_format`).
+ */
+const toBase64 = (vector: readonly number[]): string => Buffer.from(Float32Array.from(vector).buffer).toString('base64')
 
 function fromBase64(text: string): number[] {
   const bytes = Buffer.from(text, 'base64')

@@ -292,8 +292,8 @@ describe('OpenAI’s client', () => {
     ['no dimensions', { dimensions: 0 }, 400, 'dimensions'],
     ['more dimensions than any model has', { dimensions: 100_000 }, 400, 'dimensions'],
     ['U+0000', { input: 'a\0' }, 400, 'input'],
-    ['a model that writes', { model: 'gpt-5.4' }, 404, 'options.model'],
-    ['a model that nobody knows', { model: 'nobody-knows' }, 404, 'options.model'],
+    ['a model that writes', { model: 'gpt-5.4' }, 404, 'model'],
+    ['a model that nobody knows', { model: 'nobody-knows' }, 404, 'model'],
   ])('is told what is wrong: %s', async (_, body, status, param) => {
     expect(await failure(body)).toMatchObject({ status, param, type: 'invalid_request_error' })
   })
