@@ -35,7 +35,7 @@ export const MOST_LIMIT = 1_000_000_000_000
 
 const providerSettings: Record<string, TSchema> = {}
 for (const descriptor of PROVIDERS as readonly ProviderDescriptor[]) {
-  const { name, env, baseUrl, defaultModel } = descriptor
+  const { name, env, baseUrl, defaultModel, embeds } = descriptor
   if (env.key) {
     providerSettings[env.key] = Type.Optional(
       Type.String({ minLength: 1, description: `Key for ${name}; setting it configures the provider.` }),
@@ -55,6 +55,14 @@ for (const descriptor of PROVIDERS as readonly ProviderDescriptor[]) {
       description: `Default model for ${name} (${defaultModel ? `default \`${defaultModel}\`` : 'default: the first that it lists'}).`,
     }),
   )
+  if (embeds) {
+    providerSettings[embeds.env] = Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: `Model of ${name} for vectors (${embeds.defaultModel ? `default \`${embeds.defaultModel}\`` : 'default: the first that it lists'}), whatever its name.`,
+      }),
+    )
+  }
   for (const limit of limitNames) {
     providerSettings[limitSetting(descriptor, limit)] = Type.Optional(
       Type.Integer({
@@ -199,6 +207,8 @@ export type ProviderConfig = {
   baseUrl: string
   apiKey: string | null
   model: string | null
+  /** The model for vectors; absent: it makes none. */
+  embeds?: { model: string | null }
   /** false: the operator did not name it; use it only if something answers at `baseUrl`. */
   explicit: boolean
   /** Of each of its models; absent: the settings limit nothing. */
@@ -284,6 +294,9 @@ function configuredProviders(
       baseUrl,
       apiKey,
       model: env[descriptor.env.model] || descriptor.defaultModel,
+      ...(descriptor.embeds && {
+        embeds: { model: env[descriptor.embeds.env] || descriptor.embeds.defaultModel },
+      }),
       explicit: Boolean(apiKey || address),
       ...limitsOf(descriptor, values),
     })

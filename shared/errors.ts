@@ -218,6 +218,13 @@ export const ERRORS = {
     title: 'The task may cost more than one request is allowed to',
     advice: 'Shorten the input, lower options.max_tokens, or name a cheaper model.',
   },
+  model_unsuitable: {
+    status: 422,
+    retryable: false,
+    title: 'The model does something else',
+    advice:
+      'Name one that fits: `operation` in GET /api/v1/models; <PROVIDER>_EMBED_MODEL makes another known for vectors.',
+  },
   // Below: why a task did not succeed. They appear in a task's `error`, not as a response.
   deadline_exceeded: {
     status: 504,

@@ -18,6 +18,54 @@ const ALL: Available[] = [
 const routed = (request: RouteRequest, available = ALL, options: RouteOptions = {}) =>
   route(request, available, options).map(({ provider, model }) => `${provider} ${model}`)
 
+const EMBEDDING: Available[] = [
+  { name: 'anthropic', defaultModel: 'claude-haiku-5-5' },
+  { name: 'ollama', defaultModel: 'llama3.2', embeds: { model: null } },
+  { name: 'openai', defaultModel: 'gpt-5.4-mini', embeds: { model: 'text-embedding-3-small' } },
+  { name: 'google', defaultModel: 'gemini-2.5-flash', embeds: { model: 'my-own' } },
+]
+
+describe('route for vectors', () => {
+  const vectors = (request: RouteRequest, options: RouteOptions = {}) =>
+    routed(request, EMBEDDING, { operation: 'embed', ...options })
+
+  it('asks one model, the first of the operator’s that makes them', () => {
+    for (const request of [{}, { model: 'auto' }]) expect(vectors(request)).toEqual(['openai text-embedding-3-small'])
+    expect(vectors({ provider: 'google' })).toEqual(['google my-own'])
+  })
+
+  it('goes by no score, so that nobody gets vectors of several models', () => {
+    const scores = new Map([['openai/text-embedding-3-small', { successRate: 0, health: 0 }]])
+    expect(vectors({}, { scores })).toEqual(['openai text-embedding-3-small'])
+  })
+
+  it('asks the model that was named, of whoever may have it', () => {
+    expect(vectors({ model: 'text-embedding-3-large' })).toEqual(['openai text-embedding-3-large'])
+    expect(vectors({ model: 'ollama/nomic-embed-text:v1.5' })).toEqual(['ollama nomic-embed-text:v1.5'])
+    expect(vectors({ model: 'bge-m3' })).toEqual(['ollama bge-m3', 'openai bge-m3', 'google bge-m3'])
+    expect(vectors({ model: 'google/my-own' })).toEqual(['google my-own'])
+  })
+
+  it('never asks a model that writes, nor a provider that makes none', () => {
+    for (const request of [
+      { provider: 'anthropic' },
+      { model: 'anthropic/my-embedding' },
+      { model: 'gpt-5.4' },
+      { model: 'llama3.2' },
+      { provider: 'openai', model: 'my-own' },
+      { provider: 'ollama' },
+    ])
+      expect(vectors(request), JSON.stringify(request)).toEqual([])
+  })
+
+  it('keeps to itself: whoever wants text never gets such a model, named, by default or by auto', () => {
+    for (const model of ['text-embedding-3-small', 'ollama/mxbai-embed-large', 'google/my-own', 'all-minilm:l6-v2'])
+      expect(routed({ model }, EMBEDDING), model).toEqual([])
+    const mistaken: Available[] = [{ name: 'ollama', defaultModel: 'nomic-embed-text' }]
+    for (const request of [{}, { model: 'auto' }]) expect(routed(request, mistaken)).toEqual([])
+  })
+})
+
 describe('route', () => {
   it('asks all providers for their default model, in the order of the operator', () => {
     expect(routed({})).toEqual(['ollama llama3.2', 'anthropic claude-haiku-5-5', 'openai gpt-5.4-mini'])

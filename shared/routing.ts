@@ -1,12 +1,17 @@
 import type { TargetState } from './gate/types.ts'
 import { autoTier } from './models/auto.ts'
-import { MODEL_FAMILIES } from './models/models.ts'
+import { MODEL_FAMILIES, type Operation, operationOf } from './models/models.ts'
 import { PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
 
 export type Candidate = { provider: string; model: string }
 
 /** A provider that can be asked now, with the model it is asked for when nobody names one. */
-export type Available = { name: string; defaultModel: string | null }
+export type Available = {
+  name: string
+  defaultModel: string | null
+  /** The same for vectors; absent: it makes none. */
+  embeds?: { model: string | null }
+}
 
 /** `model` may be `auto`, also as `<provider>/auto`. */
 export type RouteRequest = { provider?: string | undefined; model?: string | undefined }
@@ -26,6 +31,8 @@ export type RouteOptions = {
   scores?: ReadonlyMap<string, Signals>
   /** What the task asks, for `auto`. */
   prompt?: string
+  /** `chat` unless it is said. */
+  operation?: Operation
 }
 
 export const AUTO = 'auto'
@@ -41,20 +48,24 @@ export const candidateKey = ({ provider, model }: Candidate): string => `${provi
  *
  * score = successRate x 0.4 + speed x 0.3 + health x 0.3, where speed = the fastest candidate's latency / its own: the
  * order of the "provider service" among the systems that Sluice must be able to be. See `MARGIN` for equals.
+ *
+ * Vectors of two models cannot be compared. So for those there is one model, the operator's first, and never another in its
+ * stead; scores have no say.
  * @param available in the operator's order of preference
  */
 export function route(
   request: RouteRequest,
   available: readonly Available[],
-  { scores, prompt = '' }: RouteOptions = {},
+  { scores, prompt = '', operation = 'chat' }: RouteOptions = {},
 ): Candidate[] {
   const { provider, model } = named(request, available)
   const candidates = available
     .filter(one => provider === undefined || one.name === provider)
     .flatMap(one => {
-      const wanted = model === AUTO ? automatic(one, prompt) : (model ?? one.defaultModel)
-      return wanted ? [{ provider: one.name, model: wanted }] : []
+      const wanted = model === undefined || model === AUTO ? unnamed(one, operation, model, prompt) : model
+      return wanted && does(one, wanted, operation) ? [{ provider: one.name, model: wanted }] : []
     })
+  if (operation === 'embed') return candidates.filter(one => one.model === candidates[0]!.model)
   return scores ? byScore(candidates, scores) : candidates
 }
 
@@ -66,6 +77,20 @@ function named({ provider, model }: RouteRequest, available: readonly Available[
   const family = MODEL_FAMILIES.find(one => one.pattern.test(model))
   return { provider: isAvailable(family?.provider) ? family?.provider : undefined, model }
 }
+
+const unnamed = (one: Available, operation: Operation, model: string | undefined, prompt: string): string | null =>
+  operation === 'embed' ? (one.embeds?.model ?? null) : model === AUTO ? automatic(one, prompt) : one.defaultModel
+
+/** Whether a provider's model can be asked for that, as far as its name and the operator say. */
+function does({ embeds }: Available, model: string, operation: Operation): boolean {
+  const makesVectors = embeds?.model === model || operationOf(model) === 'embed'
+  return operation === 'embed' ? embeds !== undefined && makesVectors : !makesVectors
+}
+
+/** The providers of the settings, whether they are there or not. */
+export const configuredAs = (
+  configs: readonly { name: string; model: string | null; embeds?: { model: string | null } }[],
+): Available[] => configs.map(({ name, model, embeds }) => ({ name, defaultModel: model, ...(embeds && { embeds }) }))
 
 function automatic({ name, defaultModel }: Available, prompt: string): string | null {
   const descriptor = (PROVIDERS as readonly ProviderDescriptor[]).find(one => one.name === name)

@@ -92,3 +92,19 @@ it('a later one that fails leaves what was known, and harms nobody', async () =>
   await answer(null)
   expect(await available()).toEqual(ONE)
 })
+
+it('says of each whether it makes vectors, and has one that does nothing else', async () => {
+  const defaultModel = async () => null
+  const providers = [
+    { name: 'a', defaultModel: async () => 'chat', embedding: null },
+    { name: 'b', defaultModel: async () => 'chat', embedding: { defaultModel } },
+    { name: 'c', defaultModel, embedding: { defaultModel: async () => 'embed' } },
+    { name: 'd', defaultModel, embedding: { defaultModel } },
+  ] as unknown as Provider[]
+  const available = createAvailability(new Map(providers.map(one => [one.name, one])))
+  expect(await available()).toEqual([
+    { name: 'a', defaultModel: 'chat' },
+    { name: 'b', defaultModel: 'chat', embeds: { model: null } },
+    { name: 'c', defaultModel: null, embeds: { model: 'embed' } },
+  ])
+})

@@ -14,12 +14,12 @@ export function createAvailability(providers: ReadonlyMap<string, Provider>): ()
 
   async function check(): Promise<Available[]> {
     const all = await Promise.all(
-      [...providers.values()].map(async provider => ({
-        name: provider.name,
-        defaultModel: await provider.defaultModel(),
-      })),
+      [...providers.values()].map(async ({ name, defaultModel, embedding }): Promise<Available> => {
+        const [chat, embed] = await Promise.all([defaultModel(), embedding?.defaultModel()])
+        return { name, defaultModel: chat, ...(embed !== undefined && { embeds: { model: embed } }) }
+      }),
     )
-    known = all.filter(one => one.defaultModel !== null)
+    known = all.filter(one => one.defaultModel !== null || (one.embeds?.model ?? null) !== null)
     checkedAt = performance.now()
     return known
   }

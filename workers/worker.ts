@@ -15,6 +15,7 @@ import { createGate } from '#shared/gate/gate.ts'
 import { createLimits } from '#shared/gate/limits.ts'
 import { startHeartbeat } from '#shared/heartbeat.ts'
 import { newId } from '#shared/ids.ts'
+import { MOST_NUMBERS } from '#shared/jobs/embed.ts'
 import { jobs, noVerdicts } from '#shared/jobs/index.ts'
 import { createLifecycle, type Lifecycle, withDeadline } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
@@ -28,6 +29,7 @@ import { startDeliverer } from '#shared/webhooks/deliver.ts'
 import { createAvailability } from './availability.ts'
 import { createShare } from './batches/share.ts'
 import { createBatchWork } from './batches/work.ts'
+import { createBulk } from './bulk.ts'
 import { type Consumer, consume, joinConsumers } from './consume.ts'
 import { createHeld } from './held.ts'
 import { createAdmission } from './pipeline/admit.ts'
@@ -47,6 +49,9 @@ import { startStatusServer } from './status-server.ts'
  * for each, here and in Postgres.
  */
 const LINE_LINGER_MS = 5
+
+/** Numbers of vectors, each some 60 bytes on its way from a provider to Postgres. */
+const MOST_BULK = 4 * MOST_NUMBERS
 
 export type WorkerOptions = { config: Config; queues: string[]; logger: Logger; host: string; pid: number }
 
@@ -124,9 +129,11 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   const available = createAvailability(providers)
   const configured = config.providers.filter(one => one.explicit).map(one => one.name)
   const health = createProviderHealth({ configured, available })
+  const bulk = createBulk(MOST_BULK)
   const runnerOf = (end: Ender, lingerMs: number) =>
     createRunner({
       workerId,
+      bulk,
       jobs,
       load: createLoader(db, DEAD_END_KINDS, lingerMs),
       available,

@@ -28,6 +28,7 @@ import { keys } from './routes/keys.ts'
 import { limits } from './routes/limits.ts'
 import { models } from './routes/models.ts'
 import { openAiBatches } from './routes/openai-batches.ts'
+import { openAiEmbeddings } from './routes/openai-embeddings.ts'
 import { openAiFiles } from './routes/openai-files.ts'
 import { openAiModerations } from './routes/openai-moderations.ts'
 import { operations } from './routes/operations.ts'
@@ -98,6 +99,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(openAiFiles, deps)
   await app.register(openAiBatches, deps)
   await app.register(openAiModerations, deps)
+  await app.register(openAiEmbeddings, deps)
   await app.register(batchUpload, deps)
   await app.register(batches, deps)
   await app.register(webhooks, deps)

@@ -6,7 +6,11 @@ import type { Operation } from '#shared/testing/openapi.ts'
 
 /** The OpenAPI document itself. That the answers are what it says is checked by every `machine.call` of these tests. */
 
-const machine = startMachine()
+const machine = startMachine(upstream => ({
+  PROVIDERS: 'anthropic,openai',
+  OPENAI_API_KEY: 'key',
+  OPENAI_BASE_URL: `${upstream.url}/v1`,
+}))
 /** What needs no key. */
 const OPEN = /^\/(health|metrics)\b/
 
@@ -185,6 +189,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
   const review = await leaveToReview()
   judgeAllWell()
   await machine.call('POST', '/v1/moderations', { body: { input: 'A lovely photograph.' } })
+  await machine.call('POST', '/v1/embeddings', { body: { input: 'A boat.', model: 'text-embedding-3-small' } })
   await machine.call('POST', `/api/v1/reviews/${review}`, { body: { decision: 'block' } })
   await machine.call('PUT', '/api/v1/policies/strict', { body: {} })
   for (const job of jobs.values()) {

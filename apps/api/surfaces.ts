@@ -20,6 +20,7 @@ const OPENAI: Partial<Record<ErrorCode, { status?: number; type?: string; code?:
   forbidden: { code: 'insufficient_permissions' },
   not_found: { code: 'unknown_url' },
   field_too_large: { status: 400, code: 'string_above_max_length' },
+  model_unsuitable: { status: 404, code: 'model_not_found' },
   rate_limited: { type: 'requests', code: 'rate_limit_exceeded' },
   budget_exceeded: { status: 429, type: 'insufficient_quota', code: 'insufficient_quota' },
 }
@@ -74,10 +75,10 @@ export function asAnthropic(error: SluiceError, requestId: string): Foreign {
 const retryHeaders = (code: ErrorCode): Record<string, string> =>
   ERRORS[code].retryable && code !== 'budget_exceeded' ? {} : { 'x-should-retry': 'false' }
 
-/** `/a/0/b` -> `a.0.b` */
+/** `/a/0/b` -> `a.0.b`; what are options to us are fields of the body there. */
 function paramOf(field: unknown): string | null {
   if (typeof field !== 'string') return null
-  return field.replace(/^\//, '').replaceAll('/', '.') || null
+  return field.replace(/^\/(options\/)?/, '').replaceAll('/', '.') || null
 }
 
 const nullable = Type.Union([Type.String(), Type.Null()])

@@ -1,12 +1,12 @@
 import { setImmediate } from 'node:timers/promises'
 import type { JobKind, Lookup } from '#shared/jobs/define.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
-import { promptOf, wordsOf } from '#shared/jobs/prompt.ts'
-import { MODEL_FAMILIES } from '#shared/models/models.ts'
+import { mostTokens, promptOf, wordsOf } from '#shared/jobs/prompt.ts'
+import { MODEL_FAMILIES, type Operation } from '#shared/models/models.ts'
 import { dollars, picodollars } from '#shared/models/picodollars.ts'
 import type { Prices } from '#shared/models/prices.ts'
-import { upperBoundTokens } from '#shared/models/tokens.ts'
 import { AUTO, type Available, route } from '#shared/routing.ts'
+import { ENDPOINTS } from './endpoints/index.ts'
 import { isProblem, readLines } from './lines.ts'
 import type { Mapping } from './mapping.ts'
 import { type LineProblem, MOST_PROBLEMS, type ParsedLine, type ReadOptions } from './types.ts'
@@ -52,21 +52,30 @@ export const readOptions = (format: InputFormat, deps: CheckDeps, available: rea
   mapping: format.mapping as Mapping | null,
   options: format.options,
   jobs: deps.jobs,
-  knowsModel: modelKnower(available, deps.prices),
+  knowsModel: modelKnower(available, deps.prices, operationOfLines(format, deps)),
 })
 
-/** Whether a provider that can be asked has such a model, as far as is known: by its name, its family or its price. */
+const operationOfLines = ({ kind, endpoint }: InputFormat, { jobs }: CheckDeps): Operation | undefined =>
+  jobs.get(kind ?? ENDPOINTS.get(endpoint ?? '')?.kind ?? '')?.operation
+
+/**
+ * Whether a provider that can be asked has such a model, as far as is known: by its name, its family or its price. One that
+ * does something else is as good as none.
+ */
 export function modelKnower(
   available: readonly Available[],
   prices: Pick<Prices, 'priceOf'>,
+  operation: Operation = 'chat',
 ): (model: string) => boolean {
   const has = (name: string | undefined) => available.some(one => one.name === name)
   const known = new Map<string, boolean>()
   const look = (model: string) =>
-    available.length > 0 &&
+    route({ model }, available, { operation }).length > 0 &&
     (model === AUTO ||
       (model.includes('/') && has(model.split('/')[0])) ||
-      available.some(one => one.defaultModel === model || prices.priceOf(one.name, model) !== null) ||
+      available.some(
+        one => one.defaultModel === model || one.embeds?.model === model || prices.priceOf(one.name, model) !== null,
+      ) ||
       has(MODEL_FAMILIES.find(one => one.pattern.test(model))?.provider))
   return model => {
     const answer = known.get(model) ?? look(model)
@@ -133,9 +142,9 @@ function worstCase(deps: CheckDeps, line: ParsedLine, available: readonly Availa
   const options = line.options as TaskOptions
   const prompt = promptOf(kind, line.input, options)
   const asked = options.model?.endsWith(AUTO) ? wordsOf(prompt) : ''
-  const most = { inputTokens: upperBoundTokens(prompt), outputTokens: options.max_tokens ?? kind.maxTokens }
+  const most = mostTokens(kind, prompt, options)
   let dearest = 0n
-  for (const { provider, model } of route(options, available, { prompt: asked })) {
+  for (const { provider, model } of route(options, available, { prompt: asked, operation: kind.operation })) {
     const usd = deps.prices.worstCaseOf(provider, model, most)
     if (usd === null) return null
     const amount = picodollars(usd)

@@ -285,8 +285,9 @@ describe('the endpoints', () => {
   it('that have a kind are served; of others it is said why not', () => {
     expect(whyNotServed(CHAT, jobs)).toBeNull()
     expect(whyNotServed(RESPONSES, jobs)).toBeNull()
-    expect(whyNotServed('/v1/embeddings', jobs)).toBe(
-      "'/v1/embeddings' is not served here yet. Served are /v1/chat/completions, /v1/moderations, /v1/responses.",
+    expect(whyNotServed('/v1/embeddings', jobs)).toBeNull()
+    expect(whyNotServed('/v1/completions', jobs)).toBe(
+      "'/v1/completions' is not served here yet. Served are /v1/chat/completions, /v1/embeddings, /v1/moderations, /v1/responses.",
     )
     expect(whyNotServed('/v1/images', jobs)).toMatch(/is no endpoint of a batch/)
     expect(whyNotServed(CHAT, new Map())).toMatch(/not served/)

@@ -28,7 +28,7 @@ export function openAiReader({
   if (!job) throw new Error(`a batch for "${endpoint}" should not have been created`)
   const reader: BodyReader = {
     endpoint: served,
-    defaults: { ...ofLine(options), max_tokens: job.maxTokens },
+    defaults: { ...ofLine(options), ...(job.operation === 'chat' && { max_tokens: job.maxTokens }) },
     checkInput: inputCheck(job),
     checkOptions: optionsCheck(),
     knowsModel,

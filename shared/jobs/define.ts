@@ -2,13 +2,19 @@ import type { Static, TObject, TSchema } from 'typebox'
 import type { Policy } from '#shared/moderation/policy.ts'
 import type { Priority, QueueName } from '#shared/queue/names.ts'
 
-/** What to ask a model. */
+/** What to ask a model that writes. */
 export type Prompt = {
   system?: string
   messages: { role: 'user' | 'assistant'; content: string }[]
   /** JSON Schema of the wanted answer. */
   schema?: Record<string, unknown>
 }
+
+/** What to ask a model that makes vectors: one of each text. `dimensions`: how long they are to be; absent: the model's own. */
+export type Embedding = { texts: string[]; dimensions?: number }
+
+/** What a call asks for. */
+export type Ask = Prompt | Embedding
 
 /** `field` is a JSON pointer within the body. `tooLarge`: answered with 413 instead of 422. */
 export type Complaint = { field: string; message: string; tooLarge?: true }
@@ -28,7 +34,10 @@ export type Fallback = (typeof FALLBACKS)[number]
 export type AnswerOutcome = 'answered' | 'no_answer'
 
 /** A job kind: a program that the workers run. One file a kind; `index.ts` registers it. */
-export type JobKind = {
+export type JobKind = ChatKind | EmbedKind
+
+/** What all kinds have. */
+type AnyKind = {
   kind: string
   title: string
   description: string
@@ -40,11 +49,9 @@ export type JobKind = {
   example: { input: unknown; options?: unknown }
   /** What could come of that. */
   exampleResult: unknown
-  /** What to ask a model, by version. One that was used is not edited: a new one is added. */
-  prompts: Record<string, (input: unknown) => Prompt>
   /** The one that is asked with when the client does not say. Referenced wherever an answer is remembered or compared. */
   promptVersion: string
-  /** `options.max_tokens` when the client does not say. */
+  /** `options.max_tokens` when the client does not say; 0: its models write nothing. */
   maxTokens: number
   /** How long an answer is as good as a new one, and for how long after that it is better than none; null: never kept. */
   cache: { ttlSeconds: number; staleSeconds: number } | null
@@ -65,13 +72,6 @@ export type JobKind = {
   validate(input: unknown): Complaint | null
   /** The answer when rules alone are sure of it, before anything is spent; null: ask a model. */
   settled(input: unknown): unknown | null
-  /** For models that are asked in a form of their own; null: as everybody is. */
-  promptFor(input: unknown, model: string): Prompt | null
-  /**
-   * Makes the result of what `model` wrote. What fails is asked for again, with the reason. A promise where that needs what
-   * is loaded late, such as a parser.
-   */
-  check(text: string, input: unknown, model: string): Checked | Promise<Checked>
   /** Whether a result may be given again to whoever asks the same. */
   keeps(result: unknown): boolean
   /** For kinds that may honestly answer that they do not know: which of the two a result is; null: it is not that sort of kind. */
@@ -80,13 +80,38 @@ export type JobKind = {
   prepare(input: unknown, look: Lookup): Promise<Prepared>
   /** The answer without a model; null: there is none for this input. */
   rules(input: unknown): unknown | null
+}
+
+/** One that is answered by models that write. */
+export type ChatKind = AnyKind & {
+  operation: 'chat'
+  /** What to ask a model, by version. One that was used is not edited: a new one is added. */
+  prompts: Record<string, (input: unknown) => Prompt>
+  /** For models that are asked in a form of their own; null: as everybody is. */
+  promptFor(input: unknown, model: string): Prompt | null
+  /**
+   * Makes the result of what `model` wrote. What fails is asked for again, with the reason. A promise where that needs what
+   * is loaded late, such as a parser.
+   */
+  check(text: string, input: unknown, model: string): Checked | Promise<Checked>
   /** The result as the text that was streamed. */
   text(result: unknown): string
 }
 
-type Typed<I extends TObject> = Omit<JobKind, keyof Defaults | 'input' | 'prompts' | 'check' | 'rules'> & {
+/** One that is answered by models that make vectors. */
+export type EmbedKind = AnyKind & {
+  operation: 'embed'
+  /** What to ask a model, by version, as in `ChatKind`. */
+  prompts: Record<string, (input: unknown) => Embedding>
+  /** Makes the result of a model's vectors. What fails is asked for again, as it was. */
+  check(vectors: number[][], input: unknown): Checked
+  /** The vectors of a result; null: it has none. */
+  vectors(result: unknown): number[][] | null
+}
+
+/** Of a kind whose input is of the type `I`. */
+type Common<I extends TObject> = Omit<AnyKind, keyof Defaults | 'input' | 'rules'> & {
   input: I
-  prompts: Record<string, (input: Static<I>) => Prompt>
   priority?: Priority
   deadlineSeconds?: number
   outputFilter?: boolean
@@ -96,10 +121,21 @@ type Typed<I extends TObject> = Omit<JobKind, keyof Defaults | 'input' | 'prompt
   keeps?(result: unknown): boolean
   outcomeOf?(result: unknown): AnswerOutcome | null
   prepare?(input: Static<I>, look: Lookup): Promise<Prepared>
-  promptFor?(input: Static<I>, model: string): Prompt | null
-  check(text: string, input: Static<I>, model: string): Checked | Promise<Checked>
   rules(input: Static<I>): unknown | null
 }
+
+type Chat<I extends TObject> = Common<I> &
+  Pick<ChatKind, 'text'> & {
+    prompts: Record<string, (input: Static<I>) => Prompt>
+    promptFor?(input: Static<I>, model: string): Prompt | null
+    check(text: string, input: Static<I>, model: string): Checked | Promise<Checked>
+  }
+
+type Embed<I extends TObject> = Common<I> &
+  Pick<EmbedKind, 'vectors'> & {
+    prompts: Record<string, (input: Static<I>) => Embedding>
+    check(vectors: number[][], input: Static<I>): Checked
+  }
 
 const DEFAULTS = {
   priority: 'normal',
@@ -108,7 +144,6 @@ const DEFAULTS = {
   noVerdict: null,
   validate: () => null,
   settled: () => null,
-  promptFor: () => null,
   keeps: () => true,
   outcomeOf: () => null,
   prepare: async (input: unknown): Promise<Prepared> => ({ input }),
@@ -116,6 +151,11 @@ const DEFAULTS = {
 type Defaults = typeof DEFAULTS
 
 /** Declares a kind with its input typed. The API has validated an input before any of these see it. */
-export function defineJob<I extends TObject>(job: Typed<I>): JobKind {
-  return { ...DEFAULTS, ...job } as JobKind
+export function defineJob<I extends TObject>(job: Chat<I>): ChatKind {
+  return { ...DEFAULTS, promptFor: () => null, ...job, operation: 'chat' } as ChatKind
+}
+
+/** The same for a kind that is answered in vectors. */
+export function defineEmbedding<I extends TObject>(job: Embed<I>): EmbedKind {
+  return { ...DEFAULTS, ...job, operation: 'embed' } as EmbedKind
 }

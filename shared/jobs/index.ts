@@ -3,6 +3,7 @@ import { blogOutline } from './blog-outline.ts'
 import { blogTopics } from './blog-topics.ts'
 import { classify } from './classify.ts'
 import type { JobKind } from './define.ts'
+import { embed } from './embed.ts'
 import { generate } from './generate.ts'
 import { moderate } from './moderate.ts'
 import { query } from './query.ts'
@@ -10,7 +11,18 @@ import { summarize } from './summarize.ts'
 import { translate } from './translate.ts'
 
 /** Every job kind, one line each. */
-const registered: JobKind[] = [generate, moderate, classify, summarize, translate, ask, query, blogTopics, blogOutline]
+const registered: JobKind[] = [
+  generate,
+  moderate,
+  classify,
+  summarize,
+  translate,
+  ask,
+  query,
+  blogTopics,
+  blogOutline,
+  embed,
+]
 
 export const jobs: ReadonlyMap<string, JobKind> = register(registered)
 

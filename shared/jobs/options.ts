@@ -84,13 +84,23 @@ export const filtersOutput = (
   options: Pick<TaskOptions, 'output_filter'>,
 ): boolean => (options.output_filter === undefined ? job.outputFilter : options.output_filter === 'on')
 
-/** The options with what the kind says of them: its own deadline, and the versions of its prompt. */
+/** Options that mean nothing where no text is written. */
+const OF_TEXT: ReadonlySet<string> = new Set<keyof TaskOptions>([
+  'max_tokens',
+  'temperature',
+  'stream',
+  'output_filter',
+])
+
+/** The options with what the kind says of them: which have a meaning, its own deadline, the versions of its prompt. */
 export const optionsFor = (
-  job: Pick<JobKind, 'deadlineSeconds' | 'priority' | 'prompts' | 'promptVersion'>,
+  job: Pick<JobKind, 'operation' | 'deadlineSeconds' | 'priority' | 'prompts' | 'promptVersion'>,
 ): typeof taskOptions =>
   Type.Object(
     {
-      ...taskOptions.properties,
+      ...(job.operation === 'chat'
+        ? taskOptions.properties
+        : Object.fromEntries(Object.entries(taskOptions.properties).filter(([name]) => !OF_TEXT.has(name)))),
       priority: { ...taskOptions.properties.priority, default: job.priority },
       deadline_seconds: { ...taskOptions.properties.deadline_seconds, default: job.deadlineSeconds },
       prompt_version: Type.Optional(

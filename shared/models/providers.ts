@@ -13,6 +13,11 @@ export type ProviderDescriptor = {
   /** Asked under `options.model: "auto"` for simple and for demanding prompts (`auto.ts`); null: the default model. */
   cheapModel: string | null
   strongModel: string | null
+  /**
+   * That it makes vectors, too: the setting that names the model, and which one is asked without it; null: the first that the
+   * server has. Absent: it makes none.
+   */
+  embeds?: { env: string; defaultModel: string | null }
   /** Needs no key: counts as configured when its URL is set, or when something answers at `baseUrl`. */
   keyless?: true
 }
@@ -36,6 +41,7 @@ export const PROVIDERS = [
     defaultModel: 'gpt-5.4-mini',
     cheapModel: 'gpt-5.4-mini',
     strongModel: 'gpt-5.4',
+    embeds: { env: 'OPENAI_EMBED_MODEL', defaultModel: 'text-embedding-3-small' },
   },
   {
     name: 'google',
@@ -45,6 +51,7 @@ export const PROVIDERS = [
     defaultModel: 'gemini-2.5-flash',
     cheapModel: 'gemini-3.5-flash-lite',
     strongModel: 'gemini-3.8-flash',
+    embeds: { env: 'GOOGLE_AI_EMBED_MODEL', defaultModel: 'gemini-embedding-001' },
   },
   {
     name: 'deepseek',
@@ -63,6 +70,7 @@ export const PROVIDERS = [
     defaultModel: null,
     cheapModel: null,
     strongModel: null,
+    embeds: { env: 'OLLAMA_EMBED_MODEL', defaultModel: null },
     keyless: true,
   },
 ] as const satisfies readonly ProviderDescriptor[]

@@ -7,6 +7,7 @@ import {
   type ModelPrice,
   type TieredPrices,
 } from '@pydantic/genai-prices'
+import { operationOf } from './models.ts'
 import type { ModelText, PriceText, RatesText } from './price-rows.ts'
 
 /**
@@ -37,9 +38,12 @@ export function priceData(): string {
   return `{\n  "version": "${version}",\n  "providers": {\n${providers.join(',\n')}\n  }\n}\n`
 }
 
-/** None for a model without prices for text in and text out. */
+/** None for a model without prices for text in and text, or vectors, out. */
 function toModel(model: ModelInfo): ModelText[] {
-  const list = Array.isArray(model.prices) ? model.prices : [{ prices: model.prices }]
+  const said = Array.isArray(model.prices) ? model.prices : [{ prices: model.prices }]
+  // Of those that make vectors only the input costs.
+  const list =
+    operationOf(model.id) === 'embed' ? said.map(one => ({ ...one, prices: { output_mtok: 0, ...one.prices } })) : said
   if (list.some(({ prices }) => !isTextPrice(prices))) return []
   if (list[0]!.constraint) throw new Error(`${model.id}: the first price does not always hold`)
   const prices = list.map(({ constraint, prices }): PriceText => {

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
-import type { Stop, Wire, WireAnswer, WireName } from './upstream-wire.ts'
+import { type Stop, vectorOf, type Wire, type WireAnswer, type WireName } from './upstream-wire.ts'
 
 /** What the fake upstream can be told to do, and how it does it. See `upstream.ts`. */
 
@@ -8,6 +8,8 @@ export type Script = {
   /** Only calls whose prompt matches; a string is the source of a RegExp. */
   when?: RegExp | string
   text?: string
+  /** Where vectors are asked for: those that come; default: one a text, as long as was asked for or else of 8 numbers. */
+  vectors?: unknown[]
   /** How the text is cut for a stream: the pieces, or how many. */
   chunks?: string[] | number
   /** null: none is reported. Counts that are left out are made up from the lengths. */
@@ -134,8 +136,10 @@ export async function perform({
 
 export function toAnswer(call: Call, script: Script, defaultChunks = 3): WireAnswer {
   const { text = 'Hello from upstream.', usage = {}, stop = 'end', chunks = defaultChunks } = script
+  const { input = [], dimensions = 8 } = call.body as { input?: string | string[]; dimensions?: number }
   return {
     text,
+    vectors: script.vectors ?? [input].flat().map(one => vectorOf(one, dimensions)),
     chunks: Array.isArray(chunks) ? chunks : cut(text, chunks),
     stop,
     model: script.model ?? call.model,

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+
 /** The three wire formats, as the provider's side speaks them. See `upstream.ts`. */
 
 export type WireName = 'anthropic' | 'openai' | 'ollama'
@@ -5,6 +7,8 @@ export type Stop = 'end' | 'max_tokens' | 'refusal'
 
 export type WireAnswer = {
   text: string
+  /** Instead of a text, where vectors were asked for: of each text of the input. */
+  vectors: unknown[]
   /** The text as it is cut for a stream. */
   chunks: string[]
   stop: Stop
@@ -40,7 +44,8 @@ const textOf = (content: Content | undefined) =>
 /** All the text that the caller sent, system prompt first. */
 export function promptOf(body: Record<string, unknown>): string {
   const messages = (body.messages ?? []) as { content?: Content }[]
-  return [textOf(body.system as Content), ...messages.map(message => textOf(message.content))]
+  const inputs = [body.input ?? []].flat() as string[]
+  return [textOf(body.system as Content), ...inputs, ...messages.map(message => textOf(message.content))]
     .filter(Boolean)
     .join('\n')
 }
@@ -190,9 +195,44 @@ const ollama: Wire = {
   wrongPiece: '{"version":"0.0.0"}\n',
 }
 
+/* Vectors, which do not come as streams */
+
+/** Some vector of that length, always the same one for the same text. */
+export const vectorOf = (text: string, dimensions: number): number[] =>
+  Array.from({ length: dimensions }, (_, i) => {
+    const [byte = 0] = createHash('sha256').update(`${i} ${text}`).digest()
+    return byte / 128 - 1
+  })
+
+const openaiVectors: Wire = {
+  ...openai,
+  streams: () => false,
+  whole: ({ vectors, model, usage }) => ({
+    object: 'list',
+    data: vectors.map((embedding, index) => ({ object: 'embedding', index, embedding })),
+    model,
+    ...(usage ? { usage: { prompt_tokens: usage.inputTokens, total_tokens: usage.inputTokens } } : {}),
+  }),
+  wrongShape: { object: 'list', data: 'none' },
+}
+
+const ollamaVectors: Wire = {
+  ...ollama,
+  streams: () => false,
+  whole: ({ vectors, model, usage }) => ({
+    model,
+    embeddings: vectors,
+    total_duration: 1,
+    load_duration: 1,
+    ...(usage ? { prompt_eval_count: usage.inputTokens } : {}),
+  }),
+}
+
 /** By path; the servers that copy OpenAI differ in whether `/v1` is part of it. */
 export function wireOf(path: string): Wire | null {
   if (path.endsWith('/chat/completions')) return openai
+  if (path.endsWith('/embeddings')) return openaiVectors
+  if (path === '/api/embed') return ollamaVectors
   if (path === '/v1/messages') return anthropic
   return path === '/api/chat' ? ollama : null
 }

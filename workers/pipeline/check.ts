@@ -1,7 +1,7 @@
 import type { JobKind } from '#shared/jobs/define.ts'
 import { clean } from '#shared/text.ts'
 import { filterOutput } from '#shared/text-rules/filter.ts'
-import type { CallAnswer } from '#workers/providers/define.ts'
+import type { CallAnswer, EmbedAnswer } from '#workers/providers/define.ts'
 
 /** `filtered`: how many of what was taken out, by type. `again`: the same model may do better when it is told the reason. */
 export type Verdict =
@@ -15,8 +15,14 @@ export type Verdict =
 export async function check(
   kind: JobKind,
   { input, model, filter }: { input: unknown; model: string; filter: boolean },
-  answer: CallAnswer,
+  answer: CallAnswer | EmbedAnswer,
 ): Promise<Verdict> {
+  if (kind.operation === 'embed') {
+    const verdict = kind.check('vectors' in answer ? answer.vectors : [], input)
+    // Nothing is taken out of vectors: they hold no text, and what looked like some would be chance.
+    return verdict.ok ? { ...verdict, filtered: null } : { ...verdict, again: false }
+  }
+  if ('vectors' in answer) throw new Error(`${kind.kind} was answered in vectors`)
   if (answer.stop === 'refusal') return { ok: false, reason: 'the model refused', again: false }
   const verdict = await kind.check(clean(answer.text), input, model)
   if (!verdict.ok) {

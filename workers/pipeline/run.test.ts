@@ -5,8 +5,11 @@ import type { Settlement } from '#shared/db/attempts.ts'
 import type { ClaimRequest, NextRequest, Refusal, Requeue } from '#shared/db/claims.ts'
 import type { Ending, RunnableTask } from '#shared/db/tasks.ts'
 import { ask, NO_ANSWER } from '#shared/jobs/ask.ts'
+import type { Prompt } from '#shared/jobs/define.ts'
+import { embed } from '#shared/jobs/embed.ts'
 import { generate } from '#shared/jobs/generate.ts'
 import { createLogger } from '#shared/logger.ts'
+import { createBulk } from '#workers/bulk.ts'
 import { createHeld } from '#workers/held.ts'
 import { CALL_FAILURES, CallFailure, type CallFailureKind } from '#workers/providers/define.ts'
 import type { Admission, AdmitRequest } from './admit.ts'
@@ -163,6 +166,7 @@ function harness(
       stageSeconds: new Histogram({ name: 'stages', help: 'stages', labelNames: ['stage', 'kind'], registers: [] }),
     } as never,
     held,
+    bulk: createBulk(1_000_000),
     draining: () => false,
     maxAttempts: 5,
     backoff: { baseMs: 500, maxMs: 30_000 },
@@ -624,15 +628,15 @@ describe('a run', () => {
   const STRICT = { input: { prompt: 'Hi', schema: { required: ['n'] } } }
 
   it('repairs: whoever gave an answer that fails the check is asked again, with the reason', async () => {
-    const asked: CallInput['prompt'][] = []
+    const asked: unknown[] = []
     const mended = ({ prompt }: CallInput) => {
-      asked.push(prompt)
+      asked.push((prompt as Prompt).messages)
       return answer('{"n":1}')
     }
     const { run, endings, nexts, claims, calls } = harness([answer('not JSON'), mended], { task: STRICT })
     await run()
     expect(calls).toEqual(['anthropic', 'anthropic'])
-    expect(asked[0]!.messages).toEqual([
+    expect(asked[0]).toEqual([
       { role: 'user', content: 'Hi' },
       { role: 'assistant', content: 'not JSON' },
       { role: 'user', content: expect.stringContaining('the answer is not JSON') },
@@ -646,7 +650,7 @@ describe('a run', () => {
   it('repairs twice at most, and asks the next provider afresh', async () => {
     const asked: string[] = []
     const wrong = ({ prompt }: CallInput) => {
-      asked.push(prompt.messages.at(-1)!.content.slice(0, 4))
+      asked.push((prompt as Prompt).messages.at(-1)!.content.slice(0, 4))
       return answer('no')
     }
     const { run, calls } = harness(Array(5).fill(wrong), { task: STRICT })
@@ -663,6 +667,92 @@ describe('a run', () => {
     const { run, calls } = harness([cut, answer('{"n":1}')], { task: STRICT })
     await run()
     expect(calls).toEqual(['anthropic', 'openai'])
+  })
+
+  describe('for vectors', () => {
+    const vectors = (...vectors: number[][]): CallResult => ({
+      kind: 'answer',
+      answer: { vectors, usage: null, limits: null, model: 'm-embed' },
+    })
+    const embedding = (behaviours: Behaviour[], task: Partial<RunnableTask> = {}) => {
+      const asked: CallInput['prompt'][] = []
+      const noted = behaviours.map(one => (input: CallInput) => {
+        asked.push(input.prompt)
+        return typeof one === 'function' ? one(input) : one
+      })
+      const bulk = createBulk(1000)
+      const run = harness(noted, {
+        task: { kind: 'embed', input: { texts: ['a', 'b'], encoding: 'float' }, ...task },
+        deps: {
+          bulk,
+          jobs: new Map([['embed', embed]]),
+          available: async () => [
+            { name: 'anthropic', defaultModel: 'claude' },
+            { name: 'openai', defaultModel: 'gpt', embeds: { model: 'one-embed' } },
+            { name: 'ollama', defaultModel: 'llama', embeds: { model: 'other-embed' } },
+          ],
+        },
+      })
+      return { ...run, asked, bulk }
+    }
+    const GOOD = vectors([1, 2], [3, 4])
+
+    it('asks the first that makes them, and reserves nothing for an output', async () => {
+      const { run, calls, claims, endings, asked } = embedding([GOOD])
+      await run()
+      expect(calls).toEqual(['openai'])
+      expect(asked).toEqual([{ texts: ['a', 'b'] }])
+      expect(claims[0]!.need).toMatchObject({ model: 'one-embed', outputTokens: 0 })
+      const result = { dimensions: 2, vectors: [[1, 2], [3, 4]] } // biome-ignore format: a matrix
+      expect(endings[0]).toMatchObject({ status: 'succeeded', source: 'ai', model: 'm-embed', result })
+    })
+
+    it('asks again as it asked before when they are of no use, and not another model', async () => {
+      const { run, calls, requeues, attempts } = embedding([vectors([1, 2]), GOOD])
+      await run()
+      expect(calls).toEqual(['openai'])
+      expect(attempts.get(1)).toBe('rejected')
+      expect(requeues).toMatchObject([{ delayMs: 0, tries: 1 }])
+    })
+
+    it('asks no other model either when its own is down, or not there', async () => {
+      const down = embedding([failure('server_error'), GOOD])
+      await down.run()
+      expect(down.calls).toEqual(['openai'])
+      expect(down.requeues).toHaveLength(1)
+      const gone = embedding([failure('unknown_model'), GOOD])
+      await gone.run()
+      expect(gone.calls).toEqual(['openai'])
+      expect(gone.endings[0]).toMatchObject({ status: 'failed', error: { code: 'provider_failed' } })
+    })
+
+    it('gives up in the end', async () => {
+      const { run, endings } = embedding([vectors([1, Number.POSITIVE_INFINITY], [3, 4])], { tries: 4 })
+      await run()
+      expect(endings[0]).toMatchObject({ status: 'failed', error: { code: 'invalid_output' } })
+    })
+
+    it('waits while others of this process are as much as it can hold, without a permit or a claim', async () => {
+      const { run, calls, requeues, claims, admission, bulk } = embedding([GOOD, GOOD])
+      const gone = bulk.take(900)!
+      await run()
+      expect([calls, claims, admission.asked]).toEqual([[], [], []])
+      expect(requeues).toMatchObject([{ claimed: false, tries: 0, settlement: null }])
+      gone()
+      await run()
+      expect(calls).toEqual(['openai'])
+      // It is gone when the task has ended.
+      expect(bulk.take(1000)).not.toBeNull()
+    })
+
+    it('calls nobody who does not make them', async () => {
+      for (const options of [{ model: 'gpt' }, { provider: 'anthropic' as const }, { model: 'anthropic/some-embed' }]) {
+        const { run, calls, endings } = embedding([GOOD], { options })
+        await run()
+        expect(calls).toEqual([])
+        expect(endings[0]).toMatchObject({ status: 'failed', error: { code: 'no_provider' } })
+      }
+    })
   })
 
   it('takes the rules’ word when they are sure, before anything is spent', async () => {

@@ -5,17 +5,17 @@ import type { ClaimOutcome, Need, Refusal } from '#shared/db/claims.ts'
 import { persist } from '#shared/db/persist.ts'
 import type { Quality, RunnableTask, Source } from '#shared/db/tasks.ts'
 import type { ErrorCode, TaskError } from '#shared/errors.ts'
-import type { JobKind, Prompt } from '#shared/jobs/define.ts'
+import type { Ask, JobKind } from '#shared/jobs/define.ts'
 import { filtersOutput, type KeptOptions } from '#shared/jobs/options.ts'
-import { hasPrompt, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
+import { bulkOf, hasPrompt, mostTokens, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
 import { suits } from '#shared/jobs/suits.ts'
 import type { Logger } from '#shared/logger.ts'
 import type { Metrics, STAGES } from '#shared/metrics.ts'
 import type { Prices } from '#shared/models/prices.ts'
-import { upperBoundTokens } from '#shared/models/tokens.ts'
 import { jobId } from '#shared/queue/names.ts'
 import { type Available, type Candidate, candidateKey, route, type Signals } from '#shared/routing.ts'
 import { clean } from '#shared/text.ts'
+import type { Bulk } from '#workers/bulk.ts'
 import type { Held, StopReason } from '#workers/held.ts'
 import type { ProviderHealth } from '#workers/provider-health.ts'
 import type { CallAnswer, CallFailure, Usage } from '#workers/providers/define.ts'
@@ -43,6 +43,8 @@ export type RunDeps = {
   /** What the operator wrote down for this input. */
   precomputed(kind: string, input: unknown): Promise<{ result: unknown } | null>
   held: Held
+  /** For answers that are large. */
+  bulk: Bulk
   /** True once the process is stopping: nothing new is claimed. */
   draining(): boolean
   maxAttempts: number
@@ -62,7 +64,7 @@ const UNKNOWN_KIND_WAIT_MS = 5000
 /** What is kept of the time to the deadline to end the task in, with a reason: a tenth, at most a second. */
 const marginMs = (task: RunnableTask) => Math.min(1000, task.left_ms / 10)
 
-/** How soon a task asks again for a budget in which only reservations of others stand in its way: not all at once, and less often the longer it waits. */
+/** How soon a task asks again for a budget in which only reservations of others stand in its way, or for room: not all at once, and less often the longer it waits. */
 const contendedMs = ({ epoch }: RunnableTask) => 100 * 2 ** Math.min(epoch, 5) * (0.5 + Math.random())
 /** So that not all who wait for a window come in its first millisecond. */
 const RESET_JITTER_MS = 1000
@@ -141,8 +143,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   const options = task.options as KeptOptions
   const prompt = promptOf(kind, task.input, options)
   /** That an answer be mended, if that is what the next call asks for. */
-  let mending: Prompt | null = null
-  const promptTo = ({ model }: Candidate): Prompt => mending ?? kind.promptFor(task.input, model) ?? prompt
+  let mending: Ask | null = null
+  const promptTo = ({ model }: Candidate): Ask =>
+    mending ?? (kind.operation === 'chat' ? kind.promptFor(task.input, model) : null) ?? prompt
   /** An answer that failed its check, if the same model may do better. */
   let wrong: { text: string; reason: string } | null = null
   const controller = new AbortController()
@@ -176,10 +179,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   /** What a call may cost at most; null: nobody knows. */
   function needOf(candidate: Candidate): Need | null {
     const { provider, model } = candidate
-    const most = {
-      inputTokens: upperBoundTokens(promptTo(candidate)),
-      outputTokens: options.max_tokens ?? kind.maxTokens,
-    }
+    const most = mostTokens(kind, promptTo(candidate), options)
     const usd = prices.worstCaseOf(provider, model, most)
     const priceVersion = prices.priceVersionOf(provider, model)
     if (usd === null || priceVersion === null) return null
@@ -244,7 +244,11 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     }
   }
 
-  async function succeed(called: Calling, answer: CallAnswer, { result, filtered }: Usable): Promise<void> {
+  async function succeed(
+    called: Calling,
+    answer: Pick<CallAnswer, 'usage' | 'model'>,
+    { result, filtered }: Usable,
+  ): Promise<void> {
     settled(called, 'succeeded', answer.usage)
     const by = { result, provider: called.candidate.provider, model: clean(answer.model) }
     // Sent before the task ends, as whoever comes between must find one or the other; that takes longer.
@@ -345,13 +349,26 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   /** One call, with everything around it. `null`: the next candidate, please. */
   async function attempt(candidate: Candidate, book: boolean): Promise<RunOutcome | null> {
     wrong = null
+    const gone = deps.bulk.take(bulkOf(promptTo(candidate)))
+    if (!gone) {
+      waits.push({ candidate, ms: contendedMs(task), bookable: false })
+      return null
+    }
+    try {
+      return await admitted(candidate, book)
+    } finally {
+      gone()
+    }
+  }
+
+  async function admitted(candidate: Candidate, book: boolean): Promise<RunOutcome | null> {
     const need = needOf(candidate)
     if (!need) {
       unpriced = candidate
       return null
     }
     if (!claimed && deps.draining()) return 'give_back'
-    const admitted = await timed('gate', () =>
+    const admittance = await timed('gate', () =>
       admission.admit({
         id: task.id,
         candidate,
@@ -363,21 +380,21 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
         wake: `${task.queue} ${jobId({ id: task.id, epoch: task.epoch + 1 })}`,
       }),
     )
-    if (admitted.kind === 'wait')
-      deps.metrics.stageSeconds.observe({ stage: 'gate', kind: kind.kind }, admitted.ms / 1000)
-    if (admitted.kind === 'never') {
+    if (admittance.kind === 'wait')
+      deps.metrics.stageSeconds.observe({ stage: 'gate', kind: kind.kind }, admittance.ms / 1000)
+    if (admittance.kind === 'never') {
       failed = {
         code: 'provider_failed',
-        message: `${candidate.provider}: the limit (${admitted.limit}) is 0, or less than this task alone may need.`,
+        message: `${candidate.provider}: the limit (${admittance.limit}) is 0, or less than this task alone may need.`,
       }
       return null
     }
-    if (admitted.kind !== 'go') {
-      waits.push({ candidate, ms: admitted.ms, bookable: admitted.kind === 'closed' && admitted.bookable })
+    if (admittance.kind !== 'go') {
+      waits.push({ candidate, ms: admittance.ms, bookable: admittance.kind === 'closed' && admittance.bookable })
       return null
     }
 
-    const { pass } = admitted
+    const { pass } = admittance
     const begun = await begin(candidate, need)
     if (begun.kind !== 'claimed') {
       pass.release()
@@ -447,7 +464,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       tries++
       settled(current, 'rejected', called.answer.usage, { error: { code: 'rejected', message: verdict.reason } })
       failed = { code: 'invalid_output', message: verdict.reason }
-      if (verdict.again) wrong = { text: clean(called.answer.text), reason: verdict.reason }
+      if (verdict.again && 'text' in called.answer) wrong = { text: clean(called.answer.text), reason: verdict.reason }
       waits.push({ candidate, ms: 0, bookable: false })
       return null
     }
@@ -486,7 +503,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     while (!outcome && wrong && tries <= MOST_REPAIRS && mayGoOn()) {
       const { text, reason }: { text: string; reason: string } = wrong
       mending = null
-      mending = repairing(promptTo(candidate), text, reason)
+      const asked = promptTo(candidate)
+      if ('texts' in asked) break
+      mending = repairing(asked, text, reason)
       outcome = await attempt(candidate, book)
     }
     mending = null
@@ -516,6 +535,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     const candidates = route(options, await deps.available(), {
       scores: deps.scores(),
       prompt: wordsOf(prompt),
+      operation: kind.operation,
     }).filter(one => !task.dead_ends.includes(candidateKey(one)))
     for (const candidate of candidates) {
       if (!mayGoOn()) break

@@ -31,6 +31,7 @@ export const anthropic: ProviderFactory = config => {
   return {
     name: config.name,
     defaultModel: async () => config.model,
+    embedding: null,
     call: (request, context) =>
       guarded(
         context,

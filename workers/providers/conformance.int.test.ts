@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { ProviderConfig } from '#shared/config.ts'
 import { type Script, startUpstream, type Upstream } from '#shared/testing/upstream.ts'
-import { type CallContext, CallFailure, type CallRequest, type Provider } from './define.ts'
+import { vectorOf } from '#shared/testing/upstream-wire.ts'
+import { type CallContext, CallFailure, type CallRequest, type EmbedRequest, type Provider } from './define.ts'
 import { createProviders } from './index.ts'
 
 /** What every adapter does, through the provider's own SDK and over a real connection. */
@@ -311,6 +312,98 @@ describe.each(SUBJECTS)('$name', subject => {
   })
 })
 
+describe.each(SUBJECTS.filter(one => ['openai', 'google', 'ollama'].includes(one.name)))(
+  'vectors of $name',
+  subject => {
+    let upstream: Upstream
+    let provider: Provider
+    beforeEach(async () => {
+      upstream = await startUpstream()
+      provider = providerOf(configOf(subject, upstream.url, { embeds: { model: 'mine' } }))
+    })
+    afterEach(() => upstream.close())
+
+    const TEXTS = ['one', 'two', 'Grüße, 世界']
+    const embed = (request: Partial<EmbedRequest> = {}, context: Context = {}) =>
+      provider.embedding!.call({ model: 'an-embedding', texts: TEXTS, ...request }, contextOf(context))
+
+    it('come in the order of the texts, with model and usage, in one request', async () => {
+      upstream.script({ usage: { inputTokens: 12 } })
+      expect(await embed()).toEqual({
+        vectors: TEXTS.map(text => vectorOf(text, 8)),
+        model: 'an-embedding',
+        usage: { inputTokens: 12, outputTokens: 0, cacheReadTokens: 0, cacheWriteTokens: 0 },
+        limits: null,
+      })
+      expect(upstream.count()).toBe(1)
+      expect(upstream.calls[0]).toMatchObject({ streaming: false, body: { model: 'an-embedding', input: TEXTS } })
+      expect(upstream.calls[0]!.body).not.toHaveProperty('dimensions')
+    })
+
+    it('are as long as was asked for', async () => {
+      const { vectors } = await embed({ dimensions: 3 })
+      expect(vectors).toEqual(TEXTS.map(text => vectorOf(text, 3)))
+      expect(upstream.calls[0]!.body).toMatchObject({ dimensions: 3 })
+    })
+
+    it('come without usage from who reports none', async () => {
+      upstream.script({ usage: null })
+      expect((await embed()).usage).toBeNull()
+    })
+
+    it('come as they are, however many and long: the kind judges', async () => {
+      upstream.script({ vectors: [[1, 2], []] })
+      expect((await embed()).vectors).toEqual([[1, 2], []])
+    })
+
+    it.each<[string, Script, Partial<CallFailure>]>([
+      ['rate limit', { status: 429, headers: { 'retry-after': '7' } }, { kind: 'rate_limited', retryAfterMs: 7000 }],
+      ['busy server', { status: 503 }, { kind: 'overloaded' }],
+      ['wrong key', { status: 401 }, { kind: 'auth', scope: 'provider' }],
+      ['unknown model', { status: 404 }, { kind: 'unknown_model', scope: 'provider' }],
+      ['invalid request', { status: 400, message: 'too long' }, { kind: 'invalid_request', scope: 'task' }],
+      ['connection closed before headers', { fault: 'cut' }, { kind: 'connection' }],
+      ['connection cut in the middle', { fault: 'cut_midway' }, { kind: 'connection' }],
+      ['an answer that ends too early', { fault: 'truncated' }, { kind: 'bad_response' }],
+      ['garbage', { fault: 'garbage' }, { kind: 'bad_response' }],
+      ['a web page', { fault: 'html' }, { kind: 'bad_response' }],
+      ['an empty body', { fault: 'empty' }, { kind: 'bad_response' }],
+      ['JSON of another shape', { fault: 'wrong_shape' }, { kind: 'bad_response' }],
+      ['null', { body: 'null' }, { kind: 'bad_response' }],
+      ['vectors of text', { vectors: [['a'], ['b'], ['c']] }, { kind: 'bad_response' }],
+      ['vectors in base64, which nobody asked for', { vectors: ['AAAA', 'AAAA', 'AAAA'] }, { kind: 'bad_response' }],
+      ['nothing in their place', { vectors: [null, null, null] }, { kind: 'bad_response' }],
+      ['an error under HTTP 200', { fault: 'error_event' }, { kind: 'overloaded' }],
+    ])('fail once and for the right reason: %s', async (_, script, expected) => {
+      upstream.script(script)
+      expect(await failureOf(embed())).toMatchObject(expected)
+      expect(upstream.count()).toBe(1)
+    })
+
+    it.each(['hang', 'hang_midway'] as const)('end at the time limit: %s', async fault => {
+      await embed()
+      upstream.default({ fault })
+      expect(await failureOf(embed({}, { timeoutMs: 100 }))).toMatchObject({ kind: 'timeout' })
+      await upstream.aborted(1)
+    })
+
+    it('stop at once when aborted', async () => {
+      const gate = upstream.hold()
+      const controller = new AbortController()
+      const failure = failureOf(embed({}, { signal: controller.signal }))
+      await gate.waiting()
+      controller.abort()
+      expect(await failure).toMatchObject({ kind: 'aborted' })
+      await upstream.aborted(1)
+      gate.release()
+    })
+
+    it('are of the configured model when none is named', async () => {
+      expect(await provider.embedding!.defaultModel()).toBe('mine')
+    })
+  },
+)
+
 describe('what the providers do each in their own way', () => {
   let upstream: Upstream
   beforeEach(async () => {
@@ -448,6 +541,45 @@ describe('what the providers do each in their own way', () => {
     expect(await ollama.defaultModel()).toBe('llama3.2')
     upstream.models(['other'])
     expect(await ollama.defaultModel()).toBe('llama3.2')
+  })
+
+  it('makes vectors only where the provider has models for them', () => {
+    for (const { name } of SUBJECTS) expect(named(name).embedding === null, name).toBe(name !== 'ollama')
+    expect(named('openai', { embeds: { model: null } }).embedding).not.toBeNull()
+  })
+
+  it('takes the order that OpenAI’s format says, not that in which vectors come', async () => {
+    const of = (...indexes: unknown[]) =>
+      upstream.script({ body: { data: indexes.map((index, n) => ({ index, embedding: [n] })), model: 'm' } })
+    const embed = () =>
+      named('openai', { embeds: { model: null } }).embedding!.call({ model: 'm', texts: ['a', 'b'] }, contextOf())
+    of(1, 0)
+    expect((await embed()).vectors).toEqual([[1], [0]])
+    of(undefined, undefined)
+    expect((await embed()).vectors).toEqual([[0], [1]])
+    for (const [a, b] of [
+      [0, 0],
+      [0, 2],
+      [-1, 0],
+      ['x', 0],
+    ]) {
+      of(a, b)
+      expect((await failureOf(embed())).kind).toBe('bad_response')
+    }
+  })
+
+  it('has a long text refused by Ollama rather than cut off in silence', async () => {
+    await named('ollama').embedding!.call({ model: 'm', texts: ['a'] }, contextOf())
+    expect(upstream.calls[0]?.body).toMatchObject({ truncate: false })
+  })
+
+  it('finds the first model of an Ollama for either use', async () => {
+    upstream.models(['mxbai-embed-large', 'llama3.2', 'nomic-bert'])
+    const ollama = named('ollama', { explicit: false })
+    expect(await ollama.defaultModel()).toBe('llama3.2')
+    expect(await ollama.embedding!.defaultModel()).toBe('mxbai-embed-large')
+    upstream.models(['llama3.2'])
+    expect(await named('ollama').embedding!.defaultModel()).toBeNull()
   })
 
   it('does without an Ollama that is not there, even if its model is configured', async () => {

@@ -16,6 +16,14 @@ export type CallRequest = {
   schema?: Record<string, unknown>
 }
 
+export type EmbedRequest = {
+  model: string
+  /** Each with a vector of its own. */
+  texts: string[]
+  /** How long the vectors are to be; absent: as the model makes them. */
+  dimensions?: number
+}
+
 export type CallContext = {
   /** Aborted when the task is cancelled, its deadline passes or the process stops. The adapter then rejects at once. */
   signal: AbortSignal
@@ -44,6 +52,11 @@ export type CallAnswer = {
   model: string
   /** What the provider's rate-limit headers said; null: nothing. */
   limits: HeaderLimits | null
+}
+
+export type EmbedAnswer = Pick<CallAnswer, 'usage' | 'model' | 'limits'> & {
+  /** In the order of the texts, as the provider sent them: their number, lengths and values are the kind's to check. */
+  vectors: number[][]
 }
 
 /** One closed vocabulary for what came of a call; also the metrics label. */
@@ -150,6 +163,13 @@ export interface Provider {
    * Only providers that have to be found at run time do I/O here (bounded, cached).
    */
   defaultModel(): Promise<string | null>
+  /** null: this provider makes no vectors, and is not asked for any. */
+  readonly embedding: {
+    /** @throws CallFailure, and nothing else */
+    call(request: EmbedRequest, context: Omit<CallContext, 'onDelta'>): Promise<EmbedAnswer>
+    /** As `defaultModel`. */
+    defaultModel(): Promise<string | null>
+  } | null
 }
 
 /** Makes a provider of its configuration; the SDK client is made once, here. */

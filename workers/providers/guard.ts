@@ -1,5 +1,5 @@
 import type { HeaderLimits } from '#shared/gate/types.ts'
-import { type CallAnswer, type CallContext, CallFailure, type Usage } from './define.ts'
+import { type CallAnswer, type CallContext, CallFailure, type EmbedAnswer, type Usage } from './define.ts'
 import { failedToConnect, toCallFailure, watchConnections } from './failures.ts'
 import type { ReadLimits } from './rate-limits.ts'
 import { type Carried, carry } from './transport.ts'
@@ -19,17 +19,18 @@ export type Call = {
 
 /** What an adapter makes of an answer; the rest is the guard's. */
 export type Answer = Omit<CallAnswer, 'limits'>
+export type Vectors = Omit<EmbedAnswer, 'limits'>
 
 /**
  * Runs one call within its time limit and its caller's signal, and turns every failure into a CallFailure.
  * SDK timeouts end at the headers, and a stream may ignore its signal while it waits for the next chunk, hence the
  * race: the caller gets its slot back at once, and the connection is closed behind it.
  */
-export async function guarded(
+export async function guarded<Made extends object = Answer>(
   context: CallContext,
-  run: (call: Call) => Promise<Answer>,
+  run: (call: Call) => Promise<Made>,
   readLimits: ReadLimits = () => null,
-): Promise<CallAnswer> {
+): Promise<Made & Pick<CallAnswer, 'limits'>> {
   const sent = false
   if (context.signal.aborted) throw new CallFailure('aborted', 'Aborted before the call was made', { sent })
   if (context.timeoutMs <= 0) throw new CallFailure('timeout', 'No time was left to make the call', { sent })
@@ -84,6 +85,13 @@ export function answered(answer: Answer): Answer {
   if (answer.text === '' && answer.stop === 'end')
     throw new CallFailure('bad_response', 'The answer has no text', answer)
   return answer
+}
+
+/** What is no list of lists of numbers is no answer; how many there are, and what they say, is for the kind to judge. */
+export function vectorsOf(value: unknown, usage: Usage | null): number[][] {
+  if (!Array.isArray(value) || !value.every(one => Array.isArray(one) && one.every(n => typeof n === 'number')))
+    throw new CallFailure('bad_response', 'The answer has no vectors', { usage })
+  return value
 }
 
 /** For providers or schemas without constrained decoding; `check` validates the answer either way. */

@@ -1,7 +1,8 @@
-import { type ChatResponse, type ListResponse, Ollama } from 'ollama'
+import { type ChatResponse, type EmbedResponse, type ListResponse, type ModelResponse, Ollama } from 'ollama'
+import { operationOf } from '#shared/models/models.ts'
 import { type CallAnswer, CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
 import { failureOfAnswer, failureOfBody } from './failures.ts'
-import { type Answer, answered, type Call, guarded, tokens } from './guard.ts'
+import { type Answer, answered, type Call, guarded, tokens, type Vectors, vectorsOf } from './guard.ts'
 import { notedFetch } from './transport.ts'
 
 const PROBE_TIMEOUT_MS = 1000
@@ -15,44 +16,72 @@ export const ollama: ProviderFactory = config => {
   // A client a call: its constructor only stores the address, one signal aborts all its calls, and it never forgets
   // a stream that failed.
   const clientFor = (signal: AbortSignal) => new Ollama({ host: config.baseUrl, fetch: strictFetch(signal) })
-  let last: { model: string; at: number } | null = null
-  let probe: { models: Promise<string | null>; until: number } | null = null
-  const found = (): Promise<string | null> => {
+  let probe: { models: Promise<Found | null>; until: number } | null = null
+  const look = (): Promise<Found | null> => {
     if (probe && probe.until > performance.now()) return probe.models
-    const mine = { models: firstModel(clientFor), until: performance.now() + FOUND_FOR_MS }
+    const mine = { models: firstModels(clientFor), until: performance.now() + FOUND_FOR_MS }
     probe = mine
-    void mine.models.then(model => {
-      if (model === null) mine.until = performance.now() + MISSING_FOR_MS
+    void mine.models.then(found => {
+      if (!found?.chat) mine.until = performance.now() + MISSING_FOR_MS
     })
     return mine.models
   }
-  return {
-    name: config.name,
-    // Nobody asked for this server unless `explicit`: then a configured model is no sign that it is there.
-    defaultModel: async () => {
-      if (config.explicit && config.model) return config.model
-      const model = await found()
+  /** Nobody asked for this server unless `explicit`: then a configured model is no sign that it is there. */
+  const finder = (use: keyof Found, configured: string | null) => {
+    let last: { model: string; at: number } | null = null
+    return async () => {
+      if (config.explicit && configured) return configured
+      const model = (await look())?.[use] ?? null
       if (model !== null) last = { model, at: performance.now() }
       else if (last && performance.now() - last.at > MISSED_FOR_MS) last = null
-      return last && (config.model ?? last.model)
-    },
+      return last && (configured ?? last.model)
+    }
+  }
+  return {
+    name: config.name,
+    defaultModel: finder('chat', config.model),
     call: (request, context) =>
       // It always streams, whether anybody listens or not.
       guarded({ ...context, onDelta: context.onDelta ?? (() => undefined) }, async call => {
         const params = toParams(request)
         return readStream(await clientFor(call.signal).chat({ ...params, stream: true }), call)
       }),
+    embedding: {
+      defaultModel: finder('embed', config.embeds?.model ?? null),
+      call: ({ model, texts, dimensions }, context) =>
+        guarded<Vectors>(context, async call => {
+          // What is too long is refused: cut off in silence it would have the vector of another text.
+          const params = { model, input: texts, truncate: false, ...(dimensions !== undefined && { dimensions }) }
+          return readVectors(await clientFor(call.signal).embed(params), model)
+        }),
+    },
   }
 }
 
-async function firstModel(clientFor: (signal: AbortSignal) => Ollama): Promise<string | null> {
+/** Names of the first models of either use that the server has; null: none. */
+type Found = { chat: string | null; embed: string | null }
+
+async function firstModels(clientFor: (signal: AbortSignal) => Ollama): Promise<Found | null> {
   try {
     const { models }: ListResponse = await clientFor(AbortSignal.timeout(PROBE_TIMEOUT_MS)).list()
-    // The list starts with what was pulled last, which may be an embedding model; those cannot chat.
-    return models.find(model => !/bert/i.test(model.details?.family ?? ''))?.name ?? null
+    // The list starts with what was pulled last, of either use.
+    const first = (use: keyof Found) => models.find(model => useOf(model) === use)?.name ?? null
+    return { chat: first('chat'), embed: first('embed') }
   } catch {
     return null
   }
+}
+
+const useOf = ({ name, details }: ModelResponse): keyof Found =>
+  /bert/i.test(details?.family ?? '') ? 'embed' : operationOf(name)
+
+function readVectors(answer: EmbedResponse, asked: string): Vectors {
+  const { error } = (answer ?? {}) as { error?: unknown }
+  if (error) throw failureOfBody(error)
+  const count = answer?.prompt_eval_count
+  const usage = { inputTokens: tokens(count), outputTokens: 0, cacheReadTokens: 0, cacheWriteTokens: 0 }
+  const known = count === undefined ? null : usage
+  return { vectors: vectorsOf(answer?.embeddings, known), usage: known, model: answer.model ?? asked }
 }
 
 function toParams(request: CallRequest) {

@@ -1,7 +1,23 @@
 import OpenAI from 'openai'
-import { type CallAnswer, CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
+import {
+  type CallAnswer,
+  CallFailure,
+  type CallRequest,
+  type EmbedRequest,
+  type ProviderFactory,
+  type Usage,
+} from './define.ts'
 import { failureOfBody } from './failures.ts'
-import { type Answer, answered, type Call, guarded, schemaInstruction, tokens } from './guard.ts'
+import {
+  type Answer,
+  answered,
+  type Call,
+  guarded,
+  schemaInstruction,
+  tokens,
+  type Vectors,
+  vectorsOf,
+} from './guard.ts'
 import { openaiLimits } from './rate-limits.ts'
 import { notedFetch } from './transport.ts'
 
@@ -53,8 +69,49 @@ export const openai: ProviderFactory = config => {
         },
         openaiLimits,
       ),
+    // DeepSeek speaks the same format and has no such models.
+    embedding: config.embeds
+      ? {
+          defaultModel: async () => config.embeds?.model ?? null,
+          call: (request, context) =>
+            guarded<Vectors>(
+              context,
+              async call => {
+                const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
+                return readVectors(await client.embeddings.create(toEmbedParams(request), options), request.model)
+              },
+              openaiLimits,
+            ),
+        }
+      : null,
   }
 }
+
+/** `float`, which is the format's default: not every server knows the other, which the SDK asks for unless it is told. */
+const toEmbedParams = ({ model, texts, dimensions }: EmbedRequest): OpenAI.EmbeddingCreateParams => ({
+  model,
+  input: texts,
+  encoding_format: 'float',
+  ...(dimensions !== undefined && { dimensions }),
+})
+
+function readVectors(answer: OpenAI.CreateEmbeddingResponse, asked: string): Vectors {
+  const { error } = (answer ?? {}) as { error?: unknown }
+  if (error) throw failureOfBody(error)
+  const usage = answer?.usage ? { ...NOTHING, inputTokens: tokens(answer.usage.prompt_tokens) } : null
+  if (!Array.isArray(answer?.data)) throw new CallFailure('bad_response', 'The answer has no vectors', { usage })
+  // Some servers leave the index out; where it is said it says which text a vector is of.
+  const ordered: unknown[] = []
+  for (const [n, one] of answer.data.entries()) {
+    const index = one?.index ?? n
+    if (!Number.isInteger(index) || index < 0 || index >= answer.data.length || index in ordered)
+      throw new CallFailure('bad_response', 'The vectors are not in any order', { usage })
+    ordered[index] = one?.embedding
+  }
+  return { vectors: vectorsOf(ordered, usage), usage, model: answer.model ?? asked }
+}
+
+const NOTHING: Usage = { inputTokens: 0, outputTokens: 0, cacheReadTokens: 0, cacheWriteTokens: 0 }
 
 function toParams(request: CallRequest, dialect: Dialect): Params {
   const { model, schema, temperature } = request

@@ -6,7 +6,7 @@ import { policyReader } from '#shared/db/policies.ts'
 import { SluiceError } from '#shared/errors.ts'
 import type { FileRow } from '#shared/files/store.ts'
 import { createLanes } from '#shared/lanes.ts'
-import type { Available } from '#shared/routing.ts'
+import { configuredAs } from '#shared/routing.ts'
 import { batchJson, batchSchema, batchUrl, problemSchema } from '../batch-json.ts'
 import { type BatchSettings, createSettings, formatOfName, formatOfType, RAW_TYPES } from '../batch-settings.ts'
 import { acceptBatch, targetOf } from '../batches.ts'
@@ -38,7 +38,7 @@ export const batchUpload: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps)
   // Bodies are read by the handler, as they come.
   app.addContentTypeParser(RAW_TYPES, (_request, _payload, done) => done(null))
 
-  const available: Available[] = deps.config.providers.map(({ name, model }) => ({ name, defaultModel: model }))
+  const available = configuredAs(deps.config.providers)
   const check = async ({ kind, mapping, options }: BatchSettings, file: FileRow) => {
     const input = await files.read(file.id)
     if (!input) throw new SluiceError('file_not_found')

@@ -20,7 +20,7 @@ async function serve(text: string) {
   await app.register(events, {
     view: async () => view,
     state: async () => view,
-    jobs: new Map([['generate', { text: (result: { text: string }) => result.text }]]),
+    jobs: new Map([['generate', { operation: 'chat', text: (result: { text: string }) => result.text }]]),
     redis: { xrange: async () => [] },
     config: { REDIS_PREFIX: 'test' },
     watcher: { watch: () => () => {} },

@@ -53,7 +53,10 @@ export const events: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
             readState: news.state,
             readView: () => deps.view(id),
             readEntries: after => readStream(deps.redis, deps.config.REDIS_PREFIX, id, after).catch(() => []),
-            textOf: view => deps.jobs.get(view.kind)?.text(view.result) ?? '',
+            textOf: view => {
+              const job = deps.jobs.get(view.kind)
+              return job?.operation === 'chat' ? job.text(view.result) : ''
+            },
             news: news.next,
           },
           lastEventId,

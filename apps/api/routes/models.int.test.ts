@@ -12,6 +12,7 @@ describe('the models', () => {
     expect(await list()).toContainEqual({
       provider: 'anthropic',
       model: 'claude-haiku-5-5',
+      operation: 'chat',
       context_window: 1_000_000,
       max_output_tokens: 128_000,
       price: {

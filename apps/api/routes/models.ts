@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { contextWindow, maxOutputTokens } from '#shared/models/models.ts'
+import { contextWindow, maxOutputTokens, type Operation, operationOf } from '#shared/models/models.ts'
 import { fromMillionths } from '#shared/models/picodollars.ts'
 import type { Price } from '#shared/models/prices.ts'
 import { PROVIDER_NAMES } from '#shared/models/providers.ts'
@@ -15,6 +15,12 @@ const modelSchema = Type.Object({
   model: Type.String({
     description: 'With `*` at the end: every model whose name begins so and that is not listed itself.',
   }),
+  operation: nullable(
+    Type.Enum(['chat', 'embed'], {
+      description:
+        '`chat`: it writes. `embed`: it makes vectors, for the kind `embed`. null: as the rest of the name says.',
+    }),
+  ),
   context_window: nullable(Type.Integer({ description: 'Tokens; null: not known.' })),
   max_output_tokens: nullable(Type.Integer({ description: 'null: not known.' })),
   price: Type.Object({
@@ -41,14 +47,17 @@ const modelSchema = Type.Object({
 
 /** The catalogue: models whose price is known, at the price that holds now. */
 export const models: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { config, prices }) => {
-  const configured = new Map(config.providers.filter(one => one.explicit).map(one => [one.name, one.model]))
+  const configured = new Map(
+    config.providers.filter(one => one.explicit).map(one => [one.name, [one.model, one.embeds?.model ?? null]]),
+  )
 
   function list() {
     const names = prices.models().map(({ provider, model }) => ({ provider: provider as string, model }))
     // A default may go by a name that the catalogue knows and does not list, such as a dated one.
-    for (const [provider, model] of configured)
-      if (model !== null && !names.some(one => one.provider === provider && one.model === model))
-        names.push({ provider, model })
+    for (const [provider, models] of configured)
+      for (const model of models)
+        if (model !== null && !names.some(one => one.provider === provider && one.model === model))
+          names.push({ provider, model })
     return names
       .flatMap(({ provider, model }) => {
         const price = prices.priceOf(provider, model)
@@ -57,14 +66,20 @@ export const models: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { config, 
       .sort((a, b) => order(a.provider) - order(b.provider) || (a.model < b.model ? -1 : 1))
   }
 
+  function operation(provider: string, model: string): Operation | null {
+    if (model.endsWith('*')) return null
+    return configured.get(provider)?.[1] === model ? 'embed' : operationOf(model)
+  }
+
   const modelJson = (provider: string, model: string, price: Price) => ({
     provider: provider as (typeof PROVIDER_NAMES)[number],
     model,
+    operation: operation(provider, model),
     context_window: contextWindow(provider, model),
     max_output_tokens: maxOutputTokens(provider, model),
     price: priceJson(price),
     configured: configured.has(provider),
-    default: configured.get(provider) === model,
+    default: configured.get(provider)?.includes(model) ?? false,
   })
 
   app.get(

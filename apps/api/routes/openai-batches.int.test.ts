@@ -415,7 +415,7 @@ describe('a list of batches', () => {
 describe('a batch that cannot be', () => {
   it.each<[string, string, Params]>([
     ['another endpoint', 'endpoint', { endpoint: '/v1/nothing' }],
-    ['an endpoint that is not served', 'endpoint', { endpoint: '/v1/embeddings' }],
+    ['an endpoint that is not served', 'endpoint', { endpoint: '/v1/completions' }],
     ['no endpoint', 'endpoint', { endpoint: undefined as never }],
     ['another window', 'completion_window', { completion_window: '48h' as '24h' }],
     ['no window', 'completion_window', { completion_window: undefined as never }],

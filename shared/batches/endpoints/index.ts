@@ -1,6 +1,7 @@
 import type { JobKind } from '#shared/jobs/define.ts'
 import { chatCompletions } from './chat-completions.ts'
 import type { Endpoint } from './define.ts'
+import { embeddings } from './embeddings.ts'
 import { moderations } from './moderations.ts'
 import { responses } from './responses.ts'
 
@@ -14,7 +15,7 @@ export const OPENAI_ENDPOINTS = [
 ] as const
 
 /** Every endpoint that we serve, one line each. */
-const registered: Endpoint[] = [chatCompletions, moderations, responses]
+const registered: Endpoint[] = [chatCompletions, embeddings, moderations, responses]
 
 export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map(registered.map(one => [one.path, one]))
 
