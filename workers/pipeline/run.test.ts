@@ -10,6 +10,7 @@ import { createHeld } from '#workers/held.ts'
 import { CALL_FAILURES, CallFailure, type CallFailureKind } from '#workers/providers/define.ts'
 import type { Admission, AdmitRequest } from './admit.ts'
 import type { CallInput, CallResult } from './call.ts'
+import { check } from './check.ts'
 import { createRunner, type RunDeps } from './run.ts'
 import type { AttemptEnd } from './settle.ts'
 
@@ -87,6 +88,8 @@ function harness(
     attempts: 0,
     tries: 0,
     left_ms: 60_000,
+    waited_ms: 0,
+    traceparent: null,
     dead_ends: [],
     ...options.task,
   }
@@ -132,6 +135,7 @@ function harness(
         return { kind: 'claimed' }
       },
     },
+    check,
     async call(input) {
       calls.push(input.candidate.provider)
       const behaviour = behaviours[calls.length - 1] ?? failure('server_error')

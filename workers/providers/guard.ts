@@ -50,6 +50,7 @@ export async function guarded(
     signal: controller.signal,
     streaming: call.streaming,
     fetched: false,
+    traceparent: context.traceparent,
     heard: headers => {
       limits = readLimits(headers, Date.now())
     },
