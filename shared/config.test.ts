@@ -32,6 +32,7 @@ describe('settings', () => {
       FILE_RETENTION_DAYS: 30,
       CALL_TIMEOUT_SECONDS: 120,
       MAX_ATTEMPTS: 5,
+      tracing: null,
       BACKOFF_BASE_MS: 500,
       BACKOFF_MAX_MS: 30_000,
       DRAIN_SECONDS: 30,

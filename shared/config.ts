@@ -248,6 +248,7 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     values[name] = value
   }
   const { PROVIDERS: order, PRICES: prices, WEBHOOK_ALLOW: targets, ...rest } = values as Settings
+  for (const name of Object.keys(tracingSettings)) delete (rest as Record<string, unknown>)[name]
   return {
     ...rest,
     providers: configuredProviders(env, values, order),
@@ -325,6 +326,21 @@ function limitsOf(descriptor: ProviderDescriptor, values: Record<string, unknown
   const given = limitNames.map(limit => [limit, values[limitSetting(descriptor, limit)] ?? null] as const)
   if (given.every(([, value]) => value === null)) return {}
   return { limits: Object.fromEntries(given) as NonNullable<ProviderConfig['limits']> }
+}
+
+/** What the settings hold that belongs in no log. */
+export function secretsOf(config: Config): string[] {
+  const urls = [config.DATABASE_URL, config.REDIS_URL, config.CACHE_REDIS_URL, config.tracing?.url]
+  const inUrl = (text: string): string[] => {
+    const { password } = new URL(text)
+    return password ? [password, decodeURIComponent(password)] : []
+  }
+  return [
+    ...config.providers.flatMap(one => one.apiKey ?? []),
+    ...(config.ADMIN_KEY === undefined ? [] : [config.ADMIN_KEY]),
+    ...urls.flatMap(text => (text && URL.canParse(text) ? inUrl(text) : [])),
+    ...Object.values(config.tracing?.headers ?? {}),
+  ]
 }
 
 /** The settings as a Markdown table, for the README. */

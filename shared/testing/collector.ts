@@ -114,15 +114,15 @@ const decodeSpan = (span: Buffer, service: string): CollectedSpan => ({
 })
 
 const attributesOf = (pairs: Buffer[]): Record<string, unknown> =>
-  Object.fromEntries(pairs.map(pair => [one(pair, 1).toString(), valueOf(one(pair, 2))]))
+  Object.fromEntries(pairs.map(pair => [one(pair, 1).toString(), anyValue(one(pair, 2))]))
 
-function valueOf(value: Buffer): unknown {
+function anyValue(value: Buffer): unknown {
   for (const field of fieldsOf(value)) {
     if (field.number === 1) return field.value.toString()
     if (field.number === 2) return field.value === 1n
     if (field.number === 3) return Number(field.value)
     if (field.number === 4) return (field.value as Buffer).readDoubleLE()
-    if (field.number === 5) return all(field.value as Buffer, 1).map(valueOf)
+    if (field.number === 5) return all(field.value as Buffer, 1).map(anyValue)
   }
   return undefined
 }
