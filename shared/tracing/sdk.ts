@@ -26,7 +26,8 @@ import {
 const MOST_WAITING = 4096
 const EXPORT_TIMEOUT_MS = 5000
 const EXPORT_EVERY_MS = 1000
-const FLUSH_MS = 2000
+/** Comes last when a process stops, on top of its drain. */
+const FLUSH_MS = 1000
 /** How often the log may say that spans were lost. */
 const COMPLAIN_MS = 60_000
 /** Of one attribute: prompts may be megabytes. */
