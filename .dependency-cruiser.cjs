@@ -79,6 +79,14 @@ module.exports = {
     // 1.7 MB of wasm; and lists of words.
     only('sql-parser-has-an-owner', 'libpg-query', ['^shared/sql-guard/']),
     only('text-rules-have-an-owner', '(obscenity|libphonenumber-js)', ['^shared/text-rules/']),
+    // Loaded by nobody who does not want traces: whoever imports `sdk.ts` otherwise than by need makes all pay for it.
+    only('opentelemetry-has-an-owner', '@opentelemetry', ['^shared/tracing/sdk[.]ts$']),
+    {
+      name: 'tracing-sdk-is-loaded-by-need',
+      severity: 'error',
+      from: { pathNot: ['[.]test[.]ts$'] },
+      to: { path: '^shared/tracing/sdk[.]ts$', dependencyTypesNot: ['dynamic-import'] },
+    },
     // Loaded by nobody whose files are in Postgres.
     only('s3-has-an-owner', '@aws-sdk', ['^shared/files/s3[.]ts$']),
   ],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ConfigError, parseConfig, settings, settingsTable } from './config.ts'
+import { ConfigError, parseConfig, secretsOf, settings, settingsTable } from './config.ts'
 import { PROVIDERS } from './models/providers.ts'
 
 function refusal(env: Record<string, string>): string {
@@ -32,6 +32,7 @@ describe('settings', () => {
       FILE_RETENTION_DAYS: 30,
       CALL_TIMEOUT_SECONDS: 120,
       MAX_ATTEMPTS: 5,
+      tracing: null,
       BACKOFF_BASE_MS: 500,
       BACKOFF_MAX_MS: 30_000,
       DRAIN_SECONDS: 30,
@@ -178,4 +179,61 @@ describe('providers', () => {
       expect.objectContaining({ name: 'ollama', baseUrl, explicit: true }),
     ])
   })
+})
+
+describe('traces', () => {
+  const OTEL_EXPORTER_OTLP_ENDPOINT = 'http://collector:4318/base/'
+
+  it('are sent below the endpoint, all of them unless a share is named', () => {
+    expect(parseConfig({ OTEL_EXPORTER_OTLP_HEADERS: 'a=b' }).tracing).toBeNull()
+    expect(parseConfig({ OTEL_EXPORTER_OTLP_ENDPOINT }).tracing).toEqual({
+      url: 'http://collector:4318/base/v1/traces',
+      headers: {},
+      resource: {},
+      service: null,
+      ratio: 1,
+      content: false,
+    })
+    expect(
+      parseConfig({
+        OTEL_EXPORTER_OTLP_ENDPOINT,
+        OTEL_EXPORTER_OTLP_HEADERS: 'Authorization=Basic%20abc',
+        OTEL_RESOURCE_ATTRIBUTES: 'a.b=c',
+        OTEL_SERVICE_NAME: 'mine',
+        OTEL_TRACES_SAMPLER_ARG: '0.25',
+        OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: 'true',
+      }).tracing,
+    ).toMatchObject({
+      headers: { Authorization: 'Basic abc' },
+      resource: { 'a.b': 'c' },
+      service: 'mine',
+      ratio: 0.25,
+      content: true,
+    })
+  })
+
+  it.each([
+    ['OTEL_EXPORTER_OTLP_HEADERS', 'planted'],
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318'],
+    ['OTEL_TRACES_SAMPLER_ARG', '1.5'],
+    ['OTEL_TRACES_SAMPLER_ARG', 'all'],
+  ])('are refused with %s=%s', (name, value) => {
+    const message = refusal({ OTEL_EXPORTER_OTLP_ENDPOINT, [name]: value })
+    expect(message).toMatch(`${name}: `)
+    expect(message).not.toContain('planted')
+  })
+})
+
+it('names every secret of the settings, for the log to mask', () => {
+  const config = parseConfig({
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector',
+    OTEL_EXPORTER_OTLP_HEADERS: 'Authorization=Basic%20abc',
+    DATABASE_URL: 'postgres://me:pass%2Fword@db/x',
+    REDIS_URL: 'redis://redis',
+    ADMIN_KEY: 'an-admin-key-of-24-letters',
+    ANTHROPIC_API_KEY: 'sk-ant-x',
+  })
+  expect(secretsOf(config).toSorted()).toEqual(
+    ['sk-ant-x', 'an-admin-key-of-24-letters', 'pass%2Fword', 'pass/word', 'Basic abc'].toSorted(),
+  )
 })

@@ -4,6 +4,7 @@ import { Value } from 'typebox/value'
 import type { LimitName } from './gate/types.ts'
 import { type PriceOverride, parsePrices } from './models/price-overrides.ts'
 import { PROVIDER_NAMES, PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
+import { parsePairs, type TracingOptions, tracingSettings } from './tracing/settings.ts'
 import { parseTargets, type TargetPolicy } from './webhooks/target.ts'
 
 /** A setting that cannot be used. `message` is one line that names it. */
@@ -171,6 +172,7 @@ export const settings = {
     default: 'info',
     description: 'Least severe level that is logged.',
   }),
+  ...tracingSettings,
   ADMIN_KEY: Type.Optional(
     Type.String({
       minLength: 24,
@@ -215,11 +217,13 @@ export type ProviderConfig = {
   limits?: Record<LimitName, number | null>
 }
 
-export type Config = Omit<Settings, 'PROVIDERS' | 'PRICES' | 'WEBHOOK_ALLOW'> & {
+export type Config = Omit<Settings, 'PROVIDERS' | 'PRICES' | 'WEBHOOK_ALLOW' | keyof typeof tracingSettings> & {
   providers: ProviderConfig[]
   /** For `createPrices`. */
   prices: PriceOverride[]
   webhookTargets: TargetPolicy
+  /** null: no traces. */
+  tracing: TracingOptions | null
 }
 
 /**
@@ -248,18 +252,36 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     const value = raw === undefined || raw === '' ? schemaDefault(schema) : fromText(schema, raw)
     if (value === undefined) continue
     if (!Value.Check(schema, value)) {
-      const secret = /KEY|URL/.test(name) ? '' : ` (got ${JSON.stringify(raw)})`
+      const secret = /KEY|URL|HEADERS/.test(name) ? '' : ` (got ${JSON.stringify(raw)})`
       throw new ConfigError(`${name}: ${Value.Errors(schema, value)[0]?.message ?? 'is not usable'}${secret}`)
     }
     values[name] = value
   }
   const { PROVIDERS: order, PRICES: prices, WEBHOOK_ALLOW: targets, ...rest } = values as Settings
+  for (const name of Object.keys(tracingSettings)) delete (rest as Record<string, unknown>)[name]
   return {
     ...rest,
     providers: configuredProviders(env, values, order),
     prices: prices ? parsed('PRICES', () => parsePrices(prices)) : [],
     webhookTargets: parsed('WEBHOOK_ALLOW', () => parseTargets(targets ?? '')),
+    tracing: tracingOptions(values as Settings),
   }
+}
+
+function tracingOptions(values: Settings): TracingOptions | null {
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint } = values
+  const pairs = (name: 'OTEL_EXPORTER_OTLP_HEADERS' | 'OTEL_RESOURCE_ATTRIBUTES') =>
+    parsed(name, () => parsePairs(values[name] ?? ''))
+  const options = {
+    headers: pairs('OTEL_EXPORTER_OTLP_HEADERS'),
+    resource: pairs('OTEL_RESOURCE_ATTRIBUTES'),
+    service: values.OTEL_SERVICE_NAME ?? null,
+    ratio: values.OTEL_TRACES_SAMPLER_ARG,
+    content: values.OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT,
+  }
+  if (endpoint === undefined) return null
+  if (!URL.canParse(endpoint)) throw new ConfigError('OTEL_EXPORTER_OTLP_ENDPOINT: is not an address')
+  return { ...options, url: `${endpoint.replace(/\/+$/, '')}/v1/traces` }
 }
 
 function parsed<T>(name: string, parse: () => T): T {
@@ -317,6 +339,21 @@ function limitsOf(descriptor: ProviderDescriptor, values: Record<string, unknown
   const given = limitNames.map(limit => [limit, values[limitSetting(descriptor, limit)] ?? null] as const)
   if (given.every(([, value]) => value === null)) return {}
   return { limits: Object.fromEntries(given) as NonNullable<ProviderConfig['limits']> }
+}
+
+/** What the settings hold that belongs in no log. */
+export function secretsOf(config: Config): string[] {
+  const urls = [config.DATABASE_URL, config.REDIS_URL, config.CACHE_REDIS_URL, config.tracing?.url]
+  const inUrl = (text: string): string[] => {
+    const { password } = new URL(text)
+    return password ? [password, decodeURIComponent(password)] : []
+  }
+  return [
+    ...config.providers.flatMap(one => one.apiKey ?? []),
+    ...(config.ADMIN_KEY === undefined ? [] : [config.ADMIN_KEY]),
+    ...urls.flatMap(text => (text && URL.canParse(text) ? inUrl(text) : [])),
+    ...Object.values(config.tracing?.headers ?? {}),
+  ]
 }
 
 /** The settings as a Markdown table, for the README. */

@@ -223,6 +223,12 @@ export function createMetrics(part: 'api' | 'worker') {
       help: 'For how long the event that has waited longest for a worker could have been sent',
       registers,
     }),
+    spansDropped: new Counter({
+      name: 'sluice_spans_dropped_total',
+      help: 'Spans that the collector never got: queue_full (it is too slow, or hangs), export_failed (it refused them, or is away)',
+      labelNames: ['reason'] as const,
+      registers,
+    }),
     swept: new Counter({
       name: 'sluice_swept_total',
       help: 'What the sweeper had to put right',

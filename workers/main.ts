@@ -1,6 +1,6 @@
 import { hostname, setPriority } from 'node:os'
 import { parseArgs } from 'node:util'
-import { ConfigError, parseConfig } from '#shared/config.ts'
+import { ConfigError, parseConfig, secretsOf } from '#shared/config.ts'
 import { keepHeapSmall } from '#shared/heap.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
@@ -19,7 +19,12 @@ try {
   if (unknown !== undefined) throw new ConfigError(`--queues: unknown queue "${unknown}" (known: ${QUEUES.join(', ')})`)
   if (queues.every(queue => queue === 'batch')) setPriority(BATCH_NICENESS)
   const config = parseConfig(process.env)
-  const logger = createLogger({ level: config.LOG_LEVEL, name: 'worker', pretty: process.stdout.isTTY })
+  const logger = createLogger({
+    level: config.LOG_LEVEL,
+    name: 'worker',
+    pretty: process.stdout.isTTY,
+    secrets: secretsOf(config),
+  })
   const { lifecycle, port } = await startWorker({ config, queues, logger, host: hostname(), pid: process.pid })
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
   announceReady(process, port)

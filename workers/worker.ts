@@ -25,6 +25,7 @@ import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis, type RedisRole } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
+import { startTracing } from '#shared/tracing/start.ts'
 import { startDeliverer } from '#shared/webhooks/deliver.ts'
 import { createAvailability } from './availability.ts'
 import { createShare } from './batches/share.ts'
@@ -34,15 +35,17 @@ import { type Consumer, consume, joinConsumers } from './consume.ts'
 import { createHeld } from './held.ts'
 import { createAdmission } from './pipeline/admit.ts'
 import { call } from './pipeline/call.ts'
+import { check } from './pipeline/check.ts'
 import { createClaims } from './pipeline/claim.ts'
 import { createRecall } from './pipeline/recall.ts'
-import { createRunner } from './pipeline/run.ts'
+import { createRunner, type RunDeps } from './pipeline/run.ts'
 import { createSettle } from './pipeline/settle.ts'
 import { createProviderHealth } from './provider-health.ts'
 import { DEAD_END_KINDS } from './providers/define.ts'
 import { createProviders } from './providers/index.ts'
 import { startScores } from './scores.ts'
 import { startStatusServer } from './status-server.ts'
+import { createTracedRunner } from './traced.ts'
 
 /**
  * Nobody waits for one line. Statements that gather for so long carry some dozens of them instead of some few: half the CPU
@@ -76,6 +79,8 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   const prefix = config.REDIS_PREFIX
   const workerId = newId()
   const metrics = createMetrics('worker')
+  const tracing = await startTracing(config.tracing, { part: 'worker', metrics, logger })
+  if (tracing) lifecycle.defer('tracing', () => tracing.stop())
 
   const db = openDb({ url: config.DATABASE_URL, max: config.DB_POOL, application: 'sluice-worker', logger })
   lifecycle.defer('postgres', () => db.close())
@@ -130,8 +135,9 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   const configured = config.providers.filter(one => one.explicit).map(one => one.name)
   const health = createProviderHealth({ configured, available })
   const bulk = createBulk(MOST_BULK)
+  const create = (deps: RunDeps) => (tracing ? createTracedRunner(tracing, deps, config.providers) : createRunner(deps))
   const runnerOf = (end: Ender, lingerMs: number) =>
-    createRunner({
+    create({
       workerId,
       bulk,
       jobs,
@@ -149,6 +155,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
           { providers, redis, hints, prefix, metrics, modelLabel, timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000 },
           input,
         ),
+      check,
       settle: createSettle({ db, workerId, end, producer, prices, modelLabel, metrics }),
       metrics,
       held,
@@ -215,7 +222,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   )
   lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
 
-  lifecycle.defer('webhooks', startDeliverer({ db, config, metrics, logger }))
+  lifecycle.defer('webhooks', startDeliverer({ db, config, metrics, tracing, logger }))
 
   const work = createBatchWork({
     files,
@@ -232,6 +239,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     draining: () => lifecycle.stopping,
     whenFit: () => heartbeat.whenFit(),
     metrics,
+    tracing,
     logger,
   })
   lifecycle.defer('batches', () => work.stop())

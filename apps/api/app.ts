@@ -8,6 +8,7 @@ import Fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify'
+import { traceIds } from '#shared/tracing/tracing.ts'
 import packageJson from '../../package.json' with { type: 'json' }
 import type { ApiDeps } from './deps.ts'
 import { auth } from './plugins/auth.ts'
@@ -17,6 +18,7 @@ import { observe } from './plugins/observe.ts'
 import { onlyOpenAi } from './plugins/only-openai.ts'
 import { openapi } from './plugins/openapi.ts'
 import { queuesDashboard } from './plugins/queues.ts'
+import { trace } from './plugins/trace.ts'
 import { analytics } from './routes/analytics.ts'
 import { batchUpload } from './routes/batch-upload.ts'
 import { batches } from './routes/batches.ts'
@@ -45,7 +47,9 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: deps.logger as FastifyBaseLogger,
     // A line a request costs as much as accepting a task: errors are logged, requests are counted.
-    logController: new LogController({ disableRequestLogging: true }),
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    childLoggerFactory: (logger, bindings, options, { headers }) =>
+      logger.child({ ...bindings, ...traceIds(headers.traceparent) }, options),
     bodyLimit: BODY_LIMIT,
     requestIdHeader: false,
     genReqId: request => requestId(request.headers['x-request-id']),
@@ -77,6 +81,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
 
   await app.register(errors)
   await app.register(observe, { metrics: deps.metrics })
+  await app.register(trace, { tracing: deps.tracing })
   await app.register(bodyTime, {})
   await app.register(onlyOpenAi)
   await app.register(auth, { keys: deps.keys, take: deps.take })

@@ -16,6 +16,7 @@ import type { Metrics } from '#shared/metrics.ts'
 import type { Prices } from '#shared/models/prices.ts'
 import type { Producer } from '#shared/queue/producer.ts'
 import type { Redis } from '#shared/redis.ts'
+import type { Tracing } from '#shared/tracing/tracing.ts'
 import type { Afford } from './afford.ts'
 import type { Experiments } from './experiments.ts'
 import type { Fleet } from './fleet.ts'
@@ -50,6 +51,7 @@ export type ApiDeps = {
   keys: KeyRing
   take(keyId: string, limit: number): Promise<Take>
   metrics: Metrics
+  tracing: Tracing | null
   logger: Logger
   /** Aborted when the server begins to stop: whoever waits answers with what there is. */
   draining: AbortSignal

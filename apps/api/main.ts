@@ -1,4 +1,4 @@
-import { ConfigError, parseConfig } from '#shared/config.ts'
+import { ConfigError, parseConfig, secretsOf } from '#shared/config.ts'
 import { keepHeapSmall } from '#shared/heap.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
@@ -7,7 +7,12 @@ import { startApi } from './server.ts'
 keepHeapSmall()
 try {
   const config = parseConfig(process.env)
-  const logger = createLogger({ level: config.LOG_LEVEL, name: 'api', pretty: process.stdout.isTTY })
+  const logger = createLogger({
+    level: config.LOG_LEVEL,
+    name: 'api',
+    pretty: process.stdout.isTTY,
+    secrets: secretsOf(config),
+  })
   const { lifecycle, port } = await startApi({ config, logger })
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
   announceReady(process, port)

@@ -24,6 +24,7 @@ import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis, readMemory } from '#shared/redis.ts'
 import { startSweeper } from '#shared/sweep.ts'
+import { startTracing } from '#shared/tracing/start.ts'
 import { createAfford } from './afford.ts'
 import { buildApp } from './app.ts'
 import { createExperiments } from './experiments.ts'
@@ -53,6 +54,8 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
   const prefix = config.REDIS_PREFIX
   const metrics = createMetrics('api')
   const draining = new AbortController()
+  const tracing = await startTracing(config.tracing, { part: 'api', metrics, logger })
+  if (tracing) lifecycle.defer('tracing', () => tracing.stop())
 
   const db = openDb({ url: config.DATABASE_URL, max: config.DB_POOL, application: 'sluice-api', logger })
   lifecycle.defer('postgres', () => db.close())
@@ -137,6 +140,7 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
     keys,
     take: createKeyLimiter({ redis, prefix }),
     metrics,
+    tracing,
     logger,
     draining: draining.signal,
   })

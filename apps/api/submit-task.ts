@@ -3,11 +3,13 @@ import { taskCacheKey } from '#shared/cache-key.ts'
 import { policyReader } from '#shared/db/policies.ts'
 import type { TaskView } from '#shared/db/views.ts'
 import { SluiceError } from '#shared/errors.ts'
-import { newId } from '#shared/ids.ts'
+import { newId, toWire } from '#shared/ids.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import type { KeptOptions, TaskOptions } from '#shared/jobs/options.ts'
 import { promptVersionOf } from '#shared/jobs/prompt.ts'
+import { inSpan, type Span } from '#shared/tracing/tracing.ts'
 import type { ApiDeps } from './deps.ts'
+import { traceparentOf } from './plugins/trace.ts'
 import { waitForEnd } from './wait.ts'
 
 /** A task that has been checked, and how long its client waits for its end, seconds. */
@@ -71,8 +73,10 @@ export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Su
   const answer = cacheKey && options.cache === 'use' ? await freshAnswer(deps, cacheKey) : null
   // What costs nothing needs no budget.
   if (!answer) deps.afford.check(job, { input, options, apiKeyId })
+  const id = newId()
+  const accepting = request.span && startAccept(deps, request.span, { id, job })
   const task = {
-    id: newId(),
+    id,
     kind: job.kind,
     queue: job.queue,
     priority: options.priority,
@@ -85,6 +89,7 @@ export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Su
     cacheKey,
     webhookUrl: options.webhook_url === undefined ? null : new URL(options.webhook_url).href,
     exposure,
+    traceparent: accepting?.traceparent ?? traceparentOf(request),
     answer,
     idempotency: one.idempotency,
   }
@@ -92,7 +97,8 @@ export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Su
   // Before the row exists, so that its end cannot be missed.
   const waiting = wait > 0 && !answer ? waitForEnd(deps, request, task.id, wait) : null
   try {
-    const outcome = await deps.insert(task)
+    const inserting = deps.insert(task)
+    const outcome = await (accepting ? inSpan(accepting, () => inserting) : inserting)
     observe()
     if (outcome.kind === 'in_flight') return outcome
     if (outcome.kind === 'exists') {
@@ -120,6 +126,21 @@ export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Su
   } finally {
     waiting?.cancel()
   }
+}
+
+/** What the worker's spans are children of. */
+function startAccept({ tracing }: Pick<ApiDeps, 'tracing'>, parent: Span, { id, job }: { id: string; job: JobKind }) {
+  const attributes = { 'messaging.system': 'bullmq', 'messaging.operation.type': 'send' }
+  return tracing?.start('accept', {
+    kind: 'producer',
+    parent,
+    attributes: {
+      ...attributes,
+      'messaging.destination.name': job.queue,
+      'sluice.task.id': toWire('task', id),
+      'sluice.task.kind': job.kind,
+    },
+  })
 }
 
 async function freshAnswer(deps: ApiDeps, key: Buffer): Promise<Answer | null> {

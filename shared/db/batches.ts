@@ -83,6 +83,8 @@ export type NewBatch = {
   webhookUrl: string | null
   /** Decimal; a budget of its own. */
   maxCostUsd: string | null
+  /** W3C trace context of its submission, if it is traced. */
+  traceparent?: string | null
 }
 
 const ROW = `b.id, b.api_key_id, b.surface, b.endpoint, b.kind, b.status, b.input_file_id, b.output_file_id, b.error_file_id,
@@ -112,8 +114,8 @@ const createStatement = {
   name: 'batches_create',
   text: `WITH b AS (
       INSERT INTO batches AS b (id, api_key_id, surface, endpoint, kind, input_file_id, mapping, options, priority, metadata,
-        completion_window, output_expires_seconds, webhook_url, max_cost_usd, created_at, expires_at)
-      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, now(), now() + make_interval(secs => $15))
+        completion_window, output_expires_seconds, webhook_url, max_cost_usd, created_at, expires_at, traceparent)
+      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, now(), now() + make_interval(secs => $15), $17)
       RETURNING b.*
     ), chunk AS (
       INSERT INTO batch_chunks (id, batch_id, step, dispatched_at) SELECT b.id, b.id, 'validate', now() FROM b
@@ -140,6 +142,7 @@ export async function createBatch(db: Db, batch: NewBatch): Promise<BatchRow> {
     batch.maxCostUsd,
     batch.windowSeconds,
     newId(),
+    batch.traceparent ?? null,
   ])
   return rows[0]!
 }

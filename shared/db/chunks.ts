@@ -19,7 +19,14 @@ const LIVE_STATUS = "('validating', 'in_progress', 'finalizing', 'cancelling')"
 /** For an UPDATE of batch_chunks c that joins its batch b. */
 const JOB = "c.id, c.epoch, 'batch' AS queue, b.priority"
 
-export type ClaimedChunk = { id: string; batch_id: string; step: Step; priority: string; claims: number }
+export type ClaimedChunk = {
+  id: string
+  batch_id: string
+  step: Step
+  priority: string
+  claims: number
+  traceparent: string | null
+}
 
 const claimStatement = {
   name: 'chunks_claim',
@@ -30,7 +37,7 @@ const claimStatement = {
       AND ((c.status || '') = 'waiting' OR (c.status || '') = 'running' AND c.worker_id = $3)
       AND CASE c.step WHEN 'validate' THEN b.status = 'validating' WHEN 'run' THEN b.status = 'in_progress'
         ELSE b.status IN ('finalizing', 'cancelling') END
-    RETURNING c.id, c.batch_id, c.step, b.priority, c.claims`,
+    RETURNING c.id, c.batch_id, c.step, b.priority, c.claims, b.traceparent`,
 }
 
 /** @returns null: that dispatch has been overtaken, or the batch has moved on */

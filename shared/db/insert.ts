@@ -21,6 +21,8 @@ export type NewTask = {
   webhookUrl: string | null
   /** What it got of which experiment; null: it is part of none. */
   exposure: { experiment: string; variant: string; userHash: Buffer } | null
+  /** W3C trace context of its submission; null: nobody traces it. */
+  traceparent: string | null
   /** It was answered from the cache: the row is written as succeeded. */
   answer: { result: unknown; provider: string; model: string } | null
   idempotency: { key: string; requestHash: Buffer } | null
@@ -40,15 +42,15 @@ const IDEMPOTENCY_HOURS = 24
 const MOST_WAITING = 64_000_000
 
 const COLUMNS =
-  'id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds, dispatched, cache_key, result, provider, model, webhook_url, experiment, variant, user_hash'
+  'id, kind, queue, priority, api_key_id, input, options, metadata, deadline_seconds, dispatched, cache_key, result, provider, model, webhook_url, experiment, variant, user_hash, traceparent'
 const PARAMETERS =
-  '$1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[], $10::boolean[], $11::bytea[], $12::json[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::bytea[]'
+  '$1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::json[], $7::json[], $8::json[], $9::int[], $10::boolean[], $11::bytea[], $12::json[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::bytea[], $19::text[]'
 const insertTasks = (from: string) => `INSERT INTO tasks
   (id, kind, queue, priority, api_key_id, input, options, metadata, run_at, dispatched_at, deadline_at, created_at, cache_key,
-    webhook_url, experiment, variant, user_hash, status, result, provider, model, source, quality, started_at, finished_at)
+    webhook_url, experiment, variant, user_hash, traceparent, status, result, provider, model, source, quality, started_at, finished_at)
   SELECT id, kind, queue, priority, api_key_id, input, options, metadata, now(),
     CASE WHEN dispatched THEN now() END,
-    now() + make_interval(secs => deadline_seconds), now(), cache_key, webhook_url, experiment, variant, user_hash,
+    now() + make_interval(secs => deadline_seconds), now(), cache_key, webhook_url, experiment, variant, user_hash, traceparent,
     CASE WHEN result IS NULL THEN 'queued' ELSE 'succeeded' END, result, provider, model,
     CASE WHEN result IS NOT NULL THEN 'cache' END, CASE WHEN result IS NOT NULL THEN 'high' END,
     CASE WHEN result IS NOT NULL THEN now() END, CASE WHEN result IS NOT NULL THEN now() END
@@ -73,7 +75,7 @@ const insertIdempotent = {
   name: 'tasks_insert_idempotent',
   text: `WITH input AS MATERIALIZED (
       SELECT *, pg_try_advisory_xact_lock(hashtextextended(api_key_id::text || key, 0)) AS got
-      FROM unnest(${PARAMETERS}, $19::text[], $20::bytea[]) AS i(${COLUMNS}, key, request_hash)
+      FROM unnest(${PARAMETERS}, $20::text[], $21::bytea[]) AS i(${COLUMNS}, key, request_hash)
     ), remembered AS (
       INSERT INTO idempotency_keys AS r (api_key_id, key, task_id, request_hash, expires_at)
       SELECT api_key_id, key, id, request_hash, now() + interval '${IDEMPOTENCY_HOURS} hours' FROM input WHERE got
@@ -117,6 +119,7 @@ const inputValues = (items: Serialized[]) => [
   items.map(one => one.exposure?.experiment ?? null),
   items.map(one => one.exposure?.variant ?? null),
   items.map(one => one.exposure?.userHash ?? null),
+  items.map(one => one.traceparent),
 ]
 
 /**

@@ -104,6 +104,8 @@ export const tasks = pgTable(
     variant: text('variant'),
     /** SHA-256 of whose task it is: the key and the client's own id of the user, which is kept nowhere. */
     userHash: bytea('user_hash'),
+    /** W3C trace context of its submission: here, since Redis may forget. null: nobody traces it. */
+    traceparent: text('traceparent'),
     createdAt: moment('created_at').notNull(),
     startedAt: moment('started_at'),
     finishedAt: moment('finished_at'),
@@ -405,6 +407,8 @@ export const batches = pgTable(
     completionWindow: text('completion_window').notNull().default('24h'),
     outputExpiresSeconds: integer('output_expires_seconds'),
     webhookUrl: text('webhook_url'),
+    /** W3C trace context of its submission, if it is traced. */
+    traceparent: text('traceparent'),
     maxCostUsd: usd('max_cost_usd'),
     /** The most that its lines can cost, as validation found. */
     boundUsd: usd('bound_usd'),

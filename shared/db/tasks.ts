@@ -64,6 +64,8 @@ export type RunnableTask = Pick<
   left_ms: number
   /** For how long it has been due. */
   waited_ms: number
+  /** W3C trace context of its submission. */
+  traceparent: string | null
   /** Providers and models (`<provider>/<model>`) that said that they can never answer this task. */
   dead_ends: string[]
 }
@@ -73,6 +75,7 @@ const loadStatement = {
   text: `SELECT t.id, t.kind, t.queue, t.priority, t.api_key_id, t.input, t.options, t.epoch, t.attempts, t.tries, t.cache_key, t.batch_id,
       (extract(epoch FROM t.deadline_at - now()) * 1000)::float8 AS left_ms,
       (extract(epoch FROM now() - greatest(t.run_at, t.created_at)) * 1000)::float8 AS waited_ms,
+      t.traceparent,
       CASE WHEN t.attempts = 0 THEN '{}' ELSE ARRAY(
         SELECT a.provider || '/' || a.model FROM attempts a WHERE a.task_id = t.id AND a.outcome = ANY($3)
           -- A line that is tried anew, as its batch is, has a clean slate.

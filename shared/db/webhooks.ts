@@ -102,6 +102,22 @@ export async function leaseDeliveries(
   return { leased: rows.filter(row => row.id !== null), putOff: rows[0]!.put_off > 0 }
 }
 
+/** The trace context of what these deliveries are about, by its id. */
+export async function readTraceparents(
+  db: Db,
+  deliveries: readonly Pick<LeasedDelivery, 'subject_id'>[],
+): Promise<Map<string, string>> {
+  const rows = await db.query<{ id: string; traceparent: string }>(
+    {
+      name: 'webhooks_traceparents',
+      text: `SELECT id, traceparent FROM tasks WHERE id = ANY($1) AND traceparent IS NOT NULL
+        UNION ALL SELECT id, traceparent FROM batches WHERE id = ANY($1) AND traceparent IS NOT NULL`,
+    },
+    [deliveries.map(one => one.subject_id)],
+  )
+  return new Map(rows.map(row => [row.id, row.traceparent]))
+}
+
 /** What came of an attempt. */
 export type AttemptEnd = {
   id: string

@@ -5,9 +5,15 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
 export type Child = { process: ChildProcess; port: number; stop(): Promise<void> }
 
-/** Starts one of the mains as a process of its own, with this environment and no other. Resolves when it says that it is ready. */
-export async function startChild(main: string, env: Record<string, string>): Promise<Child> {
-  const child = spawn(process.execPath, [main], { cwd: ROOT, env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+/** Starts one of the mains as a process of its own, with this environment and no other. Resolves when it says that it is ready. @param onOutput gets what it writes, instead of the test's own output */
+export async function startChild(
+  main: string,
+  env: Record<string, string>,
+  onOutput?: (text: string) => void,
+): Promise<Child> {
+  const to = onOutput ? 'pipe' : 'inherit'
+  const child = spawn(process.execPath, [main], { cwd: ROOT, env, stdio: ['ignore', to, to, 'ipc'] })
+  for (const stream of [child.stdout, child.stderr]) if (onOutput) stream?.setEncoding('utf8').on('data', onOutput)
   const exited = new Promise<number | null>(resolve => child.once('exit', resolve))
   const ready = new Promise<number>((resolve, reject) => {
     child.once('error', reject)

@@ -14,10 +14,11 @@ export type Answer = { status: number; headers: Headers; body: any }
 
 /**
  * The real API and a worker, as processes, for the tests of a file. Every answer that `call` gets is held against
- * /openapi.json. `more`: settings, beside or instead of its own.
+ * /openapi.json. `more`: settings, beside or instead of its own; `onOutput` gets what they write.
  */
 export function startMachine(
   more: (upstream: Upstream) => Record<string, string> | Promise<Record<string, string>> = () => ({}),
+  onOutput?: (text: string) => void,
 ) {
   let database: TestDatabase
   let upstream: Upstream
@@ -46,7 +47,9 @@ export function startMachine(
       WEBHOOK_ALLOW: '127.0.0.0/8',
       ...(await more(upstream)),
     }
-    ;[api, worker] = await Promise.all([startChild('apps/api/main.ts', env), startChild('workers/main.ts', env)])
+    ;[api, worker] = (await Promise.all(
+      ['apps/api/main.ts', 'workers/main.ts'].map(main => startChild(main, env, onOutput)),
+    )) as [Child, Child]
     document = (await (await fetch(`http://127.0.0.1:${api.port}/openapi.json`)).json()) as OpenApi
     contract = createContract(document)
   })

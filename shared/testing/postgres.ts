@@ -116,6 +116,7 @@ export const newTask = (more: Partial<NewTask> = {}): NewTask => ({
   cacheKey: null,
   webhookUrl: null,
   exposure: null,
+  traceparent: null,
   answer: null,
   idempotency: null,
   ...more,

@@ -41,6 +41,7 @@ function start({ of = db, allow = policy, timeoutMs = 10_000 } = {}) {
     db: of,
     config: { webhookTargets: allow },
     metrics,
+    tracing: null,
     logger: createLogger({ level: 'silent', name: 'test' }),
     send: createSend({ policy: allow, timeoutMs }),
   })

@@ -1,10 +1,11 @@
 import type { Config } from '#shared/config.ts'
 import { persist } from '#shared/db/persist.ts'
 import type { Db } from '#shared/db/pool.ts'
-import { createDeliverySettler, type LeasedDelivery, leaseDeliveries } from '#shared/db/webhooks.ts'
+import { createDeliverySettler, type LeasedDelivery, leaseDeliveries, readTraceparents } from '#shared/db/webhooks.ts'
 import { every, withDeadline } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
 import type { Metrics } from '#shared/metrics.ts'
+import { inSpan, type Tracing } from '#shared/tracing/tracing.ts'
 import { eventId, eventJson, signedHeaders } from './event.ts'
 import { createHosts } from './hosts.ts'
 import { waitMs } from './retry.ts'
@@ -21,10 +22,11 @@ export function startDeliverer(deps: {
   db: Db
   config: Pick<Config, 'webhookTargets'>
   metrics: Pick<Metrics, 'webhookAttempts' | 'webhooksEnded'>
+  tracing: Tracing | null
   logger: Logger
   send?: Send
 }): () => Promise<void> {
-  const { db, metrics, logger } = deps
+  const { db, metrics, tracing, logger } = deps
   const send = deps.send ?? createSend({ policy: deps.config.webhookTargets })
   const settle = createDeliverySettler(db)
   const hosts = createHosts()
@@ -36,8 +38,9 @@ export function startDeliverer(deps: {
     const limit = AT_ONCE - underWay.size
     if (limit === 0) return false
     const { leased, putOff } = await leaseDeliveries(db, { ...hosts.room(), limit })
+    const parents = tracing && leased.length > 0 ? await readTraceparents(db, leased).catch(() => null) : null
     const begun = leased.map(one => {
-      const work = deliver(one)
+      const work = deliver(one, parents?.get(one.subject_id) ?? null)
         .catch(error => logger.error({ err: error, event: eventId(one.id) }, 'a webhook was not settled'))
         .finally(() => underWay.delete(work))
       underWay.add(work)
@@ -48,9 +51,9 @@ export function startDeliverer(deps: {
     return putOff || leased.length > 0
   }
 
-  async function deliver(one: LeasedDelivery): Promise<void> {
+  async function deliver(one: LeasedDelivery, parent: string | null): Promise<void> {
     const back = hosts.begin(one.host)
-    const sent = await attempt(one)
+    const sent = tracing ? await traced(tracing, one, parent) : await attempt(one)
     back(sent)
     if (sent.kind === 'stopped') {
       await persist(() => settle({ ...one, delivered: false, status: null, error: 'interrupted', waitMs: 0 }))
@@ -70,12 +73,34 @@ export function startDeliverer(deps: {
     else if (!delivered) logger.debug(line, 'a webhook was not delivered')
   }
 
-  async function attempt(one: LeasedDelivery): Promise<Sent> {
+  function traced(tracing: Tracing, one: LeasedDelivery, parent: string | null): Promise<Sent> {
+    const span = tracing.start(`webhook ${one.type}`, {
+      kind: 'client',
+      parent,
+      attributes: {
+        'http.request.method': 'POST',
+        // A URL may hold a secret: its host has to do.
+        'server.address': one.host,
+        'http.request.resend_count': one.attempts - 1,
+        'sluice.event.id': eventId(one.id),
+      },
+    })
+    return inSpan(span, async () => {
+      const sent = await attempt(one, { traceparent: span.traceparent })
+      if (sent.kind === 'answered') span.set({ 'http.response.status_code': sent.status })
+      if (sent.kind !== 'answered') span.fail(sent.kind)
+      else if (sent.status >= 400) span.fail(String(sent.status))
+      return sent
+    })
+  }
+
+  async function attempt(one: LeasedDelivery, more: Record<string, string> = {}): Promise<Sent> {
     if (!one.secret) return { kind: 'forbidden', message: 'its key is not there' }
     const body = eventJson(one)
     const headers = {
       'content-type': 'application/json',
       'user-agent': 'Sluice',
+      ...more,
       ...signedHeaders(one, body, one.secret, new Date()),
     }
     return send({ url: one.url, headers, body }, abort.signal)

@@ -2,6 +2,7 @@ import { type Counts, finishChunk } from '#shared/db/chunks.ts'
 import { listOpenLines } from '#shared/db/lines.ts'
 import { persist } from '#shared/db/persist.ts'
 import type { Db } from '#shared/db/pool.ts'
+import { toWire } from '#shared/ids.ts'
 import type { Logger } from '#shared/logger.ts'
 import type { RunOutcome } from '#workers/pipeline/run.ts'
 import { createPace } from './pace.ts'
@@ -79,7 +80,7 @@ async function runLines(deps: RunChunkDeps, lines: Waiting[], signal: AbortSigna
         again(outcome.epoch, outcome.ms)
       }
     } catch (error) {
-      logger.error({ err: error, task_id: id }, 'a line failed outside its run')
+      logger.error({ err: error, task_id: toWire('task', id) }, 'a line failed outside its run')
     } finally {
       active--
       pace.ended(target, ended)

@@ -10,7 +10,9 @@ import { every } from '#shared/lifecycle.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import { jobId } from '#shared/queue/names.ts'
 import type { Producer } from '#shared/queue/producer.ts'
+import type { Tracing } from '#shared/tracing/tracing.ts'
 import type { RunOutcome } from '#workers/pipeline/run.ts'
+import { traceChunk } from '#workers/traced.ts'
 import { removeEarlier, type WriteDeps, writeOutput } from './finalize.ts'
 import { type HeldChunk, type RunChunkDeps, runChunk } from './run-chunk.ts'
 import { writeLines } from './validate.ts'
@@ -26,6 +28,7 @@ export type BatchWorkDeps = CheckDeps &
     /** Resolves when this process has beaten lately: what is begun after a beat failed may be taken over and repeated. */
     whenFit(): Promise<void>
     metrics: Pick<Metrics, 'batchChunks' | 'batchLines' | 'batchesEnded'>
+    tracing: Tracing | null
   }
 
 export type BatchWork = {
@@ -136,7 +139,8 @@ export function createBatchWork(deps: BatchWorkDeps): BatchWork {
   const stopped = (): StepOutcome => ({ kind: 'release', dispatched: deps.draining() })
 
   async function work(chunk: ClaimedChunk, own: HeldChunk): Promise<void> {
-    const outcome = await steps[chunk.step]({ chunk, held: own }).catch((error): StepOutcome => {
+    const step = () => steps[chunk.step]({ chunk, held: own })
+    const outcome = await traceChunk(deps.tracing, chunk, step).catch((error): StepOutcome => {
       // S3, too: five tries are over in half a minute, and with them what the batch has paid for.
       const away = isUnavailable(error) || error instanceof FilesUnavailable
       logger.error({ err: error, batch_id: chunk.batch_id, step: chunk.step }, 'work on a batch failed')

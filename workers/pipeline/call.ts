@@ -40,12 +40,14 @@ export type CallInput = {
   /** When the call counts as slow, and whom to tell. */
   slowAfterMs: number
   slow(): void
+  /** W3C trace context, to be sent along. */
+  traceparent?: string
 }
 
 /** One provider call; every way that it can go is a value. */
 export async function call(
   deps: CallDeps,
-  { task, kind, prompt, candidate, attempt, signal, leftMs, slowAfterMs, slow }: CallInput,
+  { task, kind, prompt, candidate, attempt, signal, leftMs, slowAfterMs, slow, traceparent }: CallInput,
 ): Promise<CallResult> {
   const provider = deps.providers.get(candidate.provider)
   if (!provider) throw new Error(`no adapter for provider "${candidate.provider}"`)
@@ -68,7 +70,11 @@ export async function call(
   /** A value of `FailureKind`; empty: it was answered. */
   let errorType = ''
   const timer = setTimeout(slow, slowAfterMs)
-  const context = { signal, timeoutMs: Math.max(1, Math.round(Math.min(deps.timeoutMs, leftMs))) }
+  const context = {
+    signal,
+    timeoutMs: Math.max(1, Math.round(Math.min(deps.timeoutMs, leftMs))),
+    ...(traceparent && { traceparent }),
+  }
   const embed = () => {
     if (!provider.embedding) throw new Error(`${candidate.provider} makes no vectors`)
     return provider.embedding

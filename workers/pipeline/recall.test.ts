@@ -37,6 +37,7 @@ function harness(looks: LookUp[], live: string[] = []) {
         options: {},
         left_ms: 50_000,
         waited_ms: 0,
+        traceparent: null,
         cache_key: Buffer.from('key'),
       },
       ...more,

@@ -14,6 +14,7 @@ import { createHeld } from '#workers/held.ts'
 import { CALL_FAILURES, CallFailure, type CallFailureKind } from '#workers/providers/define.ts'
 import type { Admission, AdmitRequest } from './admit.ts'
 import type { CallInput, CallResult } from './call.ts'
+import { check } from './check.ts'
 import { createRunner, type RunDeps } from './run.ts'
 import type { AttemptEnd } from './settle.ts'
 
@@ -92,6 +93,7 @@ function harness(
     tries: 0,
     left_ms: 60_000,
     waited_ms: 250,
+    traceparent: null,
     dead_ends: [],
     ...options.task,
   }
@@ -137,6 +139,7 @@ function harness(
         return { kind: 'claimed' }
       },
     },
+    check,
     async call(input) {
       calls.push(input.candidate.provider)
       const behaviour = behaviours[calls.length - 1] ?? failure('server_error')

@@ -5,6 +5,7 @@ import type { ClaimOutcome, Need, Refusal } from '#shared/db/claims.ts'
 import { persist } from '#shared/db/persist.ts'
 import type { Quality, RunnableTask, Source } from '#shared/db/tasks.ts'
 import type { ErrorCode, TaskError } from '#shared/errors.ts'
+import { toWire } from '#shared/ids.ts'
 import type { Ask, JobKind } from '#shared/jobs/define.ts'
 import { filtersOutput, type KeptOptions } from '#shared/jobs/options.ts'
 import { bulkOf, hasPrompt, mostTokens, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
@@ -15,13 +16,14 @@ import type { Prices } from '#shared/models/prices.ts'
 import { jobId } from '#shared/queue/names.ts'
 import { type Available, type Candidate, candidateKey, route, type Signals } from '#shared/routing.ts'
 import { clean } from '#shared/text.ts'
+import { traceIds } from '#shared/tracing/tracing.ts'
 import type { Bulk } from '#workers/bulk.ts'
 import type { Held, StopReason } from '#workers/held.ts'
 import type { ProviderHealth } from '#workers/provider-health.ts'
 import type { CallAnswer, CallFailure, Usage } from '#workers/providers/define.ts'
 import { type Admit, type Pass, resultOf } from './admit.ts'
 import type { CallInput, CallResult } from './call.ts'
-import { check, type Verdict } from './check.ts'
+import type { check, Verdict } from './check.ts'
 import type { Claims } from './claim.ts'
 import type { Recall } from './recall.ts'
 import type { Settle } from './settle.ts'
@@ -37,6 +39,7 @@ export type RunDeps = {
   admission: Pick<Admit, 'admit'>
   claims: Claims
   call(input: CallInput): Promise<CallResult>
+  check: typeof check
   health: Pick<ProviderHealth, 'note'>
   settle: Settle
   metrics: Pick<Metrics, 'answers' | 'stageSeconds'>
@@ -120,13 +123,16 @@ async function runTask(deps: RunDeps, job: { id: string; epoch: number }, slow: 
     const outcome = await run.loop()
     return outcome === 'done' ? run.after() : outcome
   } catch (error) {
-    deps.logger.error({ err: error, task_id: task.id, kind: task.kind }, 'a stage failed unexpectedly')
+    deps.logger.error({ err: error, ...idsOf(task), kind: task.kind }, 'a stage failed unexpectedly')
     await run.giveUp()
     return 'done'
   } finally {
     run.close()
   }
 }
+
+/** For a line of the log. */
+const idsOf = ({ id, traceparent }: RunnableTask) => ({ task_id: toWire('task', id), ...traceIds(traceparent) })
 
 /** The queue has a task that waits; a line is in its chunk's hands. */
 const againIfLine = (task: RunnableTask, epoch: number | null, ms: number, called: boolean): RunOutcome =>
@@ -238,7 +244,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     try {
       return await fail('internal', BUG)
     } catch (error) {
-      logger.error({ err: error, task_id: task.id }, 'its settlement was refused: ending without it')
+      logger.error({ err: error, ...idsOf(task) }, 'its settlement was refused: ending without it')
       if (settlement) settlement = { n, outcome: 'unknown', usage: null, costUsd: null }
       return await fail('internal', BUG)
     }
@@ -455,7 +461,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     if (called.kind === 'answer') {
       const { answer } = called
       const verdict = await timed('check', () =>
-        check(kind, { input: task.input, model: candidate.model, filter: filtersOutput(kind, options) }, answer),
+        deps.check(kind, { input: task.input, model: candidate.model, filter: filtersOutput(kind, options) }, answer),
       )
       if (verdict.ok) {
         await succeed(current, called.answer, verdict)
@@ -479,7 +485,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     }
     tries++
     logger.debug(
-      { task_id: task.id, ...candidate, outcome: failure.kind, status: failure.status },
+      { ...idsOf(task), ...candidate, outcome: failure.kind, status: failure.status },
       'provider call failed',
     )
     const error = { code: failure.kind, message: failure.message }

@@ -31,6 +31,8 @@ export type CallContext = {
   timeoutMs: number
   /** Text as the model writes it. Set only when somebody wants to read it; the adapter then streams. */
   onDelta?: (text: string) => void
+  /** W3C trace context, sent along as a header. */
+  traceparent?: string
 }
 
 /** Token counts as the provider reported them. `inputTokens` includes cached ones. */

@@ -51,6 +51,7 @@ export async function guarded<Made extends object = Answer>(
     signal: controller.signal,
     streaming: call.streaming,
     fetched: false,
+    traceparent: context.traceparent,
     heard: headers => {
       limits = readLimits(headers, Date.now())
     },

@@ -7,6 +7,8 @@ export type Carried = {
   streaming: boolean
   /** A request was begun: it may have reached the provider. */
   fetched: boolean
+  /** Sent along as a header. */
+  traceparent: string | undefined
   /** An answer's headers, as soon as they are there; its body may never be. */
   heard(headers: Headers): void
 }
@@ -26,6 +28,7 @@ export const notedFetch: typeof fetch = async (input, init) => {
   // Whoever waited for the call was told by now that nothing was sent.
   call?.signal.throwIfAborted()
   if (call) call.fetched = true
+  if (call?.traceparent) init = { ...init, headers: withTrace(init?.headers, call.traceparent) }
   if (!call || call.streaming || typeof init?.body !== 'string') {
     const response = await fetch(input, init)
     call?.heard(response.headers)
@@ -49,6 +52,12 @@ export const notedFetch: typeof fetch = async (input, init) => {
     // As fetch says it, which the SDKs know.
     throw new TypeError('fetch failed', { cause: error })
   }
+}
+
+function withTrace(headers: ConstructorParameters<typeof Headers>[0], traceparent: string): Headers {
+  const all = new Headers(headers)
+  all.set('traceparent', traceparent)
+  return all
 }
 
 /** Its body is there already: making a stream of it, to be read again, costs more than all the rest. */

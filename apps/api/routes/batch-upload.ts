@@ -11,6 +11,7 @@ import { batchJson, batchSchema, batchUrl, problemSchema } from '../batch-json.t
 import { type BatchSettings, createSettings, formatOfName, formatOfType, RAW_TYPES } from '../batch-settings.ts'
 import { acceptBatch, targetOf } from '../batches.ts'
 import type { ApiDeps } from '../deps.ts'
+import { traceparentOf } from '../plugins/trace.ts'
 import { acceptForms, type FormFields, receiveBody, receiveFile } from '../receive-file.ts'
 import { MAX_FILE_BYTES } from './openai-files.ts'
 
@@ -114,6 +115,7 @@ export const batchUpload: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps)
           inputFileId: file.id,
           options: said.options,
           webhookUrl: targetOf(deps, said.webhookUrl, 'options/webhook_url'),
+          traceparent: traceparentOf(request),
         })
         kept = true
         return reply.code(202).header('location', batchUrl(batch.id)).header('retry-after', 1).send(batchJson(batch))

@@ -5,6 +5,7 @@ import type { TaskState } from '#shared/db/views.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { type FeedEvent, feed } from '#shared/events/feed.ts'
 import { readStream } from '#shared/events/stream.ts'
+import { toWire } from '#shared/ids.ts'
 import { drained, dropWhenStalled } from '../backpressure.ts'
 import type { ApiDeps } from '../deps.ts'
 import { textResponse } from '../plugins/openapi.ts'
@@ -67,7 +68,7 @@ export const events: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
         }
       } catch (error) {
         // The connection ends without `done`: the client comes back with Last-Event-ID.
-        request.log.warn({ err: error, task_id: id }, 'event stream broke off')
+        request.log.warn({ err: error, task_id: toWire('task', id) }, 'event stream broke off')
       } finally {
         clearInterval(keepAlive)
         news.stop()

@@ -8,6 +8,7 @@ import { openAiBatchJson, openAiBatchSchema } from '../batch-json.ts'
 import { acceptBatch, cancelOwn, ownBatch, targetOf } from '../batches.ts'
 import type { ApiDeps } from '../deps.ts'
 import { dollarsInput, exactDollars } from '../dollars.ts'
+import { traceparentOf } from '../plugins/trace.ts'
 import { invalid } from '../receive-file.ts'
 import { ownFile } from './openai-files.ts'
 
@@ -93,6 +94,7 @@ export const openAiBatches: FastifyPluginAsyncTypebox<ApiDeps> = async (app, dep
           outputExpiresSeconds: output_expires_after?.seconds ?? null,
           webhookUrl: targetOf(deps, own.webhook_url, 'webhook_url'),
           maxCostUsd,
+          traceparent: traceparentOf(request),
         }),
       )
     },

@@ -35,6 +35,11 @@ const headers = Type.Object({
       description: 'As `options.user_id`, which wins.',
     }),
   ),
+  traceparent: Type.Optional(
+    Type.String({
+      description: 'W3C trace context: the task and its calls become part of that trace (docs/tracing.md).',
+    }),
+  ),
   prefer: Type.Optional(
     Type.String({ description: '`wait=N`: answer 200 with the whole task if it ends within N seconds (at most 60).' }),
   ),

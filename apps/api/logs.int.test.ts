@@ -1,0 +1,75 @@
+import { expect, test } from 'vitest'
+import { startMachine } from '#shared/testing/machine.ts'
+import { asking, createNative } from '#shared/testing/native-batches.ts'
+import { startReceiver } from '#shared/testing/receiver.ts'
+
+let output = ''
+const PROVIDER_KEY = 'sk-ant-the-key-of-the-provider'
+const machine = startMachine(
+  () => ({ LOG_LEVEL: 'trace', ANTHROPIC_API_KEY: PROVIDER_KEY, MAX_ATTEMPTS: '2', BACKOFF_BASE_MS: '1' }),
+  text => {
+    output += text
+  },
+)
+const lines = () =>
+  output
+    .split('\n')
+    .filter(line => line.startsWith('{'))
+    .map(line => JSON.parse(line) as Record<string, unknown>)
+
+const TRACE = '0af7651916cd43dd8448eb211c80319c'
+const traceparent = `00-${TRACE}-b7ad6b7169203331-01`
+
+test('no prompt, answer, key or secret is in any line of a run in which everything goes wrong', async () => {
+  const planted = 'planted in a prompt'
+  const echo = `the key ${PROVIDER_KEY} may not ask: ${planted}`
+  machine.upstream.rule('bad request', { status: 400, message: echo })
+  machine.upstream.rule('no access', { status: 401, message: echo })
+  machine.upstream.rule('server error', { status: 500, message: echo, headers: { 'x-echo': echo } })
+  machine.upstream.rule('not json', { status: 200, body: `{{ ${echo}` })
+  machine.upstream.rule('garbage', { fault: 'garbage' })
+  machine.upstream.rule('cut', { fault: 'cut_midway', text: echo })
+  machine.upstream.rule('good', { text: `an answer with ${planted}` })
+  const receiver = await startReceiver()
+  receiver.answers(response => response.writeHead(410).end(echo))
+  const key = await machine.makeKey()
+
+  const native = createNative(machine, () => key.secret)
+  await native.ended(
+    (await native.send(asking(), [{ custom_id: planted, input: { prompt: `bad request ${planted}` } }])).body,
+  )
+  const ways = ['good', 'bad request', 'no access', 'server error', 'not json', 'garbage', 'cut']
+  // At once: before the circuit breaker has seen enough of it.
+  const answers = await Promise.all(
+    ways.map(how =>
+      machine.submit(
+        {
+          input: { prompt: `${how}: ${planted}`, system: planted },
+          metadata: { note: planted },
+          options: { webhook_url: `${receiver.url}/?token=planted`, stream: how === 'cut', deadline_seconds: 5 },
+        },
+        { key: key.secret, headers: { traceparent, prefer: 'wait=30', 'x-request-id': 'my-request' } },
+      ),
+    ),
+  )
+  expect(answers.map(answer => answer.status)).toEqual(ways.map(() => 200))
+  expect(new Set(machine.upstream.calls.map(call => call.prompt)).size).toBe(ways.length + 1)
+  await receiver.until(7)
+  // What is refused at the door.
+  const json = { 'content-type': 'application/json' }
+  await machine.call('POST', '/api/v1/tasks/generate', { body: `{"input": ${planted}`, headers: json })
+  await machine.submit({ input: { prompt: `${planted}\0` } })
+  await machine.submit({}, { key: 'sk-sluice-planted-planted-planted' })
+  await machine.call('GET', '/api/v1/tasks/task_planted?token=planted')
+  await Promise.all([machine.api.stop(), machine.worker.stop()])
+  await receiver.close()
+
+  expect(lines().length).toBeGreaterThan(5)
+  for (const secret of ['planted', PROVIDER_KEY, key.secret, key.webhookSecret, 'the-admin-key-of-this-test'])
+    expect(output).not.toContain(secret)
+  // A line of a task says whose it is.
+  const failed = lines().filter(line => line.msg === 'provider call failed')
+  expect(failed).toContainEqual(
+    expect.objectContaining({ task_id: expect.stringMatching(/^task_/), trace_id: TRACE, outcome: 'bad_response' }),
+  )
+})

@@ -1,0 +1,62 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createLogger } from '#shared/logger.ts'
+import { createMetrics } from '#shared/metrics.ts'
+import { type Collector, startCollector } from '#shared/testing/collector.ts'
+import { createTracing } from './sdk.ts'
+
+let collector: Collector
+beforeEach(async () => {
+  collector = await startCollector()
+})
+afterEach(() => collector.close())
+
+function tracingTo(url: string) {
+  const metrics = createMetrics('worker')
+  const lines: string[] = []
+  const logger = createLogger({ level: 'info', name: 'test' }, { write: line => void lines.push(line) })
+  const options = { headers: {}, service: 'test', resource: {}, ratio: 1, content: false }
+  const tracing = createTracing({ ...options, url: `${url}/v1/traces` }, { part: 'worker', metrics, logger })
+  const dropped = async () =>
+    Object.fromEntries((await metrics.spansDropped.get()).values.map(({ labels, value }) => [labels.reason, value]))
+  const make = (count: number) => {
+    for (let i = 0; i < count; i++) tracing.start('span', { parent: null }).end()
+  }
+  return { tracing, lines, dropped, make }
+}
+
+test('what is left is sent when it stops, each span once', async () => {
+  const { tracing, make, dropped, lines } = tracingTo(collector.url)
+  make(1500)
+  await tracing.stop()
+  expect(new Set(collector.spans.map(span => span.spanId)).size).toBe(1500)
+  expect(collector.spans).toHaveLength(1500)
+  expect(await dropped()).toEqual({})
+  expect(lines).toEqual([])
+})
+
+test('of a collector that hangs only so many spans wait; the others are counted, and one line says so', async () => {
+  collector.answers(() => undefined)
+  const { tracing, make, dropped, lines } = tracingTo(collector.url)
+  make(10_000)
+  expect(await dropped()).toEqual({ queue_full: 10_000 - 4096 })
+  await tracing.stop()
+  expect(await dropped()).toEqual({ queue_full: 10_000 - 4096, export_failed: 4096 })
+  expect(lines).toHaveLength(1)
+  expect(JSON.parse(lines[0]!)).toMatchObject({
+    level: 'warn',
+    reason: 'queue_full',
+    collector: new URL(collector.url).host,
+  })
+})
+
+test('what a collector refuses is counted, and it is not asked again for it', async () => {
+  collector.answers(response => response.writeHead(400).end('planted'))
+  const { tracing, make, dropped, lines } = tracingTo(collector.url)
+  make(10)
+  await tracing.stop()
+  expect(await dropped()).toEqual({ export_failed: 10 })
+  expect(collector.requests).toHaveLength(1)
+  expect(lines).toHaveLength(1)
+  expect(JSON.parse(lines[0]!)).toMatchObject({ spans: 10, reason: 'export_failed', code: 400 })
+  expect(lines[0]).not.toContain('planted')
+})

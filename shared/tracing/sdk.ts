@@ -1,0 +1,168 @@
+import { randomUUID } from 'node:crypto'
+import * as api from '@opentelemetry/api'
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
+import { resourceFromAttributes } from '@opentelemetry/resources'
+import {
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  type SpanExporter,
+  type SpanProcessor,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace'
+import packageJson from '../../package.json' with { type: 'json' }
+import { withDeadline } from '../lifecycle.ts'
+import type { TracingOptions } from './settings.ts'
+import {
+  formatTraceparent,
+  parseTraceparent,
+  type Span,
+  type SpanOptions,
+  type Tracing,
+  type TracingDeps,
+} from './tracing.ts'
+
+/** Spans that wait for the collector, in one process; about 4 KB each without content. */
+const MOST_WAITING = 4096
+const EXPORT_TIMEOUT_MS = 5000
+const EXPORT_EVERY_MS = 1000
+/** Comes last when a process stops, on top of its drain. */
+const FLUSH_MS = 1000
+/** How often the log may say that spans were lost. */
+const COMPLAIN_MS = 60_000
+/** Of one attribute: prompts may be megabytes. */
+const MOST_CHARACTERS = 32_768
+
+const KINDS = {
+  server: api.SpanKind.SERVER,
+  client: api.SpanKind.CLIENT,
+  producer: api.SpanKind.PRODUCER,
+  consumer: api.SpanKind.CONSUMER,
+}
+
+/** The only place that knows OpenTelemetry's SDK. It patches nothing and sets nothing global. */
+export function createTracing(options: TracingOptions, { part, metrics, logger }: TracingDeps): Tracing {
+  const exporter = new OTLPTraceExporter({
+    url: options.url,
+    headers: options.headers,
+    timeoutMillis: EXPORT_TIMEOUT_MS,
+  })
+  const losses = createLosses({ metrics, logger, url: options.url })
+  const bounded = boundedExport(exporter, losses)
+  const provider = new TracerProvider({
+    resource: resourceFromAttributes({
+      'service.name': options.service ?? `sluice-${part}`,
+      'service.version': packageJson.version,
+      'service.instance.id': randomUUID(),
+      ...options.resource,
+    }),
+    sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(options.ratio) }),
+    spanLimits: { attributeValueLengthLimit: MOST_CHARACTERS },
+    spanProcessors: [bounded.processor],
+  })
+  const tracer = provider.getTracer('sluice', packageJson.version)
+
+  return {
+    content: options.content,
+    start: (name, how) => spanOf(startSpan(tracer, name, how)),
+    async stop() {
+      await withDeadline(provider.shutdown(), FLUSH_MS).catch(() => undefined)
+      bounded.abandon()
+    },
+  }
+}
+
+function startSpan(tracer: api.Tracer, name: string, { kind, parent, attributes, agoMs }: SpanOptions): api.Span {
+  const how: api.SpanOptions = {
+    kind: kind ? KINDS[kind] : api.SpanKind.INTERNAL,
+    ...(attributes && { attributes: attributes as api.Attributes }),
+    ...(agoMs !== undefined && { startTime: Date.now() - Math.max(0, agoMs) }),
+  }
+  const text = typeof parent === 'string' ? parent : parent?.traceparent
+  const context = text ? parseTraceparent(text) : null
+  if (!context) return tracer.startSpan(name, { ...how, root: true }, api.ROOT_CONTEXT)
+  const { traceId, spanId, flags: traceFlags } = context
+  const remote = typeof parent === 'string'
+  return tracer.startSpan(
+    name,
+    how,
+    api.trace.setSpanContext(api.ROOT_CONTEXT, { traceId, spanId, traceFlags, isRemote: remote }),
+  )
+}
+
+function spanOf(span: api.Span): Span {
+  const { traceId, spanId, traceFlags: flags } = span.spanContext()
+  return {
+    traceparent: formatTraceparent({ traceId, spanId, flags }),
+    traceId,
+    spanId,
+    recording: span.isRecording(),
+    set: attributes => void span.setAttributes(attributes as api.Attributes),
+    fail(type) {
+      span.setAttribute('error.type', type)
+      span.setStatus({ code: api.SpanStatusCode.ERROR })
+    },
+    end: () => span.end(),
+  }
+}
+
+type Losses = (reason: 'queue_full' | 'export_failed', count: number, error?: unknown) => void
+
+/** Counts what never got to the collector, and says so in the log now and then. */
+function createLosses({ metrics, logger, url }: Omit<TracingDeps, 'part'> & { url: string }): Losses {
+  let lost = 0
+  let saidAt = Number.NEGATIVE_INFINITY
+  return (reason, count, error) => {
+    metrics.spansDropped.inc({ reason }, count)
+    lost += count
+    if (performance.now() - saidAt < COMPLAIN_MS) return
+    saidAt = performance.now()
+    const { name, code } = Object(error) as { name?: string; code?: unknown }
+    logger.warn(
+      { spans: lost, reason, collector: new URL(url).host, error: name, code },
+      'spans are lost: the collector does not take them',
+    )
+    lost = 0
+  }
+}
+
+/** The SDK's own batching drops without telling anybody: so we count what waits, and never let it come to that. */
+function boundedExport(exporter: SpanExporter, lose: Losses) {
+  let waiting = 0
+  let abandoned = false
+  const batches = new BatchSpanProcessor({
+    exporter: {
+      export: (spans, done) =>
+        exporter.export(spans, result => {
+          waiting -= spans.length
+          // 0: ExportResultCode.SUCCESS
+          if (result.code !== 0 && !abandoned) lose('export_failed', spans.length, result.error)
+          done(result)
+        }),
+      shutdown: () => exporter.shutdown(),
+    },
+    maxQueueSize: MOST_WAITING,
+    scheduledDelayMillis: EXPORT_EVERY_MS,
+    // Later than the exporter's own, which tells what became of the spans.
+    exportTimeoutMillis: EXPORT_TIMEOUT_MS * 2,
+  })
+  const processor: SpanProcessor = {
+    onStart: () => undefined,
+    onEnd(span) {
+      if ((span.spanContext().traceFlags & api.TraceFlags.SAMPLED) === 0) return
+      if (waiting >= MOST_WAITING) return lose('queue_full', 1)
+      waiting++
+      batches.onEnd(span)
+    },
+    forceFlush: () => batches.forceFlush(),
+    shutdown: () => batches.shutdown(),
+  }
+  return {
+    processor,
+    /** What has not been sent by now never will be. */
+    abandon() {
+      if (waiting > 0) lose('export_failed', waiting)
+      abandoned = true
+    },
+  }
+}
