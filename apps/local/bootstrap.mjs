@@ -1,9 +1,10 @@
 // What the npm scripts call: runs on the machine's own Node (20 or newer) before anything is installed, gets the packages,
 // among them Node 24, and Redis, and hands over. It has no dependencies and no types for that reason.
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { findPrometheus, PROMETHEUS_DIR } from './find-prometheus.mjs'
 import { findRedis } from './find-redis.mjs'
 
 const ENTRIES = {
@@ -134,6 +135,34 @@ async function ensureRedis() {
   )
 }
 
+/** The alert rules and the dashboards' queries are tested with the real one. Unpacked, not installed: that starts a service. */
+async function ensurePrometheus() {
+  if (findPrometheus()) return
+  say('fetching Prometheus for the tests (apt-get download prometheus)')
+  rmSync(PROMETHEUS_DIR, { recursive: true, force: true })
+  mkdirSync(PROMETHEUS_DIR, { recursive: true })
+  const quiet = { stdio: 'ignore', cwd: PROMETHEUS_DIR }
+  const code = async (command, ...args) => {
+    const ended = await run(command, args, quiet).catch(() => ({ code: 1 }))
+    if (stopping) process.exit(1)
+    return ended.code
+  }
+  const download = () => code('apt-get', '-qq', 'download', 'prometheus')
+  const sudo = privileged()
+  if ((await download()) !== 0 && sudo) {
+    const [command, ...rest] = [...sudo, 'apt-get', '-qq', 'update']
+    await code(command, ...rest)
+    await download()
+  }
+  const file = readdirSync(PROMETHEUS_DIR).find(name => name.endsWith('.deb'))
+  if (file) await code('dpkg-deb', '-x', file, '.')
+  if (file) rmSync(join(PROMETHEUS_DIR, file))
+  if (!findPrometheus())
+    fail(
+      'no prometheus and promtool on PATH, which the tests need: install them (Debian, Ubuntu: apt-get install prometheus; macOS: brew install prometheus)',
+    )
+}
+
 function node24() {
   const pinned = join(root, 'node_modules/node/bin/node')
   if (existsSync(pinned)) return pinned
@@ -148,6 +177,7 @@ watchSignals()
 await ensurePackages()
 // The tests and the chaos kill and restart a Redis of their own, whatever REDIS_URL says.
 if (['test', 'chaos'].includes(script) || (['start', 'bench'].includes(script) && !env.REDIS_URL)) await ensureRedis()
+if (script === 'test') await ensurePrometheus()
 // The IPC channel tells it when we are gone.
 const { code, signal } = await run(node24(), [join(root, entry), ...args], {
   stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
