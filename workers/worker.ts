@@ -1,10 +1,11 @@
 import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
+import { createEndCounter } from '#shared/count-ended.ts'
 import { CHUNKS_AT_ONCE } from '#shared/db/chunks.ts'
 import { createSeeder } from '#shared/db/gates.ts'
-import { policyReader } from '#shared/db/policies.ts'
-import { openDb } from '#shared/db/pool.ts'
+import { type Db, openDb } from '#shared/db/pool.ts'
 import { createPrecomputedFinder } from '#shared/db/precomputed.ts'
+import { openQueryDatabase, type QueryDatabase, QueryDatabaseRefused } from '#shared/db/query-database.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
 import { createEnder, createFollow, createLoader, type Ended, type Ender } from '#shared/db/tasks.ts'
 import { leave } from '#shared/db/workers.ts'
@@ -18,6 +19,7 @@ import { newId } from '#shared/ids.ts'
 import { jobs, noVerdicts } from '#shared/jobs/index.ts'
 import { createLifecycle, type Lifecycle, withDeadline } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
+import { createLookup, createSearch } from '#shared/lookup.ts'
 import { createMetrics } from '#shared/metrics.ts'
 import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
@@ -81,6 +83,8 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     lifecycle.defer(`redis ${name}`, () => closeRedis(redis))
     return redis
   }
+  const queries = await openQueries(db, config, logger)
+  if (queries) lifecycle.defer('queries', () => queries.close())
   const redis = connect('fast', 'main')
   const connectCache = () => {
     if (!config.CACHE_REDIS_URL) return redis
@@ -90,9 +94,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   }
   const hints = createHints({ redis, subscriber: connect('subscriber', 'hints'), prefix, logger })
   const producer = createProducer({ redis, prefix })
-  const count = (ended: Ended[]) => {
-    for (const one of ended) metrics.ended.inc({ kind: one.kind, status: one.status, source: one.source ?? 'none' })
-  }
+  const count = createEndCounter(metrics, jobs)
   const told = (ended: Ended[]) => {
     count(ended)
     hints.ended(ended.map(one => one.id))
@@ -140,7 +142,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
       call: input =>
         call({ providers, redis, hints, prefix, metrics, timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000 }, input),
       settle: createSettle({ db, workerId, end, producer, prices, metrics }),
-      metrics,
+      tools: { runQuery: queries ? queries.run : null },
       held,
       draining: () => lifecycle.stopping,
       maxAttempts: config.MAX_ATTEMPTS,
@@ -213,7 +215,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     jobs,
     available,
     prices,
-    lookup: () => ({ policy: policyReader(db) }),
+    lookup: createLookup({ db, search: createSearch(db), runsQueries: queries !== null }),
     end,
     producer,
     run: runLine,
@@ -265,4 +267,16 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     'worker is running',
   )
   return status.port
+}
+
+/** The database that queries run on, if the operator set one. @throws ConfigError if it must not be used */
+async function openQueries(db: Db, config: Config, logger: Logger): Promise<QueryDatabase | null> {
+  const { QUERY_DATABASE_URL: url, QUERY_TIMEOUT_SECONDS: timeoutSeconds } = config
+  if (url === undefined) return null
+  try {
+    return await openQueryDatabase({ url, own: db, timeoutMs: timeoutSeconds * 1000, logger })
+  } catch (error) {
+    if (error instanceof QueryDatabaseRefused) throw new ConfigError(`QUERY_DATABASE_URL: ${error.message}`)
+    throw error
+  }
 }

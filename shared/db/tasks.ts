@@ -156,8 +156,8 @@ function reviewOf(from: string): string {
       ON CONFLICT DO NOTHING`
 }
 
-/** What ended, for whoever waits, counts or holds the claim. */
-export type Ended = { id: string; kind: string; status: TerminalStatus; source: Source | null }
+/** What ended, for whoever waits, counts or holds the claim. `result`: of one that succeeded. */
+export type Ended = { id: string; kind: string; status: TerminalStatus; source: Source | null; result: unknown }
 
 export type Ender = (ending: Ending) => Promise<{ ended: boolean }>
 
@@ -199,14 +199,14 @@ export function createEnder(
       if (rows.length > 0) {
         onEnded(
           rows.map(row => {
-            const { id, status, source } = items[row.ord - 1]!
-            return { id, kind: row.kind, status, source: source ?? null }
+            const { id, status, source, result } = items[row.ord - 1]!
+            return { id, kind: row.kind, status, source: source ?? null, result }
           }),
         )
       }
-      const leaders = rows.filter(row => row.leads).map(row => items[row.ord - 1]!.id)
+      const leaders = rows.filter(row => row.leads).map(row => items[row.ord - 1]!)
       // Not awaited: what this does not come to, the sweeper does, and who began to follow in this very moment.
-      for (const id of leaders) void release(id).catch(() => undefined)
+      for (const { id, result } of leaders) void release({ id, result }).catch(() => undefined)
       return items.map((_, index) => ({ ended: ended.has(index + 1) }))
     },
   })
@@ -273,14 +273,14 @@ const releaseStatement = {
         model = CASE WHEN l.answered THEN l.model END, started_at = CASE WHEN l.answered THEN now() END,
         finished_at = CASE WHEN l.answered THEN now() END
       FROM f JOIN l ON l.id = f.leader_id WHERE t.id = f.id AND t.leader_id = f.leader_id AND ${STATUS} = 'queued'
-      RETURNING t.id, t.kind, t.status, t.api_key_id, t.webhook_url,
+      RETURNING t.id, t.kind, t.status, t.api_key_id, t.webhook_url, l.id AS leader_id,
         CASE WHEN t.kind = ANY($2) THEN t.result->>'decision' = 'review' END AS unsure
     ), told AS (
       ${tellOf('task', 'released')}
     ), reviewed AS (
       ${reviewOf('released')}
     )
-    SELECT id, kind, status FROM released`,
+    SELECT id, kind, status, leader_id FROM released`,
 }
 
 /**
@@ -292,18 +292,24 @@ const createRelease = (
   db: Db,
   onEnded: (ended: Ended[]) => void,
   reviewed: string[],
-): ((leaderId: string) => Promise<void>) =>
+): ((leader: { id: string; result: unknown }) => Promise<void>) =>
   coalesce({
     max: 200,
     itemsToBlame,
     flush: async leaders => {
-      const rows = await db.query<{ id: string; kind: string; status: TaskStatus }>(releaseStatement, [
-        leaders,
-        reviewed,
-      ])
+      const rows = await db.query<{ id: string; kind: string; status: TaskStatus; leader_id: string }>(
+        releaseStatement,
+        [leaders.map(one => one.id), reviewed],
+      )
+      const results = new Map(leaders.map(one => [one.id, one.result]))
       const settled = rows.filter(row => row.status === 'succeeded')
-      if (settled.length > 0)
-        onEnded(settled.map(({ id, kind }) => ({ id, kind, status: 'succeeded', source: 'cache' })))
+      if (settled.length > 0) {
+        onEnded(
+          settled.map(({ id, kind, leader_id }) => {
+            return { id, kind, status: 'succeeded', source: 'cache', result: results.get(leader_id) }
+          }),
+        )
+      }
       return leaders.map(() => undefined)
     },
   })

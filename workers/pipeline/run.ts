@@ -5,12 +5,11 @@ import type { ClaimOutcome, Need, Refusal } from '#shared/db/claims.ts'
 import { persist } from '#shared/db/persist.ts'
 import type { Quality, RunnableTask, Source } from '#shared/db/tasks.ts'
 import type { ErrorCode, TaskError } from '#shared/errors.ts'
-import type { JobKind, Prompt } from '#shared/jobs/define.ts'
+import type { JobKind, Prompt, Tools } from '#shared/jobs/define.ts'
 import { filtersOutput, type KeptOptions } from '#shared/jobs/options.ts'
 import { hasPrompt, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
 import { suits } from '#shared/jobs/suits.ts'
 import type { Logger } from '#shared/logger.ts'
-import type { Metrics } from '#shared/metrics.ts'
 import type { Prices } from '#shared/models/prices.ts'
 import { upperBoundTokens } from '#shared/models/tokens.ts'
 import { jobId } from '#shared/queue/names.ts'
@@ -39,7 +38,7 @@ export type RunDeps = {
   call(input: CallInput): Promise<CallResult>
   health: Pick<ProviderHealth, 'note'>
   settle: Settle
-  metrics: Pick<Metrics, 'answers'>
+  tools: Tools
   /** What the operator wrote down for this input. */
   precomputed(kind: string, input: unknown): Promise<{ result: unknown } | null>
   held: Held
@@ -202,7 +201,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   }
 
   async function end(how: { status: 'succeeded' | 'failed' | 'expired' } & Partial<Outcome>): Promise<void> {
-    const { ended } = await settle.end({
+    await settle.end({
       id: task.id,
       epoch: task.epoch,
       from: claimed ? 'running' : 'queued',
@@ -211,8 +210,6 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       ...how,
     })
     recall.landed(task)
-    const outcome = ended && how.status === 'succeeded' ? kind.outcomeOf(how.result) : null
-    if (outcome) deps.metrics.answers.inc({ kind: kind.kind, outcome })
   }
 
   const fail = (code: ErrorCode, message: string) => {
@@ -421,7 +418,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     if (called.kind === 'answer') {
       const verdict = await check(
         kind,
-        { input: task.input, model: candidate.model, filter: filtersOutput(kind, options) },
+        { input: task.input, model: candidate.model, filter: filtersOutput(kind, options), tools: deps.tools },
         called.answer,
       )
       if (verdict.ok) {
@@ -430,6 +427,10 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       }
       tries++
       settled(current, 'rejected', called.answer.usage, { error: { code: 'rejected', message: verdict.reason } })
+      if (verdict.fatal) {
+        await fail(verdict.fatal, verdict.reason)
+        return 'done'
+      }
       failed = { code: 'invalid_output', message: verdict.reason }
       if (verdict.again) wrong = { text: clean(called.answer.text), reason: verdict.reason }
       waits.push({ candidate, ms: 0, bookable: false })

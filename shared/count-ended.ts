@@ -1,0 +1,14 @@
+import type { Ended } from './db/tasks.ts'
+import type { JobKind } from './jobs/define.ts'
+import type { Metrics } from './metrics.ts'
+
+/** Counts tasks that this process ended, whatever brought them there: an answer, what is remembered, or the end of their leader. */
+export const createEndCounter =
+  (metrics: Pick<Metrics, 'ended' | 'answers'>, jobs: ReadonlyMap<string, Pick<JobKind, 'outcomeOf'>>) =>
+  (ended: readonly Ended[]): void => {
+    for (const { kind, status, source, result } of ended) {
+      metrics.ended.inc({ kind, status, source: source ?? 'none' })
+      const outcome = status === 'succeeded' ? jobs.get(kind)?.outcomeOf(result) : null
+      if (outcome) metrics.answers.inc({ kind, outcome })
+    }
+  }
