@@ -11,13 +11,16 @@ const ENDS = [/\n[^\S\n]*\n\s*/g, /[.!?…][)\]"'”’»]*\s+|[。！？]\s*/g,
  * to `PASSAGE_OVERLAP` before the end of the one before, at a word, so that what stands across a cut is found.
  * @returns none for a text of nothing but white space
  */
-export function cutPassages(text: string): string[] {
-  const passages: string[] = []
+export const cutPassages = (text: string): string[] => passageRanges(text).map(([from, to]) => text.slice(from, to))
+
+/** Where they stand. */
+export function passageRanges(text: string): [from: number, to: number][] {
+  const passages: [number, number][] = []
   const end = text.trimEnd().length
   let from = text.length - text.trimStart().length
   while (from < end) {
     const to = end - from <= PASSAGE_LENGTH ? end : endOf(text, from)
-    passages.push(text.slice(from, to).trimEnd())
+    passages.push([from, from + text.slice(from, to).trimEnd().length])
     if (to === end) break
     from = beginOf(text, to)
   }

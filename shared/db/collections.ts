@@ -230,7 +230,7 @@ const MOST_WORDS = 64
  * `websearch_to_tsquery`: a question may hold a dash or quotation marks and mean no operator by them. And not `ts_rank_cd` of
  * any word, which counts a word as often as it stands there: ten times the same one would beat all of them.
  */
-const searchStatement = {
+export const searchStatement = {
   name: 'passages_search',
   text: `WITH c AS MATERIALIZED (
       SELECT id, ('pg_catalog.' || language)::regconfig AS config FROM collections WHERE api_key_id = $1 AND name = $2

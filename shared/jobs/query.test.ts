@@ -31,7 +31,8 @@ describe('query', () => {
     expect(await query.check(query.text(result), input, '')).toEqual({ ok: true, result })
   })
 
-  it('says that it executes nothing', () => expect(query.description).toContain('not executed'))
+  it('says that it executes nothing unless it is told to', () =>
+    expect(query.description).toContain('only if you say so'))
 
   it('leaves the numbers in its queries alone, and has no rules', () => {
     expect(query.outputFilter).toBe(false)

@@ -24,7 +24,7 @@ const language = Type.Enum(LANGUAGES)
 
 const collectionSchema = Type.Object({
   name: Type.String(),
-  language,
+  language: Type.String(),
   documents: Type.Integer({ description: 'How many there are.' }),
   passages: Type.Integer({ description: 'How many they were cut into.' }),
   created_at: moment,

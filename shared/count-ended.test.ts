@@ -1,0 +1,30 @@
+import { expect, it } from 'vitest'
+import { createEndCounter } from './count-ended.ts'
+import type { Ended } from './db/tasks.ts'
+import { NO_ANSWER } from './jobs/ask.ts'
+import { jobs } from './jobs/index.ts'
+import { createMetrics } from './metrics.ts'
+
+const said = { answer: 'Six.', answered: true, citations: [{ id: 'a', quote: 'six' }] }
+const unsaid = { answer: NO_ANSWER, answered: false, citations: [] }
+const ended = (more: Partial<Ended>): Ended => {
+  return { id: 'task', kind: 'ask', status: 'succeeded', source: 'ai', result: said, ...more }
+}
+
+it('counts whether there was an answer, of kinds that may have none, however the task came to its end', async () => {
+  const metrics = createMetrics('worker')
+  const count = createEndCounter(metrics, jobs)
+  count([ended({}), ended({ source: 'cache' }), ended({ source: 'rules', result: unsaid })])
+  // That one may not say so, the others have no result.
+  count([
+    ended({ kind: 'generate', result: { text: 'Hi' } }),
+    ended({ status: 'failed', source: null, result: undefined }),
+  ])
+  count([ended({ status: 'expired', source: null, result: undefined })])
+  const { values } = await metrics.answers.get()
+  expect(values.map(({ labels, value }) => [labels.kind, labels.outcome, value])).toEqual([
+    ['ask', 'answered', 2],
+    ['ask', 'no_answer', 1],
+  ])
+  expect((await metrics.ended.get()).values.reduce((sum, one) => sum + one.value, 0)).toBe(6)
+})
