@@ -51,7 +51,7 @@ const IMMATERIAL: ReadonlySet<string> = new Set<keyof TaskOptions>([
 /** @param task.variant what it got of an experiment, whose variants are given no answers of each other
  * @returns the key under which a task's answer is remembered; null: it neither uses nor feeds the cache */
 export function taskCacheKey(
-  job: Pick<JobKind, 'kind' | 'promptVersion' | 'maxTokens' | 'cache'>,
+  job: Pick<JobKind, 'kind' | 'promptVersion' | 'maxTokens' | 'cache' | 'momentary'>,
   task: {
     input: unknown
     options: TaskOptions
@@ -61,7 +61,7 @@ export function taskCacheKey(
   },
 ): Buffer | null {
   const { provider, model, ...others } = task.options
-  if (job.cache === null || others.cache === 'off') return null
+  if (job.cache === null || others.cache === 'off' || job.momentary(task.input)) return null
   return cacheKey({
     ...task,
     kind: job.kind,

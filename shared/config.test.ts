@@ -66,6 +66,8 @@ describe('settings', () => {
     ['QUEUES_WRITABLE', 'perhaps'],
     ['DATABASE_URL', 'mysql://localhost/x'],
     ['DATABASE_URL', 'postgres://a b/c'],
+    ['QUERY_DATABASE_URL', 'mysql://localhost/x'],
+    ['QUERY_TIMEOUT_SECONDS', '0'],
     ['REDIS_URL', 'localhost:6379'],
     ['CACHE_REDIS_URL', 'http://localhost'],
     ['REDIS_PREFIX', 'a{b}'],
@@ -92,6 +94,17 @@ describe('settings', () => {
     const message = refusal({ [name]: value })
     expect(message).toMatch(new RegExp(`^${name}: .`))
     expect(message).not.toContain('\n')
+  })
+
+  it('takes no database to run queries on that is Sluice’s own, whoever goes there', () => {
+    const DATABASE_URL = 'postgres://sluice:a@db.internal/sluice'
+    const of = (QUERY_DATABASE_URL: string) => refusal({ DATABASE_URL, QUERY_DATABASE_URL })
+    expect(of('postgresql://reader:b@db.internal:5432/sluice?sslmode=require')).toMatch(
+      /^QUERY_DATABASE_URL: is Sluice’s own/,
+    )
+    expect(parseConfig({ DATABASE_URL, QUERY_DATABASE_URL: 'postgres://reader@db.internal/shop' })).toMatchObject({
+      QUERY_TIMEOUT_SECONDS: 5,
+    })
   })
 
   it('reads prices', () => {

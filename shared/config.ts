@@ -161,6 +161,14 @@ export const settings = {
     3_600_000,
     'Upper bound of that wait, unless the provider’s Retry-After asks for more.',
   ),
+  QUERY_DATABASE_URL: Type.Optional(
+    Type.String({
+      pattern: '^postgres(ql)?://\\S+$',
+      description:
+        'Postgres that tasks of the kind `query` run on when they say `execute`, as the role of this URL: one that may only read, and only what every key may see. Never Sluice’s own database, never a superuser; unset: nothing is run.',
+    }),
+  ),
+  QUERY_TIMEOUT_SECONDS: count(5, 1, 300, 'How long one such query may take before it is stopped.'),
   DRAIN_SECONDS: count(30, 1, 3600, 'How long a stopping process lets running calls finish before it hands them back.'),
   RESULT_RETENTION_DAYS: count(
     0,
@@ -259,6 +267,8 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
   }
   const { PROVIDERS: order, PRICES: prices, WEBHOOK_ALLOW: targets, ...rest } = values as Settings
   for (const name of Object.keys(tracingSettings)) delete (rest as Record<string, unknown>)[name]
+  if (sameDatabase(rest.QUERY_DATABASE_URL, rest.DATABASE_URL))
+    throw new ConfigError('QUERY_DATABASE_URL: is Sluice’s own database, DATABASE_URL')
   return {
     ...rest,
     providers: configuredProviders(env, values, order),
@@ -282,6 +292,13 @@ function tracingOptions(values: Settings): TracingOptions | null {
   if (endpoint === undefined) return null
   if (!URL.canParse(endpoint)) throw new ConfigError('OTEL_EXPORTER_OTLP_ENDPOINT: is not an address')
   return { ...options, url: `${endpoint.replace(/\/+$/, '')}/v1/traces` }
+}
+
+/** As far as the URLs say; a worker asks the servers, too. */
+function sameDatabase(one: string | undefined, other: string | undefined): boolean {
+  if (one === undefined || other === undefined || !URL.canParse(one) || !URL.canParse(other)) return false
+  const [a, b] = [new URL(one), new URL(other)]
+  return a.hostname === b.hostname && (a.port || '5432') === (b.port || '5432') && a.pathname === b.pathname
 }
 
 function parsed<T>(name: string, parse: () => T): T {

@@ -50,6 +50,30 @@ export const ERRORS = {
     title: 'No such policy',
     advice: 'Check the name; GET /api/v1/policies lists them.',
   },
+  collection_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such collection',
+    advice: 'Check the name, and that the collection belongs to this key; GET /api/v1/collections lists them.',
+  },
+  document_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such document',
+    advice: 'Check the id; GET /api/v1/collections/{name}/documents lists them.',
+  },
+  collection_not_empty: {
+    status: 409,
+    retryable: false,
+    title: 'The language of a collection with documents cannot be changed',
+    advice: 'Delete the collection first, or take another name.',
+  },
+  collection_full: {
+    status: 409,
+    retryable: false,
+    title: 'The collection has no room for that',
+    advice: 'Delete documents, or begin another collection.',
+  },
   experiment_not_found: {
     status: 404,
     retryable: false,
@@ -273,6 +297,12 @@ export const ERRORS = {
     retryable: true,
     title: 'The model’s answer failed its check',
     advice: 'See attempts; relax the schema or ask a stronger model.',
+  },
+  query_unavailable: {
+    status: 503,
+    retryable: true,
+    title: 'The query could not be run',
+    advice: 'Submit again when the database of QUERY_DATABASE_URL can be reached; the attempt says what was asked.',
   },
   cancelled: {
     status: 409,

@@ -1,15 +1,6 @@
 import type { Db } from '#shared/db/pool.ts'
-import type { Ended } from '#shared/db/tasks.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import type { Prices } from '#shared/models/prices.ts'
-
-/** Counts tasks that have ended. What clients cancel says nothing of how long answers take. */
-export function countEnded(metrics: Pick<Metrics, 'ended' | 'taskSeconds'>, ended: readonly Ended[]): void {
-  for (const { kind, status, source, seconds } of ended) {
-    metrics.ended.inc({ kind, status, source: source ?? 'none' })
-    if (seconds !== null && status !== 'cancelled') metrics.taskSeconds.observe({ kind, status }, seconds)
-  }
-}
 
 export function observePool(metrics: Pick<Metrics, 'connections'>, db: Pick<Db, 'stats'>): void {
   for (const [state, count] of Object.entries(db.stats())) metrics.connections.set({ state }, count)

@@ -52,7 +52,7 @@ export function createMetrics(part: 'api' | 'worker') {
     }),
     answers: new Counter({
       name: 'sluice_answers_total',
-      help: 'Tasks that this process answered, of the kinds that may say that they do not know: answered or no_answer',
+      help: 'Tasks that this process ended with a result, of the kinds that may say that they do not know: answered or no_answer',
       labelNames: ['kind', 'outcome'] as const,
       registers,
     }),

@@ -1,10 +1,11 @@
 import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
+import { createEndCounter } from '#shared/count-ended.ts'
 import { CHUNKS_AT_ONCE } from '#shared/db/chunks.ts'
 import { createSeeder } from '#shared/db/gates.ts'
-import { policyReader } from '#shared/db/policies.ts'
-import { openDb } from '#shared/db/pool.ts'
+import { type Db, openDb } from '#shared/db/pool.ts'
 import { createPrecomputedFinder } from '#shared/db/precomputed.ts'
+import { openQueryDatabase, type QueryDatabase, QueryDatabaseRefused } from '#shared/db/query-database.ts'
 import { schemaIsCurrent } from '#shared/db/schema-version.ts'
 import { createEnder, createFollow, createLoader, type Ended, type Ender } from '#shared/db/tasks.ts'
 import { leave } from '#shared/db/workers.ts'
@@ -19,7 +20,10 @@ import { MOST_NUMBERS } from '#shared/jobs/embed.ts'
 import { jobs, noVerdicts } from '#shared/jobs/index.ts'
 import { createLifecycle, type Lifecycle, withDeadline } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
-import { countEnded, createModelLabel, observePool } from '#shared/measure.ts'
+
+import { createLookup, createSearch } from '#shared/lookup.ts'
+import { createModelLabel, observePool } from '#shared/measure.ts'
+
 import { createMetrics } from '#shared/metrics.ts'
 import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
@@ -92,6 +96,8 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     lifecycle.defer(`redis ${name}`, () => closeRedis(redis))
     return redis
   }
+  const queries = await openQueries(db, config, logger)
+  if (queries) lifecycle.defer('queries', () => queries.close())
   const redis = connect('fast', 'main')
   const connectCache = () => {
     if (!config.CACHE_REDIS_URL) return redis
@@ -101,7 +107,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   }
   const hints = createHints({ redis, subscriber: connect('subscriber', 'hints'), prefix, logger })
   const producer = createProducer({ redis, prefix })
-  const count = (ended: Ended[]) => countEnded(metrics, ended)
+  const count = createEndCounter(metrics, jobs)
   const told = (ended: Ended[]) => {
     count(ended)
     hints.ended(ended.map(one => one.id))
@@ -158,6 +164,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
       check,
       settle: createSettle({ db, workerId, end, producer, prices, modelLabel, metrics }),
       metrics,
+      tools: { runQuery: queries ? queries.run : null },
       held,
       draining: () => lifecycle.stopping,
       maxAttempts: config.MAX_ATTEMPTS,
@@ -231,7 +238,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     jobs,
     available,
     prices,
-    lookup: () => ({ policy: policyReader(db) }),
+    lookup: createLookup({ db, search: createSearch(db), runsQueries: queries !== null }),
     end,
     producer,
     run: runLine,
@@ -284,4 +291,16 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     'worker is running',
   )
   return status.port
+}
+
+/** The database that queries run on, if the operator set one. @throws ConfigError if it must not be used */
+async function openQueries(db: Db, config: Config, logger: Logger): Promise<QueryDatabase | null> {
+  const { QUERY_DATABASE_URL: url, QUERY_TIMEOUT_SECONDS: timeoutSeconds } = config
+  if (url === undefined) return null
+  try {
+    return await openQueryDatabase({ url, own: db, timeoutMs: timeoutSeconds * 1000, logger })
+  } catch (error) {
+    if (error instanceof QueryDatabaseRefused) throw new ConfigError(`QUERY_DATABASE_URL: ${error.message}`)
+    throw error
+  }
 }

@@ -23,6 +23,8 @@ import { analytics } from './routes/analytics.ts'
 import { batchUpload } from './routes/batch-upload.ts'
 import { batches } from './routes/batches.ts'
 import { budgets } from './routes/budgets.ts'
+import { collections } from './routes/collections.ts'
+import { documents } from './routes/documents.ts'
 import { events } from './routes/events.ts'
 import { experiments } from './routes/experiments.ts'
 import { feedback } from './routes/feedback.ts'
@@ -96,6 +98,8 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(precomputed, deps)
   await app.register(policies, deps)
   await app.register(reviews, deps)
+  await app.register(collections, deps)
+  await app.register(documents, deps)
   await app.register(submit, deps)
   await app.register(tasks, deps)
   await app.register(events, deps)

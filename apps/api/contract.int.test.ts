@@ -174,6 +174,16 @@ async function tryBatches() {
   again.release()
 }
 
+async function tryCollections() {
+  const path = '/api/v1/collections/shop'
+  await machine.call('PUT', path, { body: {} })
+  await machine.call('POST', `${path}/documents`, { body: [{ id: 'a', text: 'One' }] })
+  await machine.call('PUT', `${path}/documents/b`, { body: { text: 'Two' } })
+  for (const read of ['/api/v1/collections', path, `${path}/documents`, `${path}/documents/a`, `${path}/search?q=one`])
+    await machine.call('GET', read)
+  for (const gone of [`${path}/documents/a`, path]) await machine.call('DELETE', gone)
+}
+
 async function tryExperiments(task_id: string) {
   await exposeUser('somebody')
   const path = '/api/v1/experiments/tone'
@@ -203,6 +213,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
   await machine.call('POST', urls.cancel)
   for (const path of [
     urls.self,
+    `${urls.self}/input`,
     urls.events,
     '/api/v1/tasks',
     '/api/v1/keys',
@@ -224,6 +235,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
   ])
     await machine.call('GET', path)
   await tryExperiments(task_id)
+  await tryCollections()
   const gate = machine.upstream.hold({ when: /too late/ })
   const running = await machine.submit({ input: { prompt: 'too late' } })
   await gate.waiting()

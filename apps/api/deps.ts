@@ -9,9 +9,10 @@ import type { Watcher } from '#shared/events/watch.ts'
 import type { FileStore } from '#shared/files/store.ts'
 import type { Gate } from '#shared/gate/gate.ts'
 import type { LimitsReader } from '#shared/gate/limits.ts'
-import type { JobKind } from '#shared/jobs/define.ts'
+import type { JobKind, Lookup } from '#shared/jobs/define.ts'
 import type { Take } from '#shared/key-limiter.ts'
 import type { Logger } from '#shared/logger.ts'
+import type { Search } from '#shared/lookup.ts'
 import type { Metrics } from '#shared/metrics.ts'
 import type { Prices } from '#shared/models/prices.ts'
 import type { Producer } from '#shared/queue/producer.ts'
@@ -33,6 +34,10 @@ export type ApiDeps = {
   view(id: string): Promise<TaskView | null>
   state(id: string): Promise<TaskState | null>
   end: Ender
+  /** @throws SluiceError server_busy */
+  search: Search
+  /** What inputs of a key may refer to, for one submission. */
+  lookup(apiKeyId: string): Lookup
   producer: Producer
   room: Room
   cache: Pick<Cache, 'get'>

@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net'
 import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
+import { createEndCounter } from '#shared/count-ended.ts'
 import { readRoom } from '#shared/db/dispatches.ts'
 import { createSeeder } from '#shared/db/gates.ts'
 import { createInserter } from '#shared/db/insert.ts'
@@ -18,7 +19,7 @@ import { jobs, noVerdicts } from '#shared/jobs/index.ts'
 import { createKeyLimiter } from '#shared/key-limiter.ts'
 import { createLifecycle, type Lifecycle } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
-import { countEnded } from '#shared/measure.ts'
+import { createLookup } from '#shared/lookup.ts'
 import { createMetrics } from '#shared/metrics.ts'
 import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
@@ -31,6 +32,7 @@ import { createExperiments } from './experiments.ts'
 import { createFleet } from './fleet.ts'
 import { createKeyRing } from './key-ring.ts'
 import { createRoom } from './room.ts'
+import { createBoundedSearch } from './search.ts'
 
 export type ApiOptions = { config: Config; logger: Logger }
 
@@ -73,8 +75,9 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
 
   const hints = createHints({ redis, subscriber, prefix, logger })
   const producer = createProducer({ redis, prefix })
+  const count = createEndCounter(metrics, jobs)
   const told = (ended: Ended[]) => {
-    countEnded(metrics, ended)
+    count(ended)
     hints.ended(ended.map(one => one.id))
   }
   const end = createEnder(db, told, { noVerdicts })
@@ -102,6 +105,8 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
   await limits.refresh()
   const gate = createGate({ redis, prefix, limitsOf: limits.of, seed: createSeeder(db) })
 
+  const search = createBoundedSearch(db)
+
   const app = await buildApp({
     config,
     db,
@@ -111,6 +116,8 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
     view: createViewer(db, [...noVerdicts.keys()]),
     state: createStateReader(db),
     end,
+    search,
+    lookup: createLookup({ db, search, runsQueries: config.QUERY_DATABASE_URL !== undefined }),
     producer,
     cache: createCache({
       redis: cacheRedis,

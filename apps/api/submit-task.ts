@@ -1,6 +1,5 @@
 import type { FastifyRequest } from 'fastify'
 import { taskCacheKey } from '#shared/cache-key.ts'
-import { policyReader } from '#shared/db/policies.ts'
 import type { TaskView } from '#shared/db/views.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { newId, toWire } from '#shared/ids.ts'
@@ -51,8 +50,13 @@ export type Submitted =
   | { kind: 'in_flight' }
 
 /** The input with what it refers to. @throws SluiceError if that is not there */
-export async function preparedInput({ db }: Pick<ApiDeps, 'db'>, job: JobKind, input: unknown): Promise<unknown> {
-  const prepared = await job.prepare(input, { policy: policyReader(db) })
+export async function preparedInput(
+  { lookup }: Pick<ApiDeps, 'lookup'>,
+  { apiKey }: Pick<FastifyRequest, 'apiKey'>,
+  job: JobKind,
+  input: unknown,
+): Promise<unknown> {
+  const prepared = await job.prepare(input, lookup(apiKey.id))
   if ('input' in prepared) return prepared.input
   const { field, message } = prepared.complaint
   throw new SluiceError('invalid_request', `${field} ${message}`, { context: { field } })

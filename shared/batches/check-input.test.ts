@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { jobs } from '#shared/jobs/index.ts'
 import { createPrices } from '#shared/models/prices.ts'
 import type { Available } from '#shared/routing.ts'
+import { lookWith } from '#shared/testing/kinds.ts'
 import { checkInput } from './check-input.ts'
 
 const AVAILABLE: Available[] = [
@@ -12,7 +13,7 @@ const deps = {
   jobs,
   available: async () => AVAILABLE,
   prices: createPrices(),
-  lookup: () => ({ policy: async () => null }),
+  lookup: () => lookWith(),
 }
 async function* bytes(records: unknown[]) {
   yield Buffer.from(records.map(one => JSON.stringify(one)).join('\n'))
@@ -20,7 +21,7 @@ async function* bytes(records: unknown[]) {
 const check = (kind: string, ...records: unknown[]) =>
   checkInput(
     deps,
-    { surface: 'native', endpoint: null, kind, options: {}, mapping: { format: 'jsonl' } },
+    { surface: 'native', endpoint: null, kind, options: {}, mapping: { format: 'jsonl' }, api_key_id: 'key' },
     bytes(records),
   )
 

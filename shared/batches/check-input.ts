@@ -15,12 +15,15 @@ export type CheckDeps = {
   jobs: ReadonlyMap<string, JobKind>
   available(): Promise<Available[]>
   prices: Pick<Prices, 'worstCaseOf' | 'priceOf'>
-  /** For one reading of an input. */
-  lookup(): Lookup
+  /** For one reading of an input of this key's. */
+  lookup(apiKeyId: string): Lookup
 }
 
 /** How the lines of a batch are to be read. */
-export type InputFormat = Pick<ReadOptions, 'surface' | 'endpoint' | 'kind' | 'options'> & { mapping: unknown }
+export type InputFormat = Pick<ReadOptions, 'surface' | 'endpoint' | 'kind' | 'options'> & {
+  mapping: unknown
+  api_key_id: string
+}
 
 export type Checked = {
   lines: number
@@ -111,7 +114,7 @@ export async function checkInput(
   const models = new Set<string | undefined>()
   let lines = 0
   let bound: bigint | null = 0n
-  const lookup = deps.lookup()
+  const lookup = deps.lookup(format.api_key_id)
   for await (const read of readLines(bytes, readOptions(format, deps, available))) {
     await breath()
     if (signal?.aborted) break

@@ -81,6 +81,7 @@ describe('a follower', () => {
         { result: { text: 'Hi' }, provider: 'p', model: 'm' },
       ])
       expect(told.map(one => one.id).toSorted()).toEqual([leader, follower].toSorted())
+      expect(told.map(one => one.result)).toEqual([{ text: 'Hi' }, { text: 'Hi' }])
     } else {
       expect(await row(follower)).toMatchObject({ status: 'queued', source: null, leader: false, backlog: true })
       expect(await ask(db, 'SELECT result FROM tasks WHERE id = $1', [follower])).toEqual([{ result: null }])

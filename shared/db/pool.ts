@@ -7,6 +7,16 @@ export type Statement = { name: string; text: string }
 export type Db = {
   /** @throws DatabaseUnavailable if Postgres could not be asked, else what it said */
   query<Row extends pg.QueryResultRow>(statement: Statement, values?: unknown[]): Promise<Row[]>
+  /**
+   * Runs statements one after the other, all or none. Each takes its own snapshot, so that what the first one locks the others
+   * see as it is.
+   * @param settings assignments for this transaction alone
+   * @returns the rows of each
+   */
+  transaction<Rows extends pg.QueryResultRow[][]>(
+    steps: readonly (readonly [statement: Statement, values?: unknown[]])[],
+    settings?: readonly string[],
+  ): Promise<Rows>
   /** Runs `work` while this process alone holds the advisory lock `key`; null: another one holds it. */
   withLock<T>(key: number, work: () => Promise<T>): Promise<T | null>
   stats(): { total: number; idle: number; waiting: number }
@@ -68,15 +78,48 @@ export function openDb(options: { url: string; max: number; application: string;
   // An idle connection that breaks is the pool's own business; without a listener it would end the process.
   pool.on('error', error => options.logger.warn({ err: error }, 'idle postgres connection lost'))
 
+  async function runSteps(steps: Parameters<Db['transaction']>[0], settings: readonly string[]) {
+    const client = await pool.connect()
+    // The pool listens to idle connections only: this one breaking between two queries would end the process.
+    const onError = (error: Error) => options.logger.warn({ err: error }, 'postgres connection in a transaction lost')
+    client.on('error', onError)
+    let broken = false
+    try {
+      await client.query(['BEGIN', ...settings.map(one => `SET LOCAL ${one}`)].join('; '))
+      const results: pg.QueryResultRow[][] = []
+      for (const [statement, values = []] of steps) results.push((await client.query({ ...statement, values })).rows)
+      await client.query('COMMIT')
+      return results
+    } catch (error) {
+      broken = !(error instanceof pg.DatabaseError)
+      if (!broken) await client.query('ROLLBACK').catch(() => (broken = true))
+      throw error
+    } finally {
+      client.off('error', onError)
+      client.release(broken)
+    }
+  }
+
+  /** Begins anew after a deadlock, which has undone everything. */
+  async function persistent<T>(work: () => Promise<T>): Promise<T> {
+    for (let rollbacks = 0; ; rollbacks++) {
+      try {
+        return await work()
+      } catch (error) {
+        if (!wasRolledBack(error) || rollbacks === MOST_ROLLBACKS) throw translate(error)
+      }
+    }
+  }
+
   return {
     async query<Row extends pg.QueryResultRow>(statement: Statement, values: unknown[] = []) {
-      for (let rollbacks = 0; ; rollbacks++) {
-        try {
-          return (await pool.query<Row>({ ...statement, values })).rows
-        } catch (error) {
-          if (!wasRolledBack(error) || rollbacks === MOST_ROLLBACKS) throw translate(error)
-        }
-      }
+      return await persistent(async () => (await pool.query<Row>({ ...statement, values })).rows)
+    },
+    async transaction<Rows extends pg.QueryResultRow[][]>(
+      steps: Parameters<Db['transaction']>[0],
+      settings: readonly string[] = [],
+    ) {
+      return (await persistent(() => runSteps(steps, settings))) as Rows
     },
     async withLock(key, work) {
       const client = await pool.connect().catch(error => {

@@ -22,6 +22,7 @@ import {
 /** Dollars, exact to the picodollar. */
 const usd = (name: string) => numeric(name, { precision: 24, scale: 12 })
 const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' })
+const tsvector = customType<{ data: string }>({ dataType: () => 'tsvector' })
 const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' })
 
 /**
@@ -179,6 +180,56 @@ export const policies = pgTable('policies', {
   rules: json('rules').notNull(),
   updatedAt: moment('updated_at').notNull().defaultNow(),
 })
+
+/** Texts of a key's own, in which `ask` finds what to answer from. */
+export const collections = pgTable(
+  'collections',
+  {
+    id: uuid('id').primaryKey(),
+    apiKeyId: uuid('api_key_id').notNull(),
+    name: text('name').notNull(),
+    /** Name of a text search configuration of Postgres's own. Not a `regconfig`: pg_upgrade refuses tables with one. */
+    language: text('language').notNull(),
+    createdAt: moment('created_at').notNull().defaultNow(),
+    /** When it or one of its documents was last written. */
+    updatedAt: moment('updated_at').notNull().defaultNow(),
+  },
+  table => [unique('collections_name').on(table.apiKeyId, table.name)],
+)
+
+export const documents = pgTable(
+  'documents',
+  {
+    collectionId: uuid('collection_id').notNull(),
+    id: text('id').notNull(),
+    text: text('text').notNull(),
+    metadata: json('metadata'),
+    /** How many it was cut into. */
+    passages: integer('passages').notNull(),
+    createdAt: moment('created_at').notNull().defaultNow(),
+    updatedAt: moment('updated_at').notNull().defaultNow(),
+  },
+  table => [primaryKey({ columns: [table.collectionId, table.id] })],
+)
+
+/** Pieces of documents: what is found. */
+export const passages = pgTable(
+  'passages',
+  {
+    collectionId: uuid('collection_id').notNull(),
+    documentId: text('document_id').notNull(),
+    /** From 1. */
+    n: integer('n').notNull(),
+    text: text('text').notNull(),
+    /** Its words in the collection's language. */
+    words: tsvector('words').notNull(),
+  },
+  table => [
+    primaryKey({ columns: [table.collectionId, table.documentId, table.n] }),
+    // The collection as a list of one, of which GIN has an index without an extension: one index answers for both.
+    index('passages_found').using('gin', sql`(ARRAY[collection_id])`, table.words),
+  ],
+)
 
 /** Tasks that a person is to decide, or has decided. */
 export const reviews = pgTable(

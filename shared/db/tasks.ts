@@ -173,6 +173,8 @@ export type Ended = {
   source: Source | null
   /** From acceptance to the end; null: it is a line of a batch. */
   seconds: number | null
+  /** Of one that succeeded. */
+  result: unknown
 }
 
 export type Ender = (ending: Ending) => Promise<{ ended: boolean }>
@@ -215,14 +217,14 @@ export function createEnder(
       if (rows.length > 0) {
         onEnded(
           rows.map(row => {
-            const { id, status, source } = items[row.ord - 1]!
-            return { id, kind: row.kind, status, source: source ?? null, seconds: row.seconds }
+            const { id, status, source, result } = items[row.ord - 1]!
+            return { id, kind: row.kind, status, source: source ?? null, seconds: row.seconds, result }
           }),
         )
       }
-      const leaders = rows.filter(row => row.leads).map(row => items[row.ord - 1]!.id)
+      const leaders = rows.filter(row => row.leads).map(row => items[row.ord - 1]!)
       // Not awaited: what this does not come to, the sweeper does, and who began to follow in this very moment.
-      for (const id of leaders) void release(id).catch(() => undefined)
+      for (const { id, result } of leaders) void release({ id, result }).catch(() => undefined)
       return items.map((_, index) => ({ ended: ended.has(index + 1) }))
     },
   })
@@ -289,14 +291,14 @@ const releaseStatement = {
         model = CASE WHEN l.answered THEN l.model END, started_at = CASE WHEN l.answered THEN now() END,
         finished_at = CASE WHEN l.answered THEN now() END
       FROM f JOIN l ON l.id = f.leader_id WHERE t.id = f.id AND t.leader_id = f.leader_id AND ${STATUS} = 'queued'
-      RETURNING t.id, t.kind, t.status, t.api_key_id, t.webhook_url, ${SECONDS} AS seconds,
+      RETURNING t.id, t.kind, t.status, t.api_key_id, t.webhook_url, l.id AS leader_id, ${SECONDS} AS seconds,
         CASE WHEN t.kind = ANY($2) THEN t.result->>'decision' = 'review' END AS unsure
     ), told AS (
       ${tellOf('task', 'released')}
     ), reviewed AS (
       ${reviewOf('released')}
     )
-    SELECT id, kind, status, seconds FROM released`,
+    SELECT id, kind, status, leader_id, seconds FROM released`,
 }
 
 /**
@@ -308,18 +310,24 @@ const createRelease = (
   db: Db,
   onEnded: (ended: Ended[]) => void,
   reviewed: string[],
-): ((leaderId: string) => Promise<void>) =>
+): ((leader: { id: string; result: unknown }) => Promise<void>) =>
   coalesce({
     max: 200,
     itemsToBlame,
     flush: async leaders => {
-      const rows = await db.query<{ id: string; kind: string; status: TaskStatus; seconds: number }>(releaseStatement, [
-        leaders,
-        reviewed,
-      ])
+      const rows = await db.query<{ id: string; kind: string; status: TaskStatus; leader_id: string; seconds: number }>(
+        releaseStatement,
+        [leaders.map(one => one.id), reviewed],
+      )
+      const results = new Map(leaders.map(one => [one.id, one.result]))
       const settled = rows.filter(row => row.status === 'succeeded')
-      if (settled.length > 0)
-        onEnded(settled.map(({ id, kind, seconds }) => ({ id, kind, status: 'succeeded', source: 'cache', seconds })))
+      if (settled.length > 0) {
+        onEnded(
+          settled.map(({ id, kind, leader_id, seconds }) => {
+            return { id, kind, status: 'succeeded', source: 'cache', seconds, result: results.get(leader_id) }
+          }),
+        )
+      }
       return leaders.map(() => undefined)
     },
   })

@@ -64,6 +64,11 @@ export function createViewer(db: Db, reviewed: string[] = []): (id: string) => P
   })
 }
 
+/** What a task was given, as it is stored; undefined: there is no such task. */
+export const readInput = async (db: Db, id: string): Promise<unknown> =>
+  (await db.query<{ input: unknown }>({ name: 'views_input', text: 'SELECT input FROM tasks WHERE id = $1' }, [id]))[0]
+    ?.input
+
 export type TaskSummary = Omit<TaskView, 'attempt_list' | 'result' | 'review' | 'stream'>
 
 /** `apiKeyId` null: of all keys. `after`: only tasks older than this one. */

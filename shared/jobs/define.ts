@@ -1,4 +1,5 @@
 import type { Static, TObject, TSchema } from 'typebox'
+import type { ErrorCode } from '#shared/errors.ts'
 import type { Policy } from '#shared/moderation/policy.ts'
 import type { Priority, QueueName } from '#shared/queue/names.ts'
 
@@ -19,12 +20,41 @@ export type Ask = Prompt | Embedding
 /** `field` is a JSON pointer within the body. `tooLarge`: answered with 413 instead of 422. */
 export type Complaint = { field: string; message: string; tooLarge?: true }
 
+/** Of a document, found for a question. `id` is what a citation names. */
+export type Passage = { id: string; text: string }
+
 /** What an input may refer to. */
-export type Lookup = { policy(name: string): Promise<Policy | null> }
+export type Lookup = {
+  policy(name: string): Promise<Policy | null>
+  /** Passages of a collection of the client's own, best first. `wrong`: why there are none to be had. */
+  passages(collection: string, wanted: { question: string; limit: number }): Promise<Passage[] | { wrong: string }>
+  /** Whether there is a database to run queries on. */
+  runsQueries: boolean
+}
 export type Prepared = { input: unknown } | { complaint: Complaint }
 
-/** `ok: false`: the answer is of no use; `reason` names why, for the attempt's error. */
-export type Checked = { ok: true; result: unknown } | { ok: false; reason: string }
+/** A value as JSON has it: numbers where they are exact, else what Postgres writes. */
+export type Cell = string | number | boolean | null
+export type QueryRows = {
+  columns: { name: string; type: string }[]
+  rows: Cell[][]
+  /** There were more rows, or a value was longer. */
+  truncated: boolean
+}
+/** `refused`: by the query's own fault; `reason` says why, in words that hold nothing of the data. */
+export type QueryOutcome = ({ kind: 'rows' } & QueryRows) | { kind: 'refused' | 'unavailable'; reason: string }
+
+/** What a check may use beside the answer. Only where a task is run: whoever merely compares results has none. */
+export type Tools = {
+  /** Runs one SELECT that has been guarded. @param rows of the result, at most. null: there is no database for it */
+  runQuery: ((sql: string, limits: { rows: number }) => Promise<QueryOutcome>) | null
+}
+
+/**
+ * `ok: false`: the answer is of no use; `reason` names why, for the attempt's error. `fatal`: no other answer would do
+ * better, and the task fails with this error.
+ */
+export type Checked = { ok: true; result: unknown } | { ok: false; reason: string; fatal?: ErrorCode }
 
 /** Each includes those before it: `cache` is a stale entry, then a precomputed answer; `rules` the kind's own after these. */
 export const FALLBACKS = ['none', 'cache', 'rules'] as const
@@ -72,6 +102,8 @@ type AnyKind = {
   validate(input: unknown): Complaint | null
   /** The answer when rules alone are sure of it, before anything is spent; null: ask a model. */
   settled(input: unknown): unknown | null
+  /** Whether the answer to this input is one of its moment: neither remembered nor shared with who asks the same. */
+  momentary(input: unknown): boolean
   /** Whether a result may be given again to whoever asks the same. */
   keeps(result: unknown): boolean
   /** For kinds that may honestly answer that they do not know: which of the two a result is; null: it is not that sort of kind. */
@@ -93,7 +125,7 @@ export type ChatKind = AnyKind & {
    * Makes the result of what `model` wrote. What fails is asked for again, with the reason. A promise where that needs what
    * is loaded late, such as a parser.
    */
-  check(text: string, input: unknown, model: string): Checked | Promise<Checked>
+  check(text: string, input: unknown, model: string, tools?: Tools): Checked | Promise<Checked>
   /** The result as the text that was streamed. */
   text(result: unknown): string
 }
@@ -118,6 +150,7 @@ type Common<I extends TObject> = Omit<AnyKind, keyof Defaults | 'input' | 'rules
   noVerdict?: unknown
   validate?(input: Static<I>): Complaint | null
   settled?(input: Static<I>): unknown | null
+  momentary?(input: Static<I>): boolean
   keeps?(result: unknown): boolean
   outcomeOf?(result: unknown): AnswerOutcome | null
   prepare?(input: Static<I>, look: Lookup): Promise<Prepared>
@@ -128,7 +161,7 @@ type Chat<I extends TObject> = Common<I> &
   Pick<ChatKind, 'text'> & {
     prompts: Record<string, (input: Static<I>) => Prompt>
     promptFor?(input: Static<I>, model: string): Prompt | null
-    check(text: string, input: Static<I>, model: string): Checked | Promise<Checked>
+    check(text: string, input: Static<I>, model: string, tools?: Tools): Checked | Promise<Checked>
   }
 
 type Embed<I extends TObject> = Common<I> &
@@ -144,6 +177,7 @@ const DEFAULTS = {
   noVerdict: null,
   validate: () => null,
   settled: () => null,
+  momentary: () => false,
   keeps: () => true,
   outcomeOf: () => null,
   prepare: async (input: unknown): Promise<Prepared> => ({ input }),

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { compileSchema, violation } from '#shared/json-schema.ts'
 import { CATEGORIES, type Category } from '#shared/moderation/categories.ts'
+import { lookWith } from '#shared/testing/kinds.ts'
 import { moderate, type Verdict } from './moderate.ts'
 
 const MODEL = 'claude-haiku-4-5'
@@ -189,7 +190,7 @@ describe('moderate', () => {
 
   it('looks up the policy that an input names', async () => {
     const policy = { name: 'strict', version: 2, rules: {} }
-    const look = { policy: async (name: string) => (name === 'strict' ? policy : null) }
+    const look = lookWith({ policy: async name => (name === 'strict' ? policy : null) })
     expect(await moderate.prepare({ ...NICE, policy: 'strict' }, look)).toEqual({ input: { ...NICE, policy } })
     expect(await moderate.prepare(NICE, look)).toEqual({ input: NICE })
     expect(await moderate.prepare({ ...NICE, policy: 'lax' }, look)).toMatchObject({

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { fencesOf, wrongBy } from '#shared/testing/kinds.ts'
+import { fencesOf, lookWith, wrongBy } from '#shared/testing/kinds.ts'
 import { fenced } from './answers.ts'
 import { jobs } from './index.ts'
 import { query } from './query.ts'
@@ -31,7 +31,8 @@ describe('query', () => {
     expect(await query.check(query.text(result), input, '')).toEqual({ ok: true, result })
   })
 
-  it('says that it executes nothing', () => expect(query.description).toContain('not executed'))
+  it('says that it executes nothing unless it is told to', () =>
+    expect(query.description).toContain('only if you say so'))
 
   it('leaves the numbers in its queries alone, and has no rules', () => {
     expect(query.outputFilter).toBe(false)
@@ -224,4 +225,47 @@ describe('an input', () => {
     ['too many rows', { ...INPUT, max_rows: 1001 }, '/max_rows'],
     ['something else', { ...INPUT, run: true }, 'additional properties'],
   ])('with %s is none', (_, input, wrong) => expect(wrongInput(input)).toContain(wrong))
+
+  describe('with execute', () => {
+    const input = { ...INPUT, execute: true, max_rows: 2 }
+    const sql = 'SELECT id FROM orders'
+    const text = JSON.stringify({ sql, explanation: 'All of them.' })
+    const rows = { columns: [{ name: 'id', type: 'integer' }], rows: [[1]], truncated: false }
+
+    it('shows the query, and runs it with room for one row more, by which it knows whether there are more', async () => {
+      const asked: unknown[] = []
+      const runQuery = async (...args: unknown[]) => {
+        asked.push(args)
+        return { kind: 'rows' as const, ...rows }
+      }
+      const checked = await query.check(text, input, '', { runQuery })
+      expect(checked).toMatchObject({ ok: true, result: { sql: `${sql} LIMIT 2`, ...rows } })
+      expect(wrongBy(query.result, checked.ok && checked.result)).toBeNull()
+      expect(asked).toEqual([[`${sql} LIMIT 3`, { rows: 2 }]])
+    })
+
+    it('is asked for again when it fails by its own fault, and no more when there is nowhere to run it', async () => {
+      const outcome = async (kind: 'refused' | 'unavailable') =>
+        await query.check(text, input, '', { runQuery: async () => ({ kind, reason: 'why' }) })
+      expect(await outcome('refused')).toEqual({ ok: false, reason: 'the query fails when it is run: why' })
+      expect(await outcome('unavailable')).toEqual({ ok: false, reason: 'why', fatal: 'query_unavailable' })
+      for (const tools of [undefined, { runQuery: null }])
+        expect(await query.check(text, input, '', tools)).toMatchObject({ ok: false, fatal: 'query_unavailable' })
+    })
+
+    it('never runs what the guard refuses', async () => {
+      const runQuery = () => expect.unreachable('it was run')
+      for (const sql of ['DELETE FROM orders', 'SELECT pg_sleep(9)', 'SELECT secret FROM others']) {
+        const text = JSON.stringify({ sql, explanation: 'Try.' })
+        expect(await query.check(text, input, '', { runQuery })).not.toHaveProperty('fatal')
+      }
+    })
+
+    it('is turned down where there is no database for it, and remembered nowhere', async () => {
+      expect(await query.prepare(input, lookWith())).toMatchObject({ complaint: { field: '/input/execute' } })
+      expect(await query.prepare(input, lookWith({ runsQueries: true }))).toEqual({ input })
+      expect(await query.prepare(INPUT, lookWith())).toEqual({ input: INPUT })
+      expect([query.momentary(input), query.momentary(INPUT)]).toEqual([true, false])
+    })
+  })
 })

@@ -2,7 +2,7 @@ import { type Static, Type } from 'typebox'
 import { guardSql } from '#shared/sql-guard/guard.ts'
 import { secretColumns } from '#shared/sql-guard/schema.ts'
 import { FENCED, fenced, readJson, repeatsFence } from './answers.ts'
-import { type Complaint, defineJob } from './define.ts'
+import { type Cell, type Checked, type Complaint, defineJob, type Tools } from './define.ts'
 
 const DEFAULT_ROWS = 100
 const MOST_ROWS = 1000
@@ -62,6 +62,12 @@ const input = Type.Object(
         description: `Rows of the answer, at most; none: ${DEFAULT_ROWS}. The query is given a LIMIT for it.`,
       }),
     ),
+    execute: Type.Optional(
+      Type.Boolean({
+        description:
+          'Run the query, too, on the database that the operator configured (`QUERY_DATABASE_URL`); 422 if there is none. One that fails there is asked for again, with the reason.',
+      }),
+    ),
   },
   { additionalProperties: false },
 )
@@ -72,13 +78,46 @@ const answerSchema = Type.Object({ sql: Type.String(), explanation }, { addition
 
 const result = Type.Object(
   {
-    sql: Type.String({ description: 'One SELECT. It was checked, and never executed.' }),
+    sql: Type.String({ description: 'One SELECT, checked; run only with `execute`.' }),
     tables: Type.Array(Type.String(), { description: 'Those of the schema that it reads.' }),
     explanation,
+    columns: Type.Optional(
+      Type.Array(Type.Object({ name: Type.String(), type: Type.String({ description: 'As Postgres names it.' }) }), {
+        description: 'With `execute`, as are `rows` and `truncated`.',
+      }),
+    ),
+    rows: Type.Optional(
+      Type.Array(
+        Type.Array(Type.Unsafe<Cell>(Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Null()]))),
+        {
+          description:
+            'In the order of the columns. Integers that JavaScript counts exactly and floating point as numbers, else as Postgres writes it: `numeric` and dates are texts.',
+        },
+      ),
+    ),
+    truncated: Type.Optional(
+      Type.Boolean({ description: 'There are more rows than `max_rows` or 256 KiB hold, or a value was cut.' }),
+    ),
   },
   { additionalProperties: false },
 )
 type Result = Static<typeof result>
+
+/** The query with the rows that it gives now. */
+async function executed(result: Result, probe: string, rows: number, runQuery: Tools['runQuery']): Promise<Checked> {
+  if (!runQuery) return { ok: false, reason: 'there is no database to run it on', fatal: 'query_unavailable' }
+  const outcome = await runQuery(probe, { rows })
+  switch (outcome.kind) {
+    case 'refused':
+      return { ok: false, reason: `the query fails when it is run: ${outcome.reason}` }
+    case 'unavailable':
+      return { ok: false, reason: outcome.reason, fatal: 'query_unavailable' }
+    case 'rows': {
+      const { kind, ...found } = outcome
+      return { ok: true, result: { ...result, ...found } satisfies Result }
+    }
+  }
+}
 
 const columnsByTable = (tables: Table[]): Record<string, string[]> =>
   Object.fromEntries(tables.map(one => [one.name, one.columns.map(column => column.name)]))
@@ -119,7 +158,7 @@ export const query = defineJob({
   kind: 'query',
   title: 'Write an SQL query for a question',
   description:
-    'A question in plain language and a description of tables in, one read-only SELECT for Postgres out. It is checked by the grammar of Postgres: it reads only the described tables and columns, calls only harmless functions and has a LIMIT. It is not executed: run it yourself, as a role that may only read, with a statement_timeout.',
+    'A question in plain language and a description of tables in, one read-only SELECT for Postgres out. It is checked by the grammar of Postgres: it reads only the described tables and columns, calls only harmless functions and has a LIMIT. It is run only if you say so (`execute`) and the operator has set a database for it; else run it yourself, as a role that may only read, with a statement_timeout.',
   queue: 'default',
   input,
   result,
@@ -184,7 +223,15 @@ export const query = defineJob({
     }),
   },
 
-  async check(text, input) {
+  prepare: async (input, { runsQueries }) =>
+    input.execute && !runsQueries
+      ? { complaint: { field: '/input/execute', message: 'needs a database; QUERY_DATABASE_URL names none' } }
+      : { input },
+
+  // Rows are what they were then.
+  momentary: input => input.execute === true,
+
+  async check(text, input, _model, tools) {
     const answer = readJson<Static<typeof answerSchema>>(text, answerSchema)
     if (!answer.ok) return answer
     const { explanation } = answer.value
@@ -193,12 +240,16 @@ export const query = defineJob({
       return { ok: false, reason: 'the answer repeats the tags' }
     }
     if (explanation.trim() === '') return { ok: false, reason: 'the explanation is empty' }
-    const guarded = await guardSql(answer.value.sql, {
-      tables: columnsByTable(input.schema.tables),
-      maxRows: input.max_rows ?? DEFAULT_ROWS,
-    })
+    const tables = columnsByTable(input.schema.tables)
+    const maxRows = input.max_rows ?? DEFAULT_ROWS
+    const guarded = await guardSql(answer.value.sql, { tables, maxRows })
     if (!guarded.ok) return { ok: false, reason: guarded.reason }
-    return { ok: true, result: { sql: guarded.sql, tables: guarded.tables, explanation } satisfies Result }
+    const result: Result = { sql: guarded.sql, tables: guarded.tables, explanation }
+    if (!input.execute) return { ok: true, result }
+    // With room for one row more, which tells whether there are more.
+    const probe = await guardSql(answer.value.sql, { tables, maxRows: maxRows + 1 })
+    if (!probe.ok) return { ok: false, reason: probe.reason }
+    return await executed(result, probe.sql, maxRows, tools?.runQuery ?? null)
   },
 
   rules: () => null,

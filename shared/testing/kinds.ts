@@ -1,5 +1,5 @@
 import type { TSchema } from 'typebox'
-import type { Prompt } from '#shared/jobs/define.ts'
+import type { Lookup, Prompt } from '#shared/jobs/define.ts'
 import { wordsOf } from '#shared/jobs/prompt.ts'
 import { compileSchema, violation } from '#shared/json-schema.ts'
 
@@ -19,3 +19,11 @@ export function fencesOf(prompt: Prompt): { outside: string; inside: Record<stri
 /** What a schema of a kind has against a value, or null. */
 export const wrongBy = (schema: TSchema, value: unknown): string | null =>
   violation(compileSchema(schema as Record<string, unknown>), value)
+
+/** A lookup that knows nothing but what the test says. */
+export const lookWith = (known: Partial<Lookup> = {}): Lookup => ({
+  policy: async () => null,
+  passages: async name => ({ wrong: `there is no collection "${name}"` }),
+  runsQueries: false,
+  ...known,
+})

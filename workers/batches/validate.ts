@@ -20,7 +20,7 @@ const SLICE_CHARACTERS = 4_000_000
 /** Writes all lines and their chunks. To be repeated at will. @returns false: the batch is validated no more */
 export async function writeLines(
   deps: CheckDeps & { db: Db },
-  batch: Pick<BatchRow, 'id' | 'api_key_id'> & InputFormat,
+  batch: Pick<BatchRow, 'id'> & InputFormat,
   bytes: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<boolean> {
@@ -45,7 +45,7 @@ export async function writeLines(
     return true
   }
 
-  const lookup = deps.lookup()
+  const lookup = deps.lookup(batch.api_key_id)
   for await (const read of readLines(bytes, readOptions(batch, deps, await deps.available()))) {
     await breath()
     if (signal.aborted) return false

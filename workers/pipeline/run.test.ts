@@ -4,8 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Settlement } from '#shared/db/attempts.ts'
 import type { ClaimRequest, NextRequest, Refusal, Requeue } from '#shared/db/claims.ts'
 import type { Ending, RunnableTask } from '#shared/db/tasks.ts'
-import { ask, NO_ANSWER } from '#shared/jobs/ask.ts'
-import type { Prompt } from '#shared/jobs/define.ts'
+import type { Checked, JobKind, Prompt } from '#shared/jobs/define.ts'
 import { embed } from '#shared/jobs/embed.ts'
 import { generate } from '#shared/jobs/generate.ts'
 import { createLogger } from '#shared/logger.ts'
@@ -106,7 +105,6 @@ function harness(
   /** Every attempt that was begun, with what came of it. */
   const attempts = new Map<number, string | null>()
   const settle = (settlement: Settlement | null) => settlement && attempts.set(settlement.n, settlement.outcome)
-  const counted: unknown[] = []
   const held = createHeld()
   const admission = gate()
   const deps: RunDeps = {
@@ -165,9 +163,9 @@ function harness(
       },
     },
     metrics: {
-      answers: { inc: (labels: unknown) => void counted.push(labels) },
       stageSeconds: new Histogram({ name: 'stages', help: 'stages', labelNames: ['stage', 'kind'], registers: [] }),
     } as never,
+    tools: { runQuery: null },
     held,
     bulk: createBulk(1_000_000),
     draining: () => false,
@@ -187,7 +185,6 @@ function harness(
     requeues,
     endings,
     attempts,
-    counted,
     held,
     admission,
     deps,
@@ -526,42 +523,21 @@ describe('a run', () => {
     expect([hit.calls, follower.calls, follower.endings, follower.requeues]).toEqual([[], [], [], []])
   })
 
-  it('counts whether a task that succeeded has an answer, of kinds that may have none, called for or remembered', async () => {
-    const input = { question: 'How many?', contexts: [{ id: 'a', text: 'There are six.' }] }
-    const task = { kind: 'ask', input }
-    const jobs = new Map([['ask', ask]])
-    const said = { answer: 'Six.', answered: true, citations: [{ id: 'a', quote: 'six' }] }
-    const unsaid = { answer: NO_ANSWER, answered: false, citations: [] }
-
-    const answered = harness([answer(JSON.stringify(said))], { task, deps: { jobs } })
-    await answered.run()
-    expect(answered.counted).toEqual([{ kind: 'ask', outcome: 'answered' }])
-
-    const entry = { result: unsaid, provider: 'openai', model: 'm', storedAt: 0, freshUntil: 1 }
-    const recall = { ...answered.deps.recall, look: async () => ({ kind: 'hit', entry }) as const }
-    const hit = harness([], { task, deps: { jobs, recall } })
-    await hit.run()
-    expect(hit.counted).toEqual([{ kind: 'ask', outcome: 'no_answer' }])
-
-    const other = harness([answer('Hello')])
-    await other.run()
-    expect([other.endings.length, other.counted]).toEqual([1, []])
-  })
-
-  it('counts no answer of a task that failed or whose claim was lost', async () => {
-    const input = { question: 'How many?', contexts: [{ id: 'a', text: 'There are six.' }] }
-    const task = { kind: 'ask', input, tries: 4 }
-    const jobs = new Map([['ask', ask]])
-    const failing = harness([answer('no JSON')], { task, deps: { jobs } })
-    await failing.run()
-    expect([failing.endings[0]?.status, failing.counted]).toEqual(['failed', []])
-
-    const unsaid = { answer: NO_ANSWER, answered: false, citations: [] }
-    const lost = harness([answer(JSON.stringify(unsaid))], { task, deps: { jobs } })
-    const { end } = lost.deps.settle
-    lost.deps.settle.end = async ending => ({ ...(await end(ending)), ended: false })
-    await lost.run()
-    expect([lost.endings[0]?.status, lost.counted]).toEqual(['succeeded', []])
+  it('asks nobody again, and fails the task, when a check says that no answer would do', async () => {
+    const check = (): Checked => ({ ok: false, reason: 'nowhere to run it', fatal: 'query_unavailable' })
+    const kind = { ...generate, check } as JobKind
+    const { run, calls, endings, requeues } = harness([answer('Hello')], {
+      deps: { jobs: new Map([['generate', kind]]) },
+    })
+    await run()
+    expect([calls.length, requeues]).toEqual([1, []])
+    expect(endings).toMatchObject([
+      {
+        status: 'failed',
+        error: { code: 'query_unavailable', message: 'nowhere to run it' },
+        settlement: { outcome: 'rejected' },
+      },
+    ])
   })
 
   it('remembers an answer before the task ends', async () => {

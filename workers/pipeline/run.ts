@@ -6,7 +6,7 @@ import { persist } from '#shared/db/persist.ts'
 import type { Quality, RunnableTask, Source } from '#shared/db/tasks.ts'
 import type { ErrorCode, TaskError } from '#shared/errors.ts'
 import { toWire } from '#shared/ids.ts'
-import type { Ask, JobKind } from '#shared/jobs/define.ts'
+import type { Ask, JobKind, Tools } from '#shared/jobs/define.ts'
 import { filtersOutput, type KeptOptions } from '#shared/jobs/options.ts'
 import { bulkOf, hasPrompt, mostTokens, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
 import { suits } from '#shared/jobs/suits.ts'
@@ -42,7 +42,8 @@ export type RunDeps = {
   check: typeof check
   health: Pick<ProviderHealth, 'note'>
   settle: Settle
-  metrics: Pick<Metrics, 'answers' | 'stageSeconds'>
+  metrics: Pick<Metrics, 'stageSeconds'>
+  tools: Tools
   /** What the operator wrote down for this input. */
   precomputed(kind: string, input: unknown): Promise<{ result: unknown } | null>
   held: Held
@@ -219,7 +220,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   }
 
   async function end(how: { status: 'succeeded' | 'failed' | 'expired' } & Partial<Outcome>): Promise<void> {
-    const { ended } = await timed('settle', () =>
+    await timed('settle', () =>
       settle.end({
         id: task.id,
         epoch: task.epoch,
@@ -230,8 +231,6 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       }),
     )
     recall.landed(task)
-    const outcome = ended && how.status === 'succeeded' ? kind.outcomeOf(how.result) : null
-    if (outcome) deps.metrics.answers.inc({ kind: kind.kind, outcome })
   }
 
   const fail = (code: ErrorCode, message: string) => {
@@ -461,7 +460,11 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     if (called.kind === 'answer') {
       const { answer } = called
       const verdict = await timed('check', () =>
-        deps.check(kind, { input: task.input, model: candidate.model, filter: filtersOutput(kind, options) }, answer),
+        deps.check(
+          kind,
+          { input: task.input, model: candidate.model, filter: filtersOutput(kind, options), tools: deps.tools },
+          answer,
+        ),
       )
       if (verdict.ok) {
         await succeed(current, called.answer, verdict)
@@ -469,6 +472,10 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       }
       tries++
       settled(current, 'rejected', called.answer.usage, { error: { code: 'rejected', message: verdict.reason } })
+      if (verdict.fatal) {
+        await fail(verdict.fatal, verdict.reason)
+        return 'done'
+      }
       failed = { code: 'invalid_output', message: verdict.reason }
       if (verdict.again && 'text' in called.answer) wrong = { text: clean(called.answer.text), reason: verdict.reason }
       waits.push({ candidate, ms: 0, bookable: false })

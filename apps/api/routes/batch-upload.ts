@@ -2,7 +2,6 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { checkInput } from '#shared/batches/check-input.ts'
-import { policyReader } from '#shared/db/policies.ts'
 import { SluiceError } from '#shared/errors.ts'
 import type { FileRow } from '#shared/files/store.ts'
 import { createLanes } from '#shared/lanes.ts'
@@ -40,13 +39,16 @@ export const batchUpload: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps)
   app.addContentTypeParser(RAW_TYPES, (_request, _payload, done) => done(null))
 
   const available = configuredAs(deps.config.providers)
-  const check = async ({ kind, mapping, options }: BatchSettings, file: FileRow) => {
+  const check = async ({ kind, mapping, options }: BatchSettings, file: FileRow, apiKeyId: string) => {
     const input = await files.read(file.id)
     if (!input) throw new SluiceError('file_not_found')
-    const lookup = () => ({ policy: policyReader(deps.db) })
-    const checking = { jobs, prices: deps.prices, available: async () => available, lookup }
+    const checking = { jobs, prices: deps.prices, available: async () => available, lookup: deps.lookup }
     const checked = await lanes(() =>
-      checkInput(checking, { surface: 'native', endpoint: null, kind, mapping, options }, input.bytes),
+      checkInput(
+        checking,
+        { surface: 'native', endpoint: null, kind, mapping, options, api_key_id: apiKeyId },
+        input.bytes,
+      ),
     )
     if (!checked) throw new SluiceError('server_busy', undefined, { retryAfter: 5 })
     return {
@@ -107,7 +109,7 @@ export const batchUpload: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps)
       const { file, settings: said } = await receive(request)
       let kept = false
       try {
-        if (said.dryRun) return reply.send(await check(said, file))
+        if (said.dryRun) return reply.send(await check(said, file, request.apiKey.id))
         const { kind, mapping, priority, metadata, completionWindow, windowSeconds, maxCostUsd } = said
         const batch = await acceptBatch(deps, {
           ...{ apiKeyId: request.apiKey.id, surface: 'native', endpoint: null, outputExpiresSeconds: null },

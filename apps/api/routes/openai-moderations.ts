@@ -78,7 +78,7 @@ export const openAiModerations: FastifyPluginAsyncTypebox<ApiDeps> = async (app,
       if (wrong) throw new SluiceError('invalid_request', `input ${wrong.message}`, { context: { field: '/input' } })
       const outcome = await submitTask(deps, request, {
         job: moderate,
-        input: await preparedInput(deps, moderate, input),
+        input: await preparedInput(deps, request, moderate, input),
         options: optionsOf(model),
         metadata: null,
         // The deadline passes first.

@@ -8,7 +8,7 @@ import {
   putPrecomputed,
 } from '#shared/db/precomputed.ts'
 import { SluiceError } from '#shared/errors.ts'
-import type { JobKind } from '#shared/jobs/define.ts'
+import type { JobKind, Lookup } from '#shared/jobs/define.ts'
 import { suits } from '#shared/jobs/suits.ts'
 import { findUnstorable, isTooDeep, MAX_DEPTH } from '#shared/text.ts'
 import type { ApiDeps } from '../deps.ts'
@@ -152,6 +152,13 @@ export const precomputed: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db,
 
 type Body = { input?: unknown; result: unknown }
 
+/** What is found is another thing from one day to the next: no answer can be written down for it. */
+const NOTHING_THERE: Lookup = {
+  policy: async () => null,
+  passages: async () => ({ wrong: 'is looked up anew for each task; write down an answer to its contexts' }),
+  runsQueries: false,
+}
+
 /** What the route's schema cannot say. */
 async function checkBody(job: JobKind, body: Body): Promise<void> {
   for (const field of ['input', 'result'] as const) {
@@ -167,6 +174,11 @@ async function checkBody(job: JobKind, body: Body): Promise<void> {
   if (wrong) {
     const code = wrong.tooLarge ? 'field_too_large' : 'invalid_request'
     throw new SluiceError(code, `${wrong.field} ${wrong.message}`, { context: { field: wrong.field } })
+  }
+  const prepared = body.input === undefined ? null : await job.prepare(body.input, NOTHING_THERE)
+  if (prepared && 'complaint' in prepared) {
+    const { field, message } = prepared.complaint
+    throw new SluiceError('invalid_request', `${field} ${message}`, { context: { field } })
   }
   // Of the default nobody knows yet what inputs it will be for.
   if (body.input === undefined ? body.result !== null : await suits(job, body.input, body.result)) return

@@ -102,7 +102,7 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
   const wait = waitSeconds(request.headers.prefer)
   const outcome = await submitTask(deps, request, {
     job,
-    input: await preparedInput(deps, job, request.body.input),
+    input: await preparedInput(deps, request, job, request.body.input),
     options,
     metadata: metadata ?? null,
     wait,

@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { isTerminal, TASK_STATUSES } from '#shared/db/tasks.ts'
-import { createLister, type TaskView } from '#shared/db/views.ts'
+import { createLister, readInput, type TaskView } from '#shared/db/views.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { fromWire, toWire } from '#shared/ids.ts'
 import type { ApiDeps } from '../deps.ts'
@@ -124,6 +124,29 @@ export const tasks: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
         return taskJson(again ?? task)
       }
       return taskJson((await waiting.ended()) ?? (await ownTask(deps, request)))
+    },
+  )
+
+  app.get(
+    '/api/v1/tasks/:id/input',
+    {
+      config: { scope: 'read' },
+      schema: {
+        tags: ['tasks'],
+        summary: 'Read what a task was given',
+        description:
+          'With what it referred to, as that was when the task was accepted: the passages found in a collection, the policy that it named.',
+        params: taskParams,
+        response: { 200: Type.Object({ task_id: Type.String(), kind: Type.String(), input: Type.Unknown() }) },
+      },
+    },
+    async request => {
+      const { id, kind } = await ownTask(deps, request)
+      const input = await readInput(deps.db, id)
+      // Deleted meanwhile, by its retention.
+      if (input === undefined)
+        throw new SluiceError('task_not_found', undefined, { context: { task_id: request.params.id } })
+      return { task_id: toWire('task', id), kind, input }
     },
   )
 

@@ -1,0 +1,211 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { createLogger } from '#shared/logger.ts'
+import { createTestDatabase, type TestDatabase } from '#shared/testing/database.ts'
+import { ask, connect } from '#shared/testing/postgres.ts'
+import type { Db } from './pool.ts'
+import { openQueryDatabase, type QueryDatabase } from './query-database.ts'
+
+/** What runs when whatever stands before it has let everything through. */
+
+const logger = createLogger({ level: 'silent', name: 'test' })
+let own: TestDatabase
+let other: TestDatabase
+let ownDb: Db
+let admin: Db
+const roles: string[] = []
+
+beforeAll(async () => {
+  ;[own, other] = await Promise.all([createTestDatabase(), createTestDatabase()])
+  ownDb = connect(own.url, 1)
+  admin = connect(other.url, 2)
+  await ask(
+    admin,
+    `CREATE TABLE orders (id int PRIMARY KEY, customer text, total numeric(10,2), at timestamptz, note text)`,
+  )
+  await ask(
+    admin,
+    `INSERT INTO orders SELECT n, 'c' || n % 3, n * 1.5, '2026-01-01Z', NULL FROM generate_series(1, 100) n`,
+  )
+  await ask(admin, 'CREATE TABLE private (secret text)')
+  await ask(admin, 'CREATE SEQUENCE counter')
+})
+afterAll(async () => {
+  await ask(admin, `DROP OWNED BY ${roles.join(', ')}`)
+  await ask(admin, `DROP ROLE ${roles.join(', ')}`)
+  await Promise.all([ownDb.close(), admin.close()])
+  await Promise.all([own.drop(), other.drop()])
+})
+
+async function role(more = '', grants: string[] = ['SELECT ON orders']): Promise<string> {
+  const name = `reader_${randomUUID().replaceAll('-', '')}`
+  roles.push(name)
+  await ask(admin, `CREATE ROLE ${name} LOGIN PASSWORD 'secret' ${more}`)
+  for (const grant of grants) await ask(admin, `GRANT ${grant} TO ${name}`)
+  const url = new URL(other.url)
+  url.username = name
+  url.password = 'secret'
+  return url.href
+}
+async function open(url: string, timeoutMs = 10_000, log = logger): Promise<QueryDatabase> {
+  const database = await openQueryDatabase({ url, own: ownDb, timeoutMs, logger: log })
+  onTestFinished(() => database.close())
+  return database
+}
+const run = async (
+  sql: string,
+  { rows = 100, timeoutMs = 10_000, grants }: { rows?: number; timeoutMs?: number; grants?: string[] } = {},
+) => (await open(await role('', grants), timeoutMs)).run(sql, { rows })
+
+describe('a query that is run', () => {
+  it('gives its rows with the names and types of its columns, in its order', async () => {
+    const found = await run(
+      `SELECT id, total, customer AS "The Customer", at AS id, note, id > 1 AS late, count(*) OVER () AS n, 0.5::float8 AS half, 'NaN'::float8 AS none, 9007199254740993 AS large
+        FROM orders ORDER BY orders.id DESC LIMIT 2`,
+    )
+    expect(found).toEqual({
+      kind: 'rows',
+      columns: [
+        { name: 'id', type: 'integer' },
+        { name: 'total', type: 'numeric(10,2)' },
+        { name: 'The Customer', type: 'text' },
+        { name: 'id', type: 'timestamp with time zone' },
+        { name: 'note', type: 'text' },
+        { name: 'late', type: 'boolean' },
+        { name: 'n', type: 'bigint' },
+        { name: 'half', type: 'double precision' },
+        { name: 'none', type: 'double precision' },
+        { name: 'large', type: 'bigint' },
+      ],
+      rows: [
+        [100, '150.00', 'c1', expect.stringMatching(/^202[56]-/), null, true, 100, 0.5, 'NaN', '9007199254740993'],
+        [99, '148.50', 'c0', expect.any(String), null, true, 100, 0.5, 'NaN', '9007199254740993'],
+      ],
+      truncated: false,
+    })
+    expect(await run('SELECT id FROM orders WHERE id < 0')).toMatchObject({ rows: [], truncated: false })
+  })
+
+  it('gives no more than the rows that are wanted, and says that there are more', async () => {
+    expect(await run('SELECT id FROM orders ORDER BY id LIMIT 43', { rows: 42 })).toMatchObject({
+      rows: { length: 42 },
+      truncated: true,
+    })
+    expect(await run('SELECT id FROM orders ORDER BY id LIMIT 42', { rows: 42 })).toMatchObject({ truncated: false })
+  })
+
+  it('gives no more than 256 KiB, and no value of more than 20,000 characters', async () => {
+    const many = await run(`SELECT repeat('x', 10000) FROM orders`, { rows: 1000 })
+    expect(many).toMatchObject({ kind: 'rows', truncated: true })
+    expect(JSON.stringify(many).length).toBeLessThan(270_000)
+    const large = await run(`SELECT repeat('\u{1F600}', 100000) AS a, 1 AS b`)
+    expect(large).toMatchObject({ rows: [['\u{1F600}'.repeat(10_000), 1]], truncated: true })
+    expect(await run('SELECT')).toMatchObject({ kind: 'refused', reason: 'it has no columns' })
+    const wide = Array.from({ length: 101 }, (_, n) => n).join(', ')
+    expect(await run(`SELECT ${wide}`)).toMatchObject({ kind: 'refused' })
+  })
+
+  it('is stopped when it takes too long, wherever it spends its time', async () => {
+    const endless = 'SELECT count(*) FROM generate_series(1, 100000000000) a'
+    expect(await run(endless, { timeoutMs: 100 })).toEqual({
+      kind: 'refused',
+      reason: 'it took longer than 0.1 seconds and was stopped',
+    })
+    // Each row comes in time; all of them would not.
+    const slow = 'SELECT id, pg_sleep(0.02) IS NULL AS slept FROM orders'
+    expect(await run(slow, { timeoutMs: 300 })).toMatchObject({ kind: 'refused' })
+    const running = await ask(
+      admin,
+      `SELECT FROM pg_stat_activity WHERE application_name = 'sluice-query' AND state = 'active'`,
+    )
+    expect(running).toEqual([])
+  })
+
+  it.each([
+    ['INSERT', `WITH w AS (INSERT INTO orders (id) VALUES (1000) RETURNING id) SELECT * FROM w`],
+    ['nextval', `SELECT nextval('counter')`],
+    ['a second statement', `SELECT 1) AS q; COMMIT; DELETE FROM orders; SELECT * FROM (SELECT 1`],
+    ['leaving read-only', `SELECT set_config('transaction_read_only', 'off', true)`],
+    ['a large object', 'SELECT lo_create(0)'],
+    ['a lock', 'SELECT id FROM orders FOR UPDATE'],
+  ])('cannot write, even as a role that may: %s', async (_, sql) => {
+    const count = () => ask(admin, `SELECT count(*)::int AS n, (SELECT last_value::int FROM counter) AS v FROM orders`)
+    const before = await count()
+    const found = await run(sql, { grants: ['ALL ON orders', 'ALL ON SEQUENCE counter'] })
+    expect(found).toMatchObject({ kind: 'refused', reason: expect.stringMatching(/SQLSTATE/) })
+    expect(await count()).toEqual(before)
+  })
+
+  it.each([
+    ['SELECT nothing FROM orders', 'column "nothing" does not exist (SQLSTATE 42703)'],
+    ['SELECT secret FROM private', 'permission denied for table private (SQLSTATE 42501)'],
+    ['SELECT FROM FROM orders', 'syntax error at or near "FROM" (SQLSTATE 42601)'],
+    ['SELECT 1 / (id - 1) FROM orders', 'division by zero (SQLSTATE 22012)'],
+    // What stands in a table is nobody's to read to the model.
+    ['SELECT customer::int FROM orders', 'invalid input syntax for type integer (SQLSTATE 22P02)'],
+  ])('is refused with what Postgres has against it: %s', async (sql, reason) => {
+    expect(await run(sql)).toEqual({ kind: 'refused', reason })
+  })
+
+  it('leaves its connection fit for the next, whatever became of it', async () => {
+    const database = await open(await role())
+    for (const sql of ['SELECT nothing', 'SELECT 1 AS one', `SELECT * FROM orders`, 'SELECT 1 AS one'])
+      await database.run(sql, { rows: 3 })
+    expect(await database.run('SELECT 1 AS one', { rows: 3 })).toMatchObject({ rows: [[1]], truncated: false })
+    const together = await Promise.all(Array.from({ length: 20 }, () => database.run('SELECT 1 AS one', { rows: 1 })))
+    expect(together.every(one => one.kind === 'rows')).toBe(true)
+  })
+})
+
+describe('a database that queries are to run on', () => {
+  it('is refused if it is Sluice’s own, by whatever way', async () => {
+    const url = new URL(await role())
+    url.pathname = new URL(own.url).pathname
+    await expect(open(url.href)).rejects.toThrow('is Sluice’s own database')
+  })
+
+  it.each([
+    ['a superuser', 'SUPERUSER', 'superuser'],
+    ['one who can become a superuser', 'IN ROLE postgres', 'superuser'],
+    ['one who reads files', 'IN ROLE pg_read_server_files', 'files'],
+    ['one who runs programs', 'NOINHERIT IN ROLE pg_execute_server_program', 'programs'],
+  ])('is refused to %s', async (_, more, why) => {
+    const [boss] = await ask<{ name: string }>(admin, 'SELECT current_user AS name')
+    await expect(open(await role(more.replace('postgres', boss!.name)))).rejects.toThrow(why)
+  })
+
+  it('warns of a role that may do more than read, and of no other', async () => {
+    const warnings: { may: string }[] = []
+    const log = { ...logger, warn: (more: { may: string }) => void warnings.push(more) } as unknown as typeof logger
+    await open(await role(), 10_000, log)
+    expect(warnings).toEqual([])
+    await open(await role('CREATEDB', ['SELECT, UPDATE (note) ON orders', 'INSERT ON private']), 10_000, log)
+    expect(warnings).toHaveLength(1)
+    expect(warnings[0]!.may).toMatch(/orders, write to private.*create roles/)
+  })
+
+  it('may be away when it is opened: then queries say that it is, and run once it is back', async () => {
+    const url = await role()
+    const name = decodeURIComponent(new URL(url).username)
+    await ask(admin, `ALTER ROLE ${name} NOLOGIN`)
+    const database = await open(url)
+    expect(await database.run('SELECT 1 AS one', { rows: 1 })).toMatchObject({ kind: 'unavailable' })
+    await ask(admin, `ALTER ROLE ${name} LOGIN`)
+    expect(await database.run('SELECT 1 AS one', { rows: 1 })).toMatchObject({ kind: 'rows' })
+  })
+
+  it('is looked at again with each connection: who was made a superuser since runs nothing more', async () => {
+    const url = await role()
+    const name = decodeURIComponent(new URL(url).username)
+    const database = await open(url)
+    await ask(admin, `ALTER ROLE ${name} SUPERUSER`)
+    await ask(admin, `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '${name}'`)
+    // The first may still hold the connection that was ended.
+    const outcomes = [
+      await database.run('SELECT 1 AS one', { rows: 1 }),
+      await database.run('SELECT 1 AS one', { rows: 1 }),
+    ]
+    expect(outcomes.map(one => one.kind)).toEqual(['unavailable', 'unavailable'])
+    await ask(admin, `ALTER ROLE ${name} NOSUPERUSER`)
+  })
+})
