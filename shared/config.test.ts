@@ -38,6 +38,7 @@ describe('settings', () => {
       DRAIN_SECONDS: 30,
       RESULT_RETENTION_DAYS: 0,
       LOG_LEVEL: 'info',
+      QUERY_TIMEOUT_SECONDS: 5,
       QUEUES_WRITABLE: false,
       REDIS_PREFIX: 'sluice',
     })
