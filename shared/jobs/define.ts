@@ -40,6 +40,8 @@ export type JobKind = {
   example: { input: unknown; options?: unknown }
   /** What could come of that. */
   exampleResult: unknown
+  /** What a model wrote for it, if that is neither `text(exampleResult)` nor the result as JSON; null: it is one of these. */
+  exampleAnswer: string | null
   /** What to ask a model, by version. One that was used is not edited: a new one is added. */
   prompts: Record<string, (input: unknown) => Prompt>
   /** The one that is asked with when the client does not say. Referenced wherever an answer is remembered or compared. */
@@ -91,6 +93,7 @@ type Typed<I extends TObject> = Omit<JobKind, keyof Defaults | 'input' | 'prompt
   deadlineSeconds?: number
   outputFilter?: boolean
   noVerdict?: unknown
+  exampleAnswer?: string
   validate?(input: Static<I>): Complaint | null
   settled?(input: Static<I>): unknown | null
   keeps?(result: unknown): boolean
@@ -106,6 +109,7 @@ const DEFAULTS = {
   deadlineSeconds: 600,
   outputFilter: true,
   noVerdict: null,
+  exampleAnswer: null,
   validate: () => null,
   settled: () => null,
   promptFor: () => null,
