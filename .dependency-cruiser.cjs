@@ -60,20 +60,26 @@ module.exports = {
       to: { path: '^(apps|workers|shared|bench)/', pathNot: ['^apps/(cli|client)/'] },
     },
     {
-      // It is an application of Sluice's, as anybody's would be.
-      name: 'comments-know-only-the-client',
+      // They are applications of Sluice's, as anybody's would be, and have only their frame in common.
+      name: 'client-apps-know-only-the-client',
       severity: 'error',
-      from: { path: '^apps/comments/', pathNot: [...TESTS] },
-      to: { path: '^(apps|workers|shared|bench)/', pathNot: ['^apps/(comments|client)/'] },
+      from: { path: '^apps/(comments|blog|client-app)/', pathNot: [...TESTS] },
+      to: { path: '^(apps|workers|shared|bench)/', pathNot: ['^apps/($1|client|client-app)/'] },
+    },
+    {
+      name: 'client-app-is-theirs',
+      severity: 'error',
+      from: { pathNot: ['^apps/(comments|blog|client-app)/'] },
+      to: { path: '^apps/client-app/' },
     },
     only('bullmq-has-owners', 'bullmq', ['^shared/queue/', '^workers/consume[.]ts$', '^apps/api/plugins/queues[.]ts$']),
-    // A client application owns its own schema.
+    // Client applications own their own schemas.
     only('sql-has-owners', '(pg|drizzle-orm|@types/pg)', [
       '^bench/',
       '^shared/db/',
       '^shared/testing/',
       '^apps/local/',
-      '^apps/comments/store[.]ts$',
+      '^apps/client-app/database[.]ts$',
     ]),
     only('ioredis-has-an-owner', 'ioredis', ['^shared/redis[.]ts$']),
     // 1.7 MB of wasm; and lists of words.

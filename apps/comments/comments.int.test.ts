@@ -1,16 +1,16 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { CATEGORIES } from '#shared/moderation/categories.ts'
 import { type Child, startChild } from '#shared/testing/child.ts'
 import { createTestDatabase, type TestDatabase } from '#shared/testing/database.ts'
+import { type Door, startDoor } from '#shared/testing/door.ts'
 import { startMachine } from '#shared/testing/machine.ts'
 import { ask, connect as connectTo } from '#shared/testing/postgres.ts'
 import type { Script } from '#shared/testing/upstream.ts'
 
 const machine = startMachine(() => ({ BACKOFF_BASE_MS: '20', BACKOFF_MAX_MS: '50' }))
 let database: TestDatabase
-let door: Awaited<ReturnType<typeof startDoor>>
+let door: Door
 let env: Record<string, string>
 let service: Child
 
@@ -285,43 +285,3 @@ it('that a model answers in prose about is held, and shown only if a person allo
   await decide(body, 'allow')
   await eventually(async () => expect(await shown('prose')).toEqual([text]))
 })
-
-/** What stands between the two: it can be shut, and it can keep what Sluice answers to itself. */
-async function startDoor(target: number) {
-  const sockets = new Set<Socket>()
-  let swallows = false
-  const server = createServer(client => {
-    const behind = connect(target, '127.0.0.1')
-    sockets.add(client)
-    behind.on('data', data => (swallows ? client.destroy() : client.write(data)))
-    client.on('data', data => behind.write(data))
-    for (const [one, other] of [
-      [client, behind],
-      [behind, client],
-    ] as const) {
-      one.on('error', () => other.destroy())
-      one.on('close', () => other.destroy())
-    }
-    client.on('close', () => sockets.delete(client))
-  })
-  const listen = async (port: number) => {
-    server.listen(port, '127.0.0.1')
-    await once(server, 'listening')
-    return (server.address() as AddressInfo).port
-  }
-  const port = await listen(0)
-  return {
-    port,
-    open: () => listen(port),
-    swallow: (on: boolean) => {
-      swallows = on
-    },
-    async shut() {
-      if (!server.listening) return
-      const closed = once(server, 'close')
-      server.close()
-      for (const socket of sockets) socket.destroy()
-      await closed
-    },
-  }
-}

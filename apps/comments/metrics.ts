@@ -1,11 +1,9 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
 export type Metrics = ReturnType<typeof createMetrics>
 
 /** `countHeld` is asked at every scrape. */
-export function createMetrics(countHeld: () => Promise<number>) {
-  const registry = new Registry()
-  collectDefaultMetrics({ register: registry })
+export function createMetrics(registry: Registry, countHeld: () => Promise<number>) {
   const registers = [registry]
   new Gauge({
     name: 'comments_held',
@@ -16,7 +14,6 @@ export function createMetrics(countHeld: () => Promise<number>) {
     },
   })
   return {
-    registry,
     comments: new Counter({
       name: 'comments_total',
       help: 'Comments that got this status, when they came or when they were settled',

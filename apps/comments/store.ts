@@ -1,9 +1,8 @@
-import type { FastifyBaseLogger } from 'fastify'
-import pg from 'pg'
+import type { Database } from '../client-app/database.ts'
 import type { Outcome } from './verdict.ts'
 
 /** This application's own tables, in a schema of its own. */
-const SCHEMA = `
+export const SCHEMA = `
   SELECT pg_advisory_xact_lock(hashtext('comments_app'));
   CREATE SCHEMA IF NOT EXISTS comments_app;
   CREATE TABLE IF NOT EXISTS comments_app.comments (
@@ -26,41 +25,14 @@ export type Comment = NewComment & { createdAt: Date }
 /** One that waits for a verdict or a person. */
 export type Held = { id: string; postId: string; text: string; taskId: string | null; hasVerdict: boolean }
 
-export type Store = ReturnType<typeof openStore>
-
-/** Postgres could not be asked. */
-export class StoreUnavailable extends Error {}
+export type Store = ReturnType<typeof createStore>
 
 const COMMENT = 'id, post_id AS "postId", author, text, created_at AS "createdAt"'
 /** Above every id. */
 const FIRST = 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 
-export function openStore({ url, log }: { url: string; log: FastifyBaseLogger }) {
-  const pool = new pg.Pool({
-    connectionString: url,
-    max: 10,
-    application_name: 'comments',
-    connectionTimeoutMillis: 3000,
-    query_timeout: 10_000,
-    statement_timeout: 8000,
-  })
-  // An idle connection that breaks is the pool's own business; without a listener it would end the process.
-  pool.on('error', error => log.warn({ err: error }, 'idle postgres connection lost'))
-
-  async function query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]> {
-    try {
-      return (await pool.query<Row>(text, values)).rows
-    } catch (error) {
-      throw isRefusal(error) ? error : new StoreUnavailable((error as Error).message)
-    }
-  }
-
+export function createStore({ query }: Database) {
   return {
-    /** Creates what is not there. */
-    migrate: () => query(SCHEMA),
-
-    ping: () => query('SELECT 1'),
-
     async insert({ id, postId, author, text }: NewComment, { status, verdict, taskId }: Outcome): Promise<Comment> {
       const [row] = await query<Comment>(
         `INSERT INTO comments_app.comments (id, post_id, author, text, status, verdict, task_id)
@@ -108,11 +80,5 @@ export function openStore({ url, log }: { url: string; log: FastifyBaseLogger })
       )
       return row!.held
     },
-
-    close: () => pool.end(),
   }
 }
-
-/** Postgres said no, as opposed to: was not there, was shutting down, or took too long. */
-const isRefusal = (error: unknown): boolean =>
-  error instanceof pg.DatabaseError && !/^(08|28|3D|40|53|57|58)/.test(error.code ?? '')

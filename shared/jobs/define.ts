@@ -79,6 +79,8 @@ type AnyKind = {
   example: { input: unknown; options?: unknown }
   /** What could come of that. */
   exampleResult: unknown
+  /** What a model wrote for it, if that is neither `text(exampleResult)` nor the result as JSON; null: it is one of these. */
+  exampleAnswer: string | null
   /** The one that is asked with when the client does not say. Referenced wherever an answer is remembered or compared. */
   promptVersion: string
   /** `options.max_tokens` when the client does not say; 0: its models write nothing. */
@@ -148,6 +150,7 @@ type Common<I extends TObject> = Omit<AnyKind, keyof Defaults | 'input' | 'rules
   deadlineSeconds?: number
   outputFilter?: boolean
   noVerdict?: unknown
+  exampleAnswer?: string
   validate?(input: Static<I>): Complaint | null
   settled?(input: Static<I>): unknown | null
   momentary?(input: Static<I>): boolean
@@ -175,6 +178,7 @@ const DEFAULTS = {
   deadlineSeconds: 600,
   outputFilter: true,
   noVerdict: null,
+  exampleAnswer: null,
   validate: () => null,
   settled: () => null,
   momentary: () => false,

@@ -124,8 +124,11 @@ export const moderate = defineJob({
     reason: 'A friendly question about a photograph.',
     decision: 'allow',
     categories: Object.fromEntries(CATEGORIES.map(name => [name, false])),
-    scores: Object.fromEntries(CATEGORIES.map(name => [name, 0])),
+    scores: scoresOf(() => 0),
   },
+  exampleAnswer: JSON.stringify({
+    verdicts: [{ scores: scoresOf(() => 0), confidence: 0.98, reason: 'A friendly question about a photograph.' }],
+  } satisfies Answer),
   promptVersion: '1',
   maxTokens: 4096,
   cache: { ttlSeconds: 600, staleSeconds: 0 },

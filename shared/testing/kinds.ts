@@ -1,5 +1,6 @@
 import type { TSchema } from 'typebox'
-import type { Lookup, Prompt } from '#shared/jobs/define.ts'
+import { canonicalJson } from '#shared/canonical.ts'
+import type { ChatKind, Lookup, Prompt } from '#shared/jobs/define.ts'
 import { wordsOf } from '#shared/jobs/prompt.ts'
 import { compileSchema, violation } from '#shared/json-schema.ts'
 
@@ -27,3 +28,16 @@ export const lookWith = (known: Partial<Lookup> = {}): Lookup => ({
   runsQueries: false,
   ...known,
 })
+
+/** What a model has to write so that the example of a kind comes to its `exampleResult`. @throws if the kind does not show it */
+export async function answerFor(job: ChatKind): Promise<string> {
+  const { exampleAnswer, exampleResult } = job
+  const wanted = canonicalJson(exampleResult)
+  for (const text of exampleAnswer === null
+    ? [job.text(exampleResult), JSON.stringify(exampleResult)]
+    : [exampleAnswer]) {
+    const checked = await job.check(text, job.example.input, '')
+    if (checked.ok && canonicalJson(checked.result) === wanted) return text
+  }
+  throw new Error(`${job.kind}: its check makes exampleResult neither of its text nor of its JSON; say exampleAnswer`)
+}

@@ -1,29 +1,20 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { v7 } from 'uuid'
-import type { CommentsDeps } from '../deps.ts'
-import { RequestError } from '../errors.ts'
-import type { Comment } from '../store.ts'
+import { mustBeStorable, pageOf, paging, text } from '../../client-app/fields.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Moderation } from '../moderation.ts'
+import type { Comment, Store } from '../store.ts'
 import type { Status } from '../verdict.ts'
 
-/** Postgres stores neither U+0000 nor half a surrogate pair. */
-const isStorable = (text: string) => !text.includes('\0') && text.isWellFormed()
-
-const line = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '\\S' })
+export type CommentsDeps = { store: Store; moderation: Moderation; metrics: Metrics }
 
 const newComment = Type.Object(
-  { post_id: line(200), author: line(100), text: line(10_000) },
+  { post_id: text(200), author: text(100), text: text(10_000) },
   { additionalProperties: false },
 )
 
-const list = Type.Object(
-  {
-    post_id: line(200),
-    after: Type.Optional(Type.String({ format: 'uuid', description: '`next` of the page before' })),
-    limit: Type.Integer({ minimum: 1, maximum: 100, default: 20 }),
-  },
-  { additionalProperties: false, required: ['post_id'] },
-)
+const list = Type.Object({ post_id: text(200), ...paging }, { additionalProperties: false, required: ['post_id'] })
 
 const commentJson = ({ id, postId, author, text, createdAt }: Comment) => ({
   id,
@@ -37,10 +28,7 @@ const CODES: Record<Status, number> = { visible: 201, held: 202, blocked: 422 }
 
 export const comments: FastifyPluginAsyncTypebox<CommentsDeps> = async (app, { store, moderation, metrics }) => {
   app.post('/api/comments', { schema: { body: newComment } }, async ({ body }, reply) => {
-    for (const [field, value] of Object.entries(body)) {
-      if (!isStorable(value))
-        throw new RequestError(400, 'invalid_text', `${field} holds characters that are none`, field)
-    }
+    mustBeStorable(body)
     const comment = { id: v7(), postId: body.post_id, author: body.author, text: body.text }
     const began = performance.now()
     const outcome = await moderation.judge(comment)
@@ -59,11 +47,8 @@ export const comments: FastifyPluginAsyncTypebox<CommentsDeps> = async (app, { s
   })
 
   app.get('/api/comments', { schema: { querystring: list } }, async ({ query: { post_id, after, limit } }) => {
-    if (!isStorable(post_id))
-      throw new RequestError(400, 'invalid_text', 'post_id holds characters that are none', 'post_id')
+    mustBeStorable({ post_id })
     const found = await store.visible(post_id, { after: after ?? null, limit: limit + 1 })
-    const page = found.slice(0, limit)
-    const hasMore = found.length > limit
-    return { data: page.map(commentJson), has_more: hasMore, next: hasMore ? page.at(-1)!.id : null }
+    return pageOf(found, limit, commentJson)
   })
 }

@@ -1,10 +1,12 @@
+import { Type } from 'typebox'
 import { expect, it } from 'vitest'
-import { parseSettings } from './settings.ts'
+import { parseSettings, settingsAt } from './settings.ts'
 
+const schema = Type.Object({ ...settingsAt(8090), POLICY: Type.Optional(Type.String()) })
 const needed = { DATABASE_URL: 'postgres://db/app', SLUICE_API_KEY: 'key' }
 
 it('what is not set, or empty, has its default', () => {
-  expect(parseSettings({ ...needed, PORT: '', SLUICE_POLICY: '', HOME: '/root' })).toEqual({
+  expect(parseSettings(schema, { ...needed, PORT: '', POLICY: '', HOME: '/root' })).toEqual({
     ...needed,
     SLUICE_URL: 'http://127.0.0.1:8080',
     HOST: '127.0.0.1',
@@ -19,4 +21,4 @@ it.each([
   [{ ...needed, PORT: 'eighty' }, 'PORT: must be integer'],
   [{ ...needed, PORT: '70000' }, 'PORT: must be <= 65535'],
   [{ ...needed, SLUICE_URL: 'sluice:8080' }, 'SLUICE_URL: must match pattern'],
-])('what cannot be used is named: %j', (env, message) => expect(() => parseSettings(env)).toThrow(message))
+])('what cannot be used is named: %j', (env, message) => expect(() => parseSettings(schema, env)).toThrow(message))
