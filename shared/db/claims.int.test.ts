@@ -144,7 +144,7 @@ describe('the end of a task', () => {
         third!({ id, status: 'expired', from: 'live', epoch: null, workerId: null, settlement: null }),
       ])
       expect(answers.filter(answer => answer.ended)).toHaveLength(1)
-      expect(heard).toEqual([
+      expect(heard).toMatchObject([
         { id, kind: 'generate', status: expect.any(String), source: expect.toBeOneOf(['ai', null]) },
       ])
       // Money follows the attempt: it is settled whoever ended the task.
