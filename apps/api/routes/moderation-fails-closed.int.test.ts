@@ -218,12 +218,6 @@ describe('moderation', () => {
       FROM tasks WHERE kind = 'moderate' AND status NOT IN ('queued', 'running')`)
     expect(row).toMatchObject({ without: 0, wrongly: 0 })
     expect(row!.ended).toBeGreaterThan(50)
-    console.log(
-      await machine.sql(
-        `SELECT status, source, result->>'decision' AS d, error->>'code' AS e, count(*)::int FROM tasks WHERE kind='moderate' GROUP BY 1,2,3,4 ORDER BY 5 DESC`,
-      ),
-    )
-    console.log(await machine.sql('SELECT outcome, count(*)::int FROM attempts GROUP BY 1'), models.length)
     // Else the tests before would say nothing.
     expect(row!.allowed).toBeGreaterThan(0)
   })
