@@ -1,3 +1,4 @@
+import type { Scale } from '#shared/autoscale/scale.ts'
 import type { Cache } from '#shared/cache.ts'
 import type { Config } from '#shared/config.ts'
 import type { InsertOutcome, NewTask } from '#shared/db/insert.ts'
@@ -43,6 +44,7 @@ export type ApiDeps = {
   gate: Pick<Gate, 'describe' | 'targets' | 'setLimits'>
   limits: LimitsReader
   fleet: Fleet
+  scale: Scale
   hints: Hints
   watcher: Watcher
   keys: KeyRing

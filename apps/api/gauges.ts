@@ -4,17 +4,18 @@ import { readBacklog } from '#shared/db/webhooks.ts'
 import { withDeadline } from '#shared/lifecycle.ts'
 import type { ApiDeps } from './deps.ts'
 
-type Deps = Pick<ApiDeps, 'producer' | 'db' | 'fleet' | 'metrics'>
+type Deps = Pick<ApiDeps, 'producer' | 'db' | 'fleet' | 'scale' | 'metrics'>
 
 const BREAKER = { closed: 0, half_open: 1, open: 2 }
 
 /** What is looked up when it is asked for. What cannot be had within `ms` is left out. Never rejects. */
-export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: number): Promise<void> {
+export async function refreshGauges({ producer, db, fleet, scale, metrics }: Deps, ms: number): Promise<void> {
   const gauges: [gauge: { reset(): void }, read: () => Promise<unknown>][] = [
     [metrics.queueDepth, countQueues],
     [metrics.budgetRemaining, lookAtBudgets],
     [metrics.breakerState, lookAtBreakers],
     [metrics.batchesLive, countBatches],
+    [{ reset: forgetScale }, lookAtScale],
     // A gauge without labels would be 0, as if all were well.
     [{ reset: forgetWebhooks }, lookAtWebhooks],
   ]
@@ -43,6 +44,20 @@ export async function refreshGauges({ producer, db, fleet, metrics }: Deps, ms: 
     const live = await countLiveBatches(db)
     metrics.batchesLive.reset()
     for (const { status, count } of live) metrics.batchesLive.set({ status }, count)
+  }
+
+  async function lookAtScale(): Promise<void> {
+    for (const [queue, one] of await scale.look()) {
+      metrics.scaleWanted.set({ queue }, one.slots)
+      metrics.fleetSlots.set({ queue }, one.liveSlots)
+      metrics.fleetWorkers.set({ queue }, one.liveWorkers)
+      metrics.oldestWait.set({ queue }, one.oldestWaitSeconds)
+    }
+  }
+
+  function forgetScale(): void {
+    for (const gauge of [metrics.scaleWanted, metrics.fleetSlots, metrics.fleetWorkers, metrics.oldestWait])
+      gauge.reset()
   }
 
   async function lookAtWebhooks(): Promise<void> {

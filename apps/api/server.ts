@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net'
+import { createScale } from '#shared/autoscale/scale.ts'
 import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
 import { readRoom } from '#shared/db/dispatches.ts'
@@ -124,6 +125,7 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
     gate,
     limits,
     fleet: createFleet({ gate, db }),
+    scale: createScale({ db, limitsOf: limits.of, config }),
     hints,
     watcher,
     keys,
