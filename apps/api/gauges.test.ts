@@ -15,9 +15,10 @@ function setUp() {
   }
   const db = { query: async () => (state.budgets ? Promise.reject(state.budgets) : state.least) } as unknown as Db
   const fleet = { look: async () => ({ targets: state.targets, workers: new Map() }), forget: () => undefined }
+  const scale = { look: async () => new Map(), workersFor: () => 0 }
   const producer = { queues: () => [] } as unknown as Parameters<typeof refreshGauges>[0]['producer']
   const shown = async () => {
-    await refreshGauges({ metrics, db, fleet, producer }, 50)
+    await refreshGauges({ metrics, db, fleet, scale, producer }, 50)
     const gauges = await Promise.all([metrics.breakerState.get(), metrics.budgetRemaining.get()])
     return gauges.map(gauge => gauge.values.map(one => [...Object.values(one.labels), one.value]))
   }
