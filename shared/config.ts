@@ -106,14 +106,40 @@ export const settings = {
   ),
   CACHE_MAX_MB: count(256, 1, 1_000_000, 'Bound of the response cache, in MB.'),
   DB_POOL: count(10, 2, 200, 'Postgres connections per process.'),
-  WORKER_PROCESSES: count(1, 0, 256, 'Worker processes that `npm start` runs.'),
+  WORKERS_MIN: count(1, 0, 256, 'Worker processes that `npm start` always runs.'),
+  WORKERS_MAX: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 256,
+      description:
+        'Worker processes that `npm start` runs when there is [work for them](docs/scaling.md); unset: one a core, or `WORKERS_MIN`. As many again for batches.',
+    }),
+  ),
   BATCH_PROCESSES: count(
     1,
     0,
     256,
-    'Worker processes for batches, of a lower priority, that `npm start` runs beside them; 0: the others run batches, too.',
+    'Worker processes for batches, of a lower priority, that `npm start` always runs beside them; 0: the others run batches, too.',
   ),
   WORKER_CONCURRENCY: count(100, 1, 10_000, 'Tasks that one worker process runs at a time.'),
+  WORKER_CONCURRENCY_MAX: count(
+    400,
+    1,
+    10_000,
+    'So many it runs at a time under `npm start` before there is another process; not below `WORKER_CONCURRENCY`.',
+  ),
+  WORKER_MAX_MB: count(
+    1500,
+    0,
+    1_000_000,
+    'A worker process of `npm start` that occupies more memory, in MB, is replaced: another one starts, and it finishes its calls; 0: never.',
+  ),
+  SCALE_TARGET_SECONDS: count(
+    10,
+    1,
+    3600,
+    'How long a task may wait for a worker: what `GET /scale` and `npm start` aim at. `moderate`: a fifth of it, batches: 30 times.',
+  ),
   BATCH_CONCURRENCY: count(
     100,
     1,

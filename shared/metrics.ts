@@ -118,6 +118,36 @@ export function createMetrics(part: 'api' | 'worker') {
       labelNames: ['queue', 'state'] as const,
       registers,
     }),
+    scaleWanted: new Gauge({
+      name: 'sluice_scale_wanted',
+      help: 'Slots (tasks at a time) that a queue wants, as GET /scale says',
+      labelNames: ['queue'] as const,
+      registers,
+    }),
+    fleetSlots: new Gauge({
+      name: 'sluice_fleet_slots',
+      help: 'Slots that the live workers of a queue have',
+      labelNames: ['queue'] as const,
+      registers,
+    }),
+    fleetWorkers: new Gauge({
+      name: 'sluice_fleet_workers',
+      help: 'Live workers of a queue',
+      labelNames: ['queue'] as const,
+      registers,
+    }),
+    oldestWait: new Gauge({
+      name: 'sluice_queue_oldest_wait_seconds',
+      help: 'For how long the task that has waited longest for a worker has been due, counted in Postgres',
+      labelNames: ['queue'] as const,
+      registers,
+    }),
+    fleetReplaced: new Counter({
+      name: 'sluice_fleet_replaced_total',
+      help: 'Worker processes of npm start that were replaced: exited (it ended by itself), frozen, not_consuming (zombies), memory',
+      labelNames: ['reason'] as const,
+      registers,
+    }),
     budgetRemaining: new Gauge({
       name: 'sluice_budget_remaining_usd',
       help: 'What is left in the present window of the budget that has least of its sort',

@@ -19,6 +19,10 @@ const SLOW_FACTOR = 4
 export type Consumer = {
   /** When a job was last taken from a queue, milliseconds ago; null: never. */
   fetchedAgoMs(): number | null
+  /** For how long each queue's worker could have taken a job and has taken none. */
+  hungryMs(): ReadonlyMap<string, number>
+  /** How many jobs of each queue it runs at a time from now on. */
+  setConcurrency(concurrency: number): void
   /** Takes no more jobs; resolves when those under way are done. Can hang while Redis is down: give it a deadline. */
   stop(): Promise<void>
 }
@@ -37,11 +41,27 @@ export type ConsumeOptions = {
 /** The only place that constructs a BullMQ Worker. Starts fetching at once. */
 export function consume(options: ConsumeOptions): Consumer {
   const { run, logger } = options
+  let { concurrency } = options
   let fetchedAt: number | null = null
+  /** Of each queue: the jobs in hand, and since when one more could have been taken. */
+  const hands = new Map(options.queues.map(queue => [queue, { taken: 0, hungrySince: performance.now() }]))
   const slow = new Set<Promise<unknown>>()
 
   async function process(job: Job, token?: string): Promise<void> {
     fetchedAt = performance.now()
+    const hand = hands.get(job.queueName)
+    if (!hand) return await runJob(job, token)
+    hand.taken++
+    hand.hungrySince = fetchedAt
+    try {
+      await runJob(job, token)
+    } finally {
+      // Whoever has no hand free is not idle: it begins now.
+      if (hand.taken-- >= concurrency) hand.hungrySince = performance.now()
+    }
+  }
+
+  async function runJob(job: Job, token?: string): Promise<void> {
     const dispatched = parseJobId(job.id ?? '')
     if (!dispatched) {
       logger.warn({ job_id: job.id }, 'a job that Sluice did not add: ignored')
@@ -49,7 +69,7 @@ export function consume(options: ConsumeOptions): Consumer {
     }
     const { promise: letGo, resolve: beSlow } = Promise.withResolvers<'slow'>()
     const running = run(dispatched, () => {
-      if (slow.size >= options.concurrency * SLOW_FACTOR) return
+      if (slow.size >= concurrency * SLOW_FACTOR) return
       slow.add(running)
       beSlow('slow')
     })
@@ -70,7 +90,7 @@ export function consume(options: ConsumeOptions): Consumer {
     const worker = new Worker(queue, process, {
       connection: options.connect(queue),
       prefix: queuePrefix(options.prefix, queue),
-      concurrency: options.concurrency,
+      concurrency,
       lockDuration: LOCK_MS,
       stalledInterval: STALLED_CHECK_MS,
       maxStalledCount: MAX_STALLED,
@@ -89,6 +109,16 @@ export function consume(options: ConsumeOptions): Consumer {
 
   return {
     fetchedAgoMs: () => (fetchedAt === null ? null : performance.now() - fetchedAt),
+    hungryMs: () => {
+      const now = performance.now()
+      return new Map(
+        [...hands].map(([queue, { taken, hungrySince }]) => [queue, taken >= concurrency ? 0 : now - hungrySince]),
+      )
+    },
+    setConcurrency(wanted) {
+      concurrency = wanted
+      for (const worker of workers) worker.concurrency = wanted
+    },
     stop: async () => {
       await Promise.all(workers.map(worker => worker.close()))
       await Promise.allSettled(slow)
@@ -100,6 +130,10 @@ export const joinConsumers = (consumers: Consumer[]): Consumer => ({
   fetchedAgoMs() {
     const ages = consumers.map(one => one.fetchedAgoMs()).filter(age => age !== null)
     return ages.length === 0 ? null : Math.min(...ages)
+  },
+  hungryMs: () => new Map(consumers.flatMap(one => [...one.hungryMs()])),
+  setConcurrency(concurrency) {
+    for (const one of consumers) one.setConcurrency(concurrency)
   },
   stop: async () => void (await Promise.all(consumers.map(one => one.stop()))),
 })

@@ -5,6 +5,7 @@ import { keepHeapSmall } from '#shared/heap.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
 import { QUEUES } from '#shared/queue/names.ts'
+import { followParent } from './parent.ts'
 import { startWorker } from './worker.ts'
 
 const { values } = parseArgs({ options: { queues: { type: 'string' } } })
@@ -25,8 +26,14 @@ try {
     pretty: process.stdout.isTTY,
     secrets: secretsOf(config),
   })
-  const { lifecycle, port } = await startWorker({ config, queues, logger, host: hostname(), pid: process.pid })
+  const worker = await startWorker({ config, queues, logger, host: hostname(), pid: process.pid })
+  const { lifecycle, port } = worker
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
+  followParent(process, {
+    pulse: () => ({ consuming: worker.starved().length === 0, rssMb: process.memoryUsage.rss() / 1e6 }),
+    setConcurrency: worker.setConcurrency,
+    retire: () => void worker.retire().finally(() => process.exit(0)),
+  })
   announceReady(process, port)
 } catch (error) {
   if (!(error instanceof ConfigError)) throw error

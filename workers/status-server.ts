@@ -15,6 +15,8 @@ export async function startStatusServer(options: {
   /** Before each look at the metrics. */
   refresh: () => void
   health: () => Promise<Health>
+  /** Queues whose jobs it has stopped taking: a reason to be restarted. */
+  starved: () => string[]
 }): Promise<{ server: Server; port: number }> {
   const server = createServer(async (request, response) => {
     const path = request.url?.split('?')[0]
@@ -25,7 +27,9 @@ export async function startStatusServer(options: {
         options.refresh()
         answer(200, options.metrics.registry.contentType, await options.metrics.registry.metrics())
       } else if (path === '/health/live') {
-        answer(200, 'application/json', '{"status":"ok"}')
+        const starved = options.starved()
+        if (starved.length === 0) answer(200, 'application/json', '{"status":"ok"}')
+        else answer(503, 'application/json', JSON.stringify({ status: 'not consuming', queues: starved }))
       } else if (path === '/health/ready') {
         const health = await options.health()
         answer(

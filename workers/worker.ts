@@ -36,6 +36,7 @@ import { createShare } from './batches/share.ts'
 import { createBatchWork } from './batches/work.ts'
 import { createBulk } from './bulk.ts'
 import { type Consumer, consume, joinConsumers } from './consume.ts'
+import { type Consumption, watchConsumption } from './consumption.ts'
 import { createHeld } from './held.ts'
 import { createAdmission } from './pipeline/admit.ts'
 import { call } from './pipeline/call.ts'
@@ -62,21 +63,35 @@ const MOST_BULK = 4 * MOST_NUMBERS
 
 export type WorkerOptions = { config: Config; queues: string[]; logger: Logger; host: string; pid: number }
 
+export type Worker = {
+  lifecycle: Lifecycle
+  port: number
+  /** The queues whose jobs it has stopped taking. */
+  starved(): string[]
+  /** How many tasks it runs at a time from now on. */
+  setConcurrency(tasks: number): void
+  /** Takes no more and stops once the calls under way are done, which may be as long as a call may take. */
+  retire(): Promise<void>
+}
+
 /**
  * Starts one worker process's parts, in the order in which they need each other; `lifecycle.stop()` drains it.
  * @throws if Postgres cannot be reached or its schema is too old; what had been started is then released
  */
-export async function startWorker(options: WorkerOptions): Promise<{ lifecycle: Lifecycle; port: number }> {
+export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const lifecycle = createLifecycle(options.logger)
   try {
-    return { lifecycle, port: await start(options, lifecycle) }
+    return { lifecycle, ...(await start(options, lifecycle)) }
   } catch (error) {
     await lifecycle.stop()
     throw error
   }
 }
 
-async function start({ config, queues, logger, host, pid }: WorkerOptions, lifecycle: Lifecycle): Promise<number> {
+async function start(
+  { config, queues, logger, host, pid }: WorkerOptions,
+  lifecycle: Lifecycle,
+): Promise<Omit<Worker, 'lifecycle'>> {
   if (!config.DATABASE_URL) throw new ConfigError('DATABASE_URL: is needed by a worker (`npm start` sets it)')
   if (!config.REDIS_URL) throw new ConfigError('REDIS_URL: is needed by a worker (`npm start` sets it)')
   const redisUrl = config.REDIS_URL
@@ -85,6 +100,9 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   const metrics = createMetrics('worker')
   const tracing = await startTracing(config.tracing, { part: 'worker', metrics, logger })
   if (tracing) lifecycle.defer('tracing', () => tracing.stop())
+  let concurrency = config.WORKER_CONCURRENCY
+  let retiring = false
+  const leaving = () => retiring || lifecycle.stopping
 
   const db = openDb({ url: config.DATABASE_URL, max: config.DB_POOL, application: 'sluice-worker', logger })
   lifecycle.defer('postgres', () => db.close())
@@ -166,7 +184,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
       metrics,
       tools: { runQuery: queries ? queries.run : null },
       held,
-      draining: () => lifecycle.stopping,
+      draining: leaving,
       maxAttempts: config.MAX_ATTEMPTS,
       backoff: { baseMs: config.BACKOFF_BASE_MS, maxMs: config.BACKOFF_MAX_MS },
       logger,
@@ -176,19 +194,21 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   const runLine = runnerOf(createEnder(db, count, { lingerMs: LINE_LINGER_MS, noVerdicts }), LINE_LINGER_MS)
 
   let consumer: Consumer | null = null
+  let consumption: Consumption | null = null
   const status = await startStatusServer({
     host: config.HOST,
     port: config.WORKER_PORT,
     metrics,
     refresh: () => observePool(metrics, db),
+    starved: () => (leaving() ? [] : (consumption?.starved() ?? [])),
     health: async () => {
       const beating = heartbeat.lastBeatMs() < 10_000
       return {
-        ok: beating && !lifecycle.stopping,
+        ok: beating && !leaving(),
         parts: {
           heartbeat: beating ? 'ok' : 'late',
           redis: redis.status,
-          state: lifecycle.stopping ? 'draining' : 'running',
+          state: leaving() ? 'draining' : 'running',
         },
       }
     },
@@ -208,7 +228,8 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
         pid,
         host,
         queues,
-        concurrency: config.WORKER_CONCURRENCY,
+        // Who leaves is no longer counted on.
+        concurrency: leaving() ? 0 : concurrency,
         active: held.size,
         metricsPort: status.port,
         providers: await health.states(),
@@ -243,7 +264,7 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     producer,
     run: runLine,
     share: createShare(() => config.BATCH_CONCURRENCY),
-    draining: () => lifecycle.stopping,
+    draining: leaving,
     whenFit: () => heartbeat.whenFit(),
     metrics,
     tracing,
@@ -251,13 +272,14 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
   })
   lifecycle.defer('batches', () => work.stop())
   const common = { connect: (queue: string) => connect('blocking', queue), prefix, logger }
+  const tasks = consume({
+    ...common,
+    queues: queues.filter(queue => queue !== 'batch'),
+    concurrency: config.WORKER_CONCURRENCY,
+    run,
+  })
   const consuming = joinConsumers([
-    consume({
-      ...common,
-      queues: queues.filter(queue => queue !== 'batch'),
-      concurrency: config.WORKER_CONCURRENCY,
-      run,
-    }),
+    tasks,
     consume({
       ...common,
       queues: queues.filter(queue => queue === 'batch'),
@@ -266,6 +288,17 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     }),
   ])
   consumer = consuming
+  consumption = watchConsumption({
+    hungryMs: consuming.hungryMs,
+    async waiting(name) {
+      const queue = producer.queues().find(one => one.name === name)
+      // Whoever paused it at the dashboard wants it to wait.
+      if (!queue || (await queue.isPaused())) return 0
+      return queue.getJobCountByTypes('waiting', 'prioritized')
+    },
+    logger,
+  })
+  lifecycle.defer('consumption', consumption.stop)
   lifecycle.defer('consumer', () => drain(consuming), config.DRAIN_SECONDS * 1000 + 6000)
 
   /** Lets running calls finish for a while, then hands them back. */
@@ -290,7 +323,21 @@ async function start({ config, queues, logger, host, pid }: WorkerOptions, lifec
     },
     'worker is running',
   )
-  return status.port
+  return {
+    port: status.port,
+    // A BullMQ worker that was told to close takes nothing, and should not.
+    starved: () => (leaving() ? [] : (consumption?.starved() ?? [])),
+    setConcurrency(wanted) {
+      concurrency = wanted
+      tasks.setConcurrency(wanted)
+    },
+    async retire() {
+      retiring = true
+      logger.info({ calls: held.size }, 'retiring')
+      await consuming.stop()
+      await lifecycle.stop()
+    },
+  }
 }
 
 /** The database that queries run on, if the operator set one. @throws ConfigError if it must not be used */

@@ -40,6 +40,7 @@ import { policies } from './routes/policies.ts'
 import { precomputed } from './routes/precomputed.ts'
 import { providers } from './routes/providers.ts'
 import { reviews } from './routes/reviews.ts'
+import { scale } from './routes/scale.ts'
 import { submit } from './routes/submit.ts'
 import { tasks } from './routes/tasks.ts'
 import { webhooks } from './routes/webhooks.ts'
@@ -89,6 +90,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(auth, { keys: deps.keys, take: deps.take })
   await app.register(openapi, { version: packageJson.version })
   await app.register(operations, deps)
+  await app.register(scale, deps)
   await app.register(keys, deps)
   await app.register(models, deps)
   await app.register(budgets, deps)

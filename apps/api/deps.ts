@@ -1,3 +1,4 @@
+import type { Scale } from '#shared/autoscale/scale.ts'
 import type { Cache } from '#shared/cache.ts'
 import type { Config } from '#shared/config.ts'
 import type { InsertOutcome, NewTask } from '#shared/db/insert.ts'
@@ -51,6 +52,7 @@ export type ApiDeps = {
   fleet: Fleet
   /** Of each Redis. @throws if one does not answer */
   redisMemory(): Promise<{ redis: 'queue' | 'cache'; usedBytes: number; maxBytes: number; evicts: boolean }[]>
+  scale: Scale
   hints: Hints
   watcher: Watcher
   keys: KeyRing

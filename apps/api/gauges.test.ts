@@ -25,9 +25,10 @@ function setUp() {
   db.stats = () => ({ total: 3, idle: 1, waiting: 2 })
   const redisMemory = async () => state.redis
   const fleet = { look: async () => ({ targets: state.targets, workers: new Map() }), forget: () => undefined }
+  const scale = { look: async () => new Map(), workersFor: () => 0 }
   const producer = { queues: () => [] } as unknown as Parameters<typeof refreshGauges>[0]['producer']
   const shown = async () => {
-    await refreshGauges({ metrics, db, fleet, producer, redisMemory }, 50)
+    await refreshGauges({ metrics, db, fleet, scale, producer, redisMemory }, 50)
     const gauges = await Promise.all([metrics.breakerState.get(), metrics.budgetRemaining.get()])
     return gauges.map(gauge => gauge.values.map(one => [...Object.values(one.labels), one.value]))
   }

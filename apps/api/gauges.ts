@@ -6,13 +6,13 @@ import { withDeadline } from '#shared/lifecycle.ts'
 import { observePool } from '#shared/measure.ts'
 import type { ApiDeps } from './deps.ts'
 
-type Deps = Pick<ApiDeps, 'producer' | 'db' | 'fleet' | 'redisMemory' | 'metrics'>
+type Deps = Pick<ApiDeps, 'producer' | 'db' | 'fleet' | 'scale' | 'redisMemory' | 'metrics'>
 
 const BREAKER = { closed: 0, half_open: 1, open: 2 }
 
 /** What is looked up when it is asked for. What cannot be had within `ms` is left out. Never rejects. */
 export async function refreshGauges(deps: Deps, ms: number): Promise<void> {
-  const { producer, db, fleet, redisMemory, metrics } = deps
+  const { producer, db, fleet, scale, redisMemory, metrics } = deps
   observePool(metrics, db)
   const gauges: [gauge: { reset(): void }, read: () => Promise<unknown>][] = [
     [metrics.queueDepth, countQueues],
@@ -20,6 +20,7 @@ export async function refreshGauges(deps: Deps, ms: number): Promise<void> {
     [metrics.breakerState, lookAtProviders],
     [metrics.redisBytes, lookAtRedis],
     [metrics.batchesLive, countBatches],
+    [{ reset: forgetScale }, lookAtScale],
     // A gauge without labels would be 0, as if all were well.
     [{ reset: forgetWebhooks }, lookAtWebhooks],
   ]
@@ -52,6 +53,20 @@ export async function refreshGauges(deps: Deps, ms: number): Promise<void> {
     const live = await countLiveBatches(db)
     metrics.batchesLive.reset()
     for (const { status, count } of live) metrics.batchesLive.set({ status }, count)
+  }
+
+  async function lookAtScale(): Promise<void> {
+    for (const [queue, one] of await scale.look()) {
+      metrics.scaleWanted.set({ queue }, one.slots)
+      metrics.fleetSlots.set({ queue }, one.liveSlots)
+      metrics.fleetWorkers.set({ queue }, one.liveWorkers)
+      metrics.oldestWait.set({ queue }, one.oldestWaitSeconds)
+    }
+  }
+
+  function forgetScale(): void {
+    for (const gauge of [metrics.scaleWanted, metrics.fleetSlots, metrics.fleetWorkers, metrics.oldestWait])
+      gauge.reset()
   }
 
   async function lookAtWebhooks(): Promise<void> {

@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net'
+import { createScale } from '#shared/autoscale/scale.ts'
 import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
 import { createEndCounter } from '#shared/count-ended.ts'
@@ -142,6 +143,7 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Prom
           ? [readMemory(cacheRedis).then(memory => ({ redis: 'cache' as const, ...memory }))]
           : []),
       ]),
+    scale: createScale({ db, limitsOf: limits.of, config }),
     hints,
     watcher,
     keys,

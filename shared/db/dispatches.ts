@@ -12,7 +12,7 @@ import type { Dispatchable } from './tasks.ts'
 export type Flow = { apiKeyId: string; priority: string }
 
 /** The flows that have rows in the index; reads one entry of each. */
-const flows = (index: 'IS NULL' | 'IS NOT NULL') => `RECURSIVE flows AS (
+export const flows = (index: 'IS NULL' | 'IS NOT NULL') => `RECURSIVE flows AS (
     (SELECT api_key_id, priority FROM tasks WHERE status = 'queued' AND dispatched_at ${index} ORDER BY api_key_id, priority LIMIT 1)
     UNION ALL
     SELECT n.api_key_id, n.priority FROM flows f CROSS JOIN LATERAL (

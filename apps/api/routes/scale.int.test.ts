@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest'
+import { startMachine } from '#shared/testing/machine.ts'
+
+const machine = startMachine()
+
+describe('GET /scale', () => {
+  it('says without a key how many workers each queue wants', async () => {
+    const { status, body } = await machine.call('GET', '/scale?queue=default', { key: null })
+    expect(status).toBe(200)
+    expect(body).toMatchObject({
+      queue: 'default',
+      waiting: 0,
+      oldest_wait_seconds: 0,
+      live_slots: 20,
+      live_workers: 1,
+    })
+    expect(body.workers).toBe(Math.ceil(body.slots / 20))
+  })
+
+  it('adds up the queues of a pool', async () => {
+    const { body } = await machine.call('GET', '/scale?queue=default,moderate', { key: null })
+    expect(body.slots).toBeGreaterThanOrEqual(0)
+    expect(body.live_workers).toBe(1)
+  })
+
+  it.each([
+    '',
+    '?queue=',
+    '?queue=everything',
+    '?queue=default,',
+    '?queue=default&pool=1',
+    '?queue=default&queue=batch',
+  ])('refuses %j, saying which field is wrong', async query => {
+    const { status, body } = await machine.call('GET', `/scale${query}`, { key: null })
+    expect(status).toBe(422)
+    expect(body.code).toBe('invalid_request')
+  })
+
+  it('is in the metrics, with what the fleet has', async () => {
+    const { body } = await machine.call('GET', '/metrics', { key: null })
+    expect(body).toMatch(/^sluice_scale_wanted\{queue="default",part="api"\} \d+$/m)
+    expect(body).toMatch(/^sluice_fleet_workers\{queue="moderate",part="api"\} 1$/m)
+    expect(body).toMatch(/^sluice_queue_oldest_wait_seconds\{queue="batch",part="api"\} 0$/m)
+  })
+})

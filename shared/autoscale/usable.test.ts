@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest'
+import { NO_LIMITS } from '#shared/db/provider-limits.ts'
+import { type TargetLoad, usableSlots } from './usable.ts'
+
+const target = (more: Partial<TargetLoad> = {}): TargetLoad => ({
+  limits: NO_LIMITS,
+  calls: 100,
+  answered: 100,
+  spanSeconds: 10,
+  callSeconds: 4,
+  inputTokens: 600,
+  outputTokens: 400,
+  ...more,
+})
+const limits = (more: Partial<TargetLoad['limits']>) => ({ ...NO_LIMITS, ...more })
+
+describe('the slots that can be of use', () => {
+  it('are without bound while nobody sets one, and while nothing has been called', () => {
+    expect(usableSlots([])).toBeNull()
+    expect(usableSlots([target()])).toBeNull()
+    expect(usableSlots([target({ limits: limits({ concurrency: 5 }) }), target()])).toBeNull()
+  })
+
+  it('are the calls at a time that are allowed', () => {
+    expect(usableSlots([target({ limits: limits({ concurrency: 5 }) })])).toBe(5)
+  })
+
+  it('are by a rate what its calls occupy, with a quarter on top', () => {
+    expect(usableSlots([target({ limits: limits({ rpm: 600 }) })])).toBe(50)
+    expect(usableSlots([target({ limits: limits({ tpm: 60_000 }) })])).toBe(5)
+    expect(usableSlots([target({ limits: limits({ itpm: 36_000, otpm: 12_000 }) })])).toBe(2.5)
+  })
+
+  it('are those of the tightest limit of a target, and of all targets together', () => {
+    const both = target({ limits: limits({ rpm: 600, concurrency: 8 }) })
+    expect(usableSlots([both, target({ limits: limits({ concurrency: 3 }) })])).toBe(11)
+    expect(usableSlots([target({ limits: limits({ rpm: 0 }) })])).toBe(0)
+  })
+
+  it('are half as many again as come through while most calls are refused, and two to try in an outage', () => {
+    expect(usableSlots([target({ answered: 40 })])).toBe(26)
+    expect(usableSlots([target({ answered: 0, callSeconds: null })])).toBe(2)
+    expect(usableSlots([target({ calls: 19, answered: 0 })])).toBeNull()
+  })
+})
