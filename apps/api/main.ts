@@ -2,13 +2,15 @@ import { ConfigError, parseConfig } from '#shared/config.ts'
 import { keepHeapSmall } from '#shared/heap.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
+import { countReplaced } from '#shared/parent.ts'
 import { startApi } from './server.ts'
 
 keepHeapSmall()
 try {
   const config = parseConfig(process.env)
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'api', pretty: process.stdout.isTTY })
-  const { lifecycle, port } = await startApi({ config, logger })
+  const { lifecycle, port, metrics } = await startApi({ config, logger })
+  countReplaced(process, metrics)
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
   announceReady(process, port)
 } catch (error) {
