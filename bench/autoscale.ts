@@ -42,6 +42,7 @@ export function draw(samples: Sample[], fixed: number): string {
     (_, n) => `<text x="${x(n * 10_800)}" y="${height - 26}" text-anchor="middle">${n * 3}:00</text>`,
   )
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12" fill="#334155">
+<title>A simulated day: tasks that come, workers, and the oldest wait</title>
 <rect width="${WIDTH}" height="${height}" fill="#ffffff"/>
 ${shade(DAY.outage, 'outage')}
 ${shade(DAY.storm, 'refusals')}

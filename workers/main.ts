@@ -4,8 +4,8 @@ import { ConfigError, parseConfig, secretsOf } from '#shared/config.ts'
 import { keepHeapSmall } from '#shared/heap.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
+import { followParent } from '#shared/parent.ts'
 import { QUEUES } from '#shared/queue/names.ts'
-import { followParent } from './parent.ts'
 import { startWorker } from './worker.ts'
 
 const { values } = parseArgs({ options: { queues: { type: 'string' } } })

@@ -2,6 +2,7 @@ import { ConfigError, parseConfig, secretsOf } from '#shared/config.ts'
 import { keepHeapSmall } from '#shared/heap.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
+import { countReplaced } from '#shared/parent.ts'
 import { startApi } from './server.ts'
 
 keepHeapSmall()
@@ -13,7 +14,8 @@ try {
     pretty: process.stdout.isTTY,
     secrets: secretsOf(config),
   })
-  const { lifecycle, port } = await startApi({ config, logger })
+  const { lifecycle, port, metrics } = await startApi({ config, logger })
+  countReplaced(process, metrics)
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
   announceReady(process, port)
 } catch (error) {

@@ -21,7 +21,7 @@ import { createKeyLimiter } from '#shared/key-limiter.ts'
 import { createLifecycle, type Lifecycle } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
 import { createLookup } from '#shared/lookup.ts'
-import { createMetrics } from '#shared/metrics.ts'
+import { createMetrics, type Metrics } from '#shared/metrics.ts'
 import { createPrices } from '#shared/models/prices.ts'
 import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis, readMemory } from '#shared/redis.ts'
@@ -41,21 +41,21 @@ export type ApiOptions = { config: Config; logger: Logger }
  * Starts one API process's parts, in the order in which they need each other.
  * @throws if Postgres cannot be reached, its schema is too old or the port is taken; what had been started is released
  */
-export async function startApi(options: ApiOptions): Promise<{ lifecycle: Lifecycle; port: number }> {
+export async function startApi(options: ApiOptions): Promise<{ lifecycle: Lifecycle; port: number; metrics: Metrics }> {
   const lifecycle = createLifecycle(options.logger)
   try {
-    return { lifecycle, port: await start(options, lifecycle) }
+    const metrics = createMetrics('api')
+    return { lifecycle, metrics, port: await start(options, metrics, lifecycle) }
   } catch (error) {
     await lifecycle.stop()
     throw error
   }
 }
 
-async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle): Promise<number> {
+async function start({ config, logger }: ApiOptions, metrics: Metrics, lifecycle: Lifecycle): Promise<number> {
   if (!config.DATABASE_URL) throw new ConfigError('DATABASE_URL: is needed by the API (`npm start` sets it)')
   if (!config.REDIS_URL) throw new ConfigError('REDIS_URL: is needed by the API (`npm start` sets it)')
   const prefix = config.REDIS_PREFIX
-  const metrics = createMetrics('api')
   const draining = new AbortController()
   const tracing = await startTracing(config.tracing, { part: 'api', metrics, logger })
   if (tracing) lifecycle.defer('tracing', () => tracing.stop())

@@ -18,6 +18,8 @@ export class ChildError extends Error {
 export type Child = Running & {
   /** The port that it serves, as it said in its ready message. */
   port: number
+  /** Tells it something; lost if it is gone. */
+  send(message: object): void
 }
 
 export type ChildOptions = {
@@ -28,6 +30,8 @@ export type ChildOptions = {
   drainMs: number
   /** The child keeps this open as long as it lives. */
   held?: Writable
+  /** What it says after it was ready. */
+  onMessage?: (message: unknown) => void
   signal?: AbortSignal
 }
 
@@ -49,6 +53,7 @@ export async function startChild(o: ChildOptions): Promise<Child> {
   const ready = new Promise<number>(resolve => {
     child.on('message', (message: { type?: unknown; port?: unknown }) => {
       if (message?.type === 'ready') resolve(Number(message.port))
+      else o.onMessage?.(message)
     })
   })
   const running: Running = {
@@ -58,7 +63,10 @@ export async function startChild(o: ChildOptions): Promise<Child> {
     kill: () => signalIfAlive(pid, 'SIGKILL'),
   }
   const outcome = await readyOrNot(ready, exited, o.signal)
-  if (typeof outcome === 'number') return { ...running, port: outcome }
+  if (typeof outcome === 'number') {
+    const send = (message: object) => void (child.connected && child.send(message, () => {}))
+    return { ...running, port: outcome, send }
+  }
   if (outcome !== 'exited') await running.stop()
   const exit = await exited
   throw new ChildError(outcome === 'exited' ? describeExit(exit) : outcome, exit.code)

@@ -4,8 +4,8 @@ import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '#shared/config.ts'
 import { migrate } from '#shared/db/migrate.ts'
-import { QUEUES } from '#shared/queue/names.ts'
-import { ChildError, EX_CONFIG, startChild } from './child.ts'
+import { type Child, ChildError, type ChildOptions, EX_CONFIG, startChild } from './child.ts'
+import { createFleet } from './fleet.ts'
 import { lockDirectory } from './lock.ts'
 import { startPostgres } from './postgres.ts'
 import { isRoot, keptSecret, type Running, reasonOf, type Server, StartError } from './process.ts'
@@ -81,13 +81,8 @@ async function startAll(o: LocalOptions, closers: (() => unknown)[]): Promise<Om
   const adminKeyFile = config.ADMIN_KEY ? null : join(dir, 'admin.key')
   const adminKey = adminKeyFile ? keptSecret(adminKeyFile, newAdminKey) : config.ADMIN_KEY
   const env = { ...o.env, ...urls, ADMIN_KEY: undefined }
-  const api = { name: 'api', entry: 'apps/api/main.ts', env: { ...env, ADMIN_KEY: adminKey }, portName: 'PORT' }
-  const workers = workerSpecs(config, env)
-  const port = await startChildren(o, [{ ...api, env: { ...api.env, PORT: String(config.PORT) } }, ...workers], {
-    drainMs,
-    watchdog,
-    closers,
-  })
+  const apiEnv = { ...env, ADMIN_KEY: adminKey, PORT: String(config.PORT) }
+  const port = await startChildren(o, { env, apiEnv, urls, drainMs, watchdog, closers })
   const host = config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST
   return { url: `http://${host}:${port}`, adminKeyFile }
 }
@@ -151,78 +146,74 @@ async function startServers(o: LocalOptions, dir: string, closers: (() => unknow
   return urls as Urls
 }
 
+const CLOCK = {
+  now: () => performance.now(),
+  wait: (ms: number, signal: AbortSignal) => delay(ms, undefined, { signal }).catch(() => {}),
+}
+
 function keep<R extends Running>(
   o: LocalOptions,
   name: string,
   first: R,
   start: (signal: AbortSignal) => Promise<R>,
-): Supervised {
-  const wait = (ms: number, signal: AbortSignal) => delay(ms, undefined, { signal }).catch(() => {})
-  const kept = supervise({ name, first, start, log: o.log, now: () => performance.now(), wait })
+): Supervised<R> {
+  const kept = supervise({ name, first, start, log: o.log, ...CLOCK })
   o.onStarted(kept)
   return kept
 }
 
 type Env = Record<string, string | undefined>
 
-/** Batches have processes of their own, so that a task that somebody waits for has an event loop, and a core, to itself. */
-function workerSpecs(config: Config, env: Env): ChildSpec[] {
-  const { WORKER_PROCESSES: single, BATCH_PROCESSES: batch, WORKER_PORT: first } = config
-  const named = (name: string, count: number) =>
-    Array.from({ length: count }, (_, index) => (count === 1 ? name : `${name} ${index + 1}`))
-  const queues = QUEUES.filter(queue => queue !== 'batch').join(',')
-  const specs = [
-    ...named('worker', single).map(name => ({ name, args: batch === 0 ? [] : ['--queues', queues] })),
-    ...named('batch worker', batch).map(name => ({ name, args: ['--queues', 'batch'] })),
-  ]
-  return specs.map((spec, index) => {
-    const port = String(first === 0 ? 0 : first + index)
-    return { ...spec, entry: 'workers/main.ts', env: { ...env, WORKER_PORT: port }, portName: 'WORKER_PORT' }
-  })
-}
-
-type ChildSpec = {
-  name: string
-  entry: string
-  args?: string[]
-  env: Record<string, string | undefined>
-  portName: string
-}
-
-/** Resolves to the port of the first of them once all are ready. */
+/** Resolves to the API's port once it and the least of the workers are ready. */
 async function startChildren(
   o: LocalOptions,
-  specs: ChildSpec[],
-  { drainMs, watchdog, closers }: { drainMs: number; watchdog: Watchdog; closers: (() => unknown)[] },
+  shared: { env: Env; apiEnv: Env; urls: Urls; drainMs: number; watchdog: Watchdog; closers: (() => unknown)[] },
 ): Promise<number> {
-  const supervised: Supervised[] = []
-  closers.push(() => Promise.all(supervised.map(child => child.stop())))
+  const { env, apiEnv, drainMs, watchdog, closers } = shared
+  const child = (entry: string, args: string[], more: Pick<ChildOptions, 'env' | 'signal' | 'onMessage'>) => {
+    const command = [...nodeFlags(entry), join(ROOT, entry), ...args]
+    return startChild({ args: command, cwd: process.cwd(), drainMs, held: watchdog.held, ...more })
+  }
+  const supervised: Supervised<Child>[] = []
+  const fleet = createFleet({
+    config: o.config,
+    databaseUrl: shared.urls.DATABASE_URL,
+    startWorker: ({ args, env: own, ...more }) => child('workers/main.ts', args, { env: { ...env, ...own }, ...more }),
+    report: message => supervised[0]?.current()?.send(message),
+    log: o.log,
+    ...CLOCK,
+  })
+  o.onStarted(fleet)
+  closers.push(() => Promise.all([fleet.stop(), ...supervised.map(one => one.stop())]))
+
   const cancel = new AbortController()
   const signal = AbortSignal.any([o.signal, cancel.signal])
-  const outcomes = await Promise.allSettled(
-    specs.map(async ({ name, entry, args = [], env, portName }) => {
-      const common = {
-        args: [...nodeFlags(entry), join(ROOT, entry), ...args],
-        cwd: process.cwd(),
-        drainMs,
-        held: watchdog.held,
-      }
-      try {
-        const first = await firstStart(o, name, signal, () => startChild({ ...common, env, signal }))
-        const again = { ...env, [portName]: String(first.port) }
-        supervised.push(keep(o, name, first, signal => startChild({ ...common, env: again, signal })))
-        return first.port
-      } catch (error) {
-        cancel.abort()
-        throw error
-      }
-    }),
-  )
+  const begun = new AbortController()
+  signal.addEventListener('abort', () => void fleet.stop(), { signal: begun.signal })
+  const first = async <T>(name: string, start: () => Promise<T>): Promise<T> => {
+    try {
+      return await firstStart(o, name, signal, start)
+    } catch (error) {
+      // The others need not come up any more.
+      cancel.abort()
+      throw error
+    }
+  }
+  const startApi = async () => {
+    const entry = 'apps/api/main.ts'
+    const api = await first('api', () => child(entry, [], { env: apiEnv, signal }))
+    const again = { ...apiEnv, PORT: String(api.port) }
+    supervised.push(keep(o, 'api', api, signal => child(entry, [], { env: again, signal })))
+    return api.port
+  }
+  const outcomes = await Promise.allSettled([startApi(), fleet.open(first)])
+  begun.abort()
   const failures = outcomes.flatMap(outcome => (outcome.status === 'rejected' ? [outcome.reason] : []))
   o.signal.throwIfAborted()
   // The others were told to stop because of the one that failed.
   const cause = failures.find(reason => reason instanceof StartError) ?? failures[0]
   if (cause) throw cause
+  fleet.follow()
   return (outcomes[0] as PromiseFulfilledResult<number>).value
 }
 

@@ -13,9 +13,14 @@ export type SuperviseDeps = {
   wait: (ms: number, signal: AbortSignal) => Promise<void>
 }
 
-export type Supervised = {
-  /** Ends it for good, also while it is being started or waits for its next try. */
-  stop(): Promise<void>
+export type Supervised<R extends Running = Running> = {
+  /** What runs now; null: it died and is being started again. */
+  current(): R | null
+  /**
+   * Ends it for good, also while it is being started or waits for its next try. `gently` is given time with what runs before that
+   * is told to stop.
+   */
+  stop(gently?: (running: R) => Promise<unknown>): Promise<void>
   /** Ends it for good at once, without waiting. */
   kill(): void
 }
@@ -26,10 +31,12 @@ export function supervise<R extends Running>(
     name: string
     /** What runs already. */
     first: R
+    /** It has died by itself. */
+    onExit?: () => void
     /** Starts it again; rejects if that fails, and gives up early when `signal` aborts. */
     start: (signal: AbortSignal) => Promise<R>
   },
-): Supervised {
+): Supervised<R> {
   const end = new AbortController()
   let current: R | null = o.first
 
@@ -40,6 +47,7 @@ export function supervise<R extends Running>(
       const exit = await current.exited
       current = null
       if (end.signal.aborted) return
+      o.onExit?.()
       if (o.now() - born >= RECOVERED_AFTER_MS) failures = 0
       let why = describeExit(exit)
       while (!current) {
@@ -60,8 +68,10 @@ export function supervise<R extends Running>(
   })()
 
   return {
-    async stop() {
+    current: () => current,
+    async stop(gently) {
       end.abort()
+      if (gently && current) await gently(current)
       await current?.stop()
       await loop
       // A start that had gone too far to give up.
