@@ -1,28 +1,7 @@
-import { ask } from './ask.ts'
-import { blogOutline } from './blog-outline.ts'
-import { blogTopics } from './blog-topics.ts'
-import { classify } from './classify.ts'
 import type { JobKind } from './define.ts'
-import { embed } from './embed.ts'
-import { generate } from './generate.ts'
-import { moderate } from './moderate.ts'
-import { query } from './query.ts'
-import { summarize } from './summarize.ts'
-import { translate } from './translate.ts'
+import * as kinds from './kinds.ts'
 
-/** Every job kind, one line each. */
-const registered: JobKind[] = [
-  generate,
-  moderate,
-  classify,
-  summarize,
-  translate,
-  ask,
-  query,
-  blogTopics,
-  blogOutline,
-  embed,
-]
+const registered: JobKind[] = Object.values(kinds)
 
 export const jobs: ReadonlyMap<string, JobKind> = register(registered)
 

@@ -1,0 +1,11 @@
+/** Every job kind, one line each. */
+export { ask } from './ask.ts'
+export { blogOutline } from './blog-outline.ts'
+export { blogTopics } from './blog-topics.ts'
+export { classify } from './classify.ts'
+export { embed } from './embed.ts'
+export { generate } from './generate.ts'
+export { moderate } from './moderate.ts'
+export { query } from './query.ts'
+export { summarize } from './summarize.ts'
+export { translate } from './translate.ts'
