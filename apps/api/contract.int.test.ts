@@ -12,7 +12,7 @@ const machine = startMachine(upstream => ({
   OPENAI_BASE_URL: `${upstream.url}/v1`,
 }))
 /** What needs no key. */
-const OPEN = /^\/(health|metrics)\b/
+const OPEN = /^\/(health|metrics|scale)\b/
 
 describe('the OpenAPI document', () => {
   it('is OpenAPI 3.1 with every operation described', () => {
@@ -232,6 +232,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
     '/health/live',
     '/health/ready',
     '/metrics',
+    '/scale?queue=default,moderate',
   ])
     await machine.call('GET', path)
   await tryExperiments(task_id)
