@@ -167,13 +167,25 @@ describe('runUntilSignal', () => {
     expect(exits).toEqual([1])
   })
 
-  it('exits at once on a second signal', async () => {
+  it.each(['SIGINT', 'SIGTERM'] as const)('exits at once on a SIGINT after a %s', async first => {
     const { lifecycle, exits, send } = harness()
     lifecycle.defer('hangs', never)
-    send('SIGINT')
+    send(first)
     await pass(0)
     send('SIGINT')
     expect(exits).toEqual([1])
+  })
+
+  it('goes on to finish its work however often SIGTERM comes', async () => {
+    const { lifecycle, exits, send } = harness()
+    const work = Promise.withResolvers<void>()
+    lifecycle.defer('work', () => work.promise)
+    for (let n = 0; n < 20; n++) send('SIGTERM')
+    await pass(0)
+    expect(exits).toEqual([])
+    work.resolve()
+    await pass(0)
+    expect(exits).toEqual([0])
   })
 
   it('does not take the end of its parent for a second signal', async () => {

@@ -86,15 +86,16 @@ export function announceReady(face: ProcessFace, port: number): void {
 
 /**
  * Runs a process: starts, and on SIGTERM, SIGINT or the death of its parent stops within `deadlineMs` and exits.
- * A second signal exits at once.
+ * A second SIGINT exits at once: a person is waiting. Process managers repeat SIGTERM, and what is under way would be paid twice.
  */
 export function runUntilSignal(face: ProcessFace, lifecycle: Lifecycle, logger: Logger, deadlineMs: number): void {
-  let signals = 0
+  let isStopping = false
   const stop = (reason: string) => {
-    if (++signals > 1) {
-      if (reason !== 'disconnect') face.exit(1)
+    if (isStopping) {
+      if (reason === 'SIGINT') face.exit(1)
       return
     }
+    isStopping = true
     logger.info({ reason }, 'stopping')
     void withDeadline(lifecycle.stop(), deadlineMs).then(
       () => face.exit(0),

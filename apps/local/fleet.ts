@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { createScale, type QueueScale, type Scale } from '#shared/autoscale/scale.ts'
+import { createScale, type QueueScale } from '#shared/autoscale/scale.ts'
 import type { Config } from '#shared/config.ts'
 import { openDb } from '#shared/db/pool.ts'
 import { createLimits } from '#shared/gate/limits.ts'
@@ -76,6 +76,8 @@ export function createFleet(
     startWorker: (
       o: { args: string[]; env: Record<string, string> } & Pick<ChildOptions, 'signal' | 'onMessage'>,
     ) => Promise<Child>
+    /** As in `createScale`. */
+    holdSeconds?: number
     /** Tells the API, for its metrics. */
     report: (message: FleetReport) => void
   },
@@ -142,14 +144,19 @@ export function createFleet(
 
 /** Looks every two seconds what is wanted. While Postgres is away everything stays as it is. @returns how to stop it */
 function followPolicy(
-  o: SuperviseDeps & { config: Config; databaseUrl: string },
+  o: { config: Config; databaseUrl: string; holdSeconds?: number },
   specs: PoolSpec[],
   pools: Pool[],
 ): () => Promise<void> {
   const logger = createLogger({ level: 'silent', name: 'fleet' })
   const db = openDb({ url: o.databaseUrl, max: 2, application: 'sluice-fleet', logger })
   const limits = createLimits({ db, logger })
-  const scale: Scale = createScale({ db, limitsOf: limits.of, config: o.config })
+  const scale = createScale({
+    db,
+    limitsOf: limits.of,
+    config: o.config,
+    ...(o.holdSeconds !== undefined && { holdSeconds: o.holdSeconds }),
+  })
   const stop = every(
     LOOK_MS,
     async () => {

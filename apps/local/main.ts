@@ -19,13 +19,13 @@ function onSignal(signal: NodeJS.Signals | 'disconnect') {
   const now = performance.now()
   if (!stopRequestedAt) {
     stopRequestedAt = now
-    log('stopping; once more to kill')
+    log('stopping; Ctrl-C again to kill')
     stopping.abort()
     // A start that is under way gives up and cleans up after itself.
     local?.stop().then(() => process.exit(0))
-  } else if (signal !== 'disconnect' && now - stopRequestedAt > SAME_CTRL_C_MS) {
+  } else if (signal === 'SIGINT' && now - stopRequestedAt > SAME_CTRL_C_MS) {
     for (const thing of started.toReversed()) thing.kill()
-    process.exit(signal === 'SIGINT' ? 130 : 143)
+    process.exit(130)
   }
 }
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)

@@ -57,9 +57,11 @@ export function createScale(options: {
   db: Db
   limitsOf: (target: Target) => GateLimits
   config: Pick<Config, 'SCALE_TARGET_SECONDS' | 'WORKER_CONCURRENCY' | 'BATCH_CONCURRENCY'>
+  /** Fleets shrink to the most that was wanted within so many seconds. */
+  holdSeconds?: number
   now?: () => number
 }): Scale {
-  const { db, config, limitsOf, now = () => performance.now() } = options
+  const { db, config, limitsOf, holdSeconds = HOLD_SECONDS, now = () => performance.now() } = options
   const states = new Map<QueueName, ScaleState>()
   let last: { at: number; answer: Promise<ReadonlyMap<QueueName, QueueScale>> } | null = null
 
@@ -96,7 +98,7 @@ export function createScale(options: {
       slots: queue === 'batch' ? liveWorkers * config.BATCH_CONCURRENCY : (live?.slots ?? 0),
       usable,
     }
-    const decision = decide(load, states.get(queue) ?? null, rulesOf(queue, config), now() / 1000)
+    const decision = decide(load, states.get(queue) ?? null, { ...rulesOf(queue, config), holdSeconds }, now() / 1000)
     states.set(queue, decision.state)
     return {
       queue,
@@ -136,11 +138,10 @@ export function createScale(options: {
 /** Of the time that a task of `default` may wait: who moderates cannot wait, and nobody waits for a batch. */
 const TARGET_SHARE: Record<QueueName, number> = { default: 1, moderate: 0.2, batch: 30 }
 
-const rulesOf = (queue: QueueName, config: Pick<Config, 'SCALE_TARGET_SECONDS'>): Rules => ({
+const rulesOf = (queue: QueueName, config: Pick<Config, 'SCALE_TARGET_SECONDS'>): Omit<Rules, 'holdSeconds'> => ({
   targetSeconds: config.SCALE_TARGET_SECONDS * TARGET_SHARE[queue],
   min: 0,
   max: MOST_SLOTS,
-  holdSeconds: HOLD_SECONDS,
 })
 
 /** What a task of a kind takes on average; of a kind that nobody has called lately, what all take. */
