@@ -115,7 +115,10 @@ test('a worker that lives and takes no jobs is replaced within 30 s, and the job
   for (const task of await api.tasks(ids)) expect(task).toMatchObject({ status: 'succeeded', attempts: [{}] })
   expect(countedOtherThan(upstream, names, 1)).toEqual({})
   await started[0]!.exited
-  expect(await workers()).toMatchObject([{ pid: started[1]!.pid }])
+  await until('only its successor is there', async () => {
+    const seen = await workers()
+    return seen.length === 1 && seen[0]!.pid === started[1]!.pid
+  })
   expect(lines).toContain('worker 1 takes no jobs, though there are some; replacing it')
   expect(replaced()).toMatchObject({ not_consuming: 1, exited: 0 })
 })
