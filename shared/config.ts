@@ -4,6 +4,7 @@ import { Value } from 'typebox/value'
 import type { LimitName } from './gate/types.ts'
 import { type PriceOverride, parsePrices } from './models/price-overrides.ts'
 import { PROVIDER_NAMES, PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
+import { CLUSTER_URL, clusterOf } from './redis-url.ts'
 import { parsePairs, type TracingOptions, tracingSettings } from './tracing/settings.ts'
 import { parseTargets, type TargetPolicy } from './webhooks/target.ts'
 
@@ -77,6 +78,9 @@ for (const descriptor of PROVIDERS as readonly ProviderDescriptor[]) {
   }
 }
 
+/** Of one server, or of a cluster. */
+const REDIS_URL = `^rediss?://\\S+$|${CLUSTER_URL.source}`
+
 /** Every setting, described where it is declared. README's table is generated from this (`npm run docs`). */
 export const settings = {
   PORT: port(8080, 'Port of the API.'),
@@ -94,13 +98,14 @@ export const settings = {
   ),
   REDIS_URL: Type.Optional(
     Type.String({
-      pattern: '^rediss?://\\S+$',
-      description: 'Redis or Valkey for the queue (`maxmemory-policy noeviction`); unset: `npm start` runs its own.',
+      pattern: REDIS_URL,
+      description:
+        'Redis or Valkey for the queue (`maxmemory-policy noeviction`): `redis://user:password@host:port`, `rediss://` with TLS, `redis+cluster://user:password@host:port,host:port` a [cluster](#redis-cluster-tls-acl); unset: `npm start` runs its own.',
     }),
   ),
   CACHE_REDIS_URL: Type.Optional(
     Type.String({
-      pattern: '^rediss?://\\S+$',
+      pattern: REDIS_URL,
       description: 'Redis for the response cache; unset beside a `REDIS_URL`: shared with the queue.',
     }),
   ),
@@ -388,13 +393,13 @@ function limitsOf(descriptor: ProviderDescriptor, values: Record<string, unknown
 export function secretsOf(config: Config): string[] {
   const urls = [config.DATABASE_URL, config.REDIS_URL, config.CACHE_REDIS_URL, config.tracing?.url]
   const inUrl = (text: string): string[] => {
-    const { password } = new URL(text)
-    return password ? [password, decodeURIComponent(password)] : []
+    const password = clusterOf(text)?.password ?? (URL.canParse(text) ? new URL(text).password : '')
+    return password ? [password, encodeURIComponent(password), decodeURIComponent(password)] : []
   }
   return [
     ...config.providers.flatMap(one => one.apiKey ?? []),
     ...(config.ADMIN_KEY === undefined ? [] : [config.ADMIN_KEY]),
-    ...urls.flatMap(text => (text && URL.canParse(text) ? inUrl(text) : [])),
+    ...urls.flatMap(text => (text ? inUrl(text) : [])),
     ...Object.values(config.tracing?.headers ?? {}),
   ]
 }

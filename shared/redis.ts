@@ -1,6 +1,7 @@
 import type { Writable } from 'node:stream'
-import { Redis, type RedisOptions } from 'ioredis'
+import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { Logger } from '#shared/logger.ts'
+import { type ClusterAddress, clusterOf } from '#shared/redis-url.ts'
 
 export type { Redis } from 'ioredis'
 
@@ -18,25 +19,56 @@ const BY_ROLE: Record<RedisRole, RedisOptions> = {
   subscriber: { maxRetriesPerRequest: null },
 }
 
+/**
+ * Connects in the background, and again whenever it breaks.
+ * @param options `url`: of one server (`redis:`, `rediss:`) or of a cluster
+ */
 export function connectRedis(options: { url: string; role: RedisRole; name: string; logger: Logger }): Redis {
-  const redis = new Redis(options.url, {
-    ...BY_ROLE[options.role],
-    connectionName: options.name,
-    connectTimeout: 3000,
-    retryStrategy: times => Math.min(times * 100, 2000),
-  })
-  redis.on('connect', () => writeByTurns(redis.stream))
+  const { role, name, logger } = options
   let down = false
-  redis.on('error', error => {
+  const away = (error: Error) => {
     // One line an outage, not one a retry.
-    if (!down) options.logger.warn({ err: error, connection: options.name }, 'redis is away')
+    if (!down) logger.warn({ err: error, connection: name }, 'redis is away')
     down = true
-  })
-  redis.on('ready', () => {
-    if (down) options.logger.info({ connection: options.name }, 'redis is back')
+  }
+  const back = () => {
+    if (down) logger.info({ connection: name }, 'redis is back')
     down = false
+  }
+  const retry = (times: number) => Math.min(times * 100, 2000)
+  const all: RedisOptions = { ...BY_ROLE[role], connectionName: name, connectTimeout: 3000 }
+  const cluster = clusterOf(options.url)
+  const redis = cluster ? openCluster(cluster, all, retry) : new Redis(options.url, { ...all, retryStrategy: retry })
+  redis.on('error', away)
+  redis.on('ready', back)
+  const watch = (node: Redis) => node.on('connect', () => writeByTurns(node.stream))
+  if (redis instanceof Redis) watch(redis)
+  else {
+    // A cluster without one of its nodes is still ready.
+    redis.on('node error', away)
+    redis.on('+node', (node: Redis) => watch(node).on('ready', back))
+  }
+  // Whoever uses it does the same with both: the commands are the same, and the keys of each have one hash tag.
+  return redis as Redis
+}
+
+function openCluster(at: ClusterAddress, all: RedisOptions, retry: (times: number) => number): Cluster {
+  const { enableOfflineQueue = true, ...redisOptions } = all
+  return new Cluster(at.nodes, {
+    enableOfflineQueue,
+    clusterRetryStrategy: retry,
+    slotsRefreshTimeout: 3000,
+    // A master that is away is away: who may wait does so itself, and `fast` must not.
+    ...(enableOfflineQueue ? {} : { maxRedirections: 4, retryDelayOnFailover: 50, retryDelayOnClusterDown: 50 }),
+    redisOptions: {
+      ...redisOptions,
+      ...(at.username && { username: at.username }),
+      ...(at.password && { password: at.password }),
+      // Certificates are for names, and a node says its own.
+      ...(at.tls && { tls: {} }),
+    },
+    ...(at.tls && { dnsLookup: (host: string, found: (error: null, address: string) => void) => found(null, host) }),
   })
-  return redis
 }
 
 /** Closes without waiting for an answer: `quit()` never settles while Redis is down. */
@@ -63,9 +95,22 @@ function writeByTurns(socket: Writable): void {
   }) as typeof write
 }
 
-/** What it uses, and may use (0: no bound), in bytes, and whether it throws keys away when that is not enough. */
+/**
+ * What it uses, and may use (0: no bound), in bytes, and whether it throws keys away when that is not enough. Of a cluster: all
+ * masters together.
+ */
 export async function readMemory(redis: Redis): Promise<{ usedBytes: number; maxBytes: number; evicts: boolean }> {
-  const info = await redis.info('memory')
+  const nodes = redis instanceof Redis ? [redis] : (redis as Cluster).nodes('master')
+  const all = await Promise.all(nodes.map(async node => memoryOf(await node.info('memory'))))
+  const sum = (of: (one: (typeof all)[number]) => number) => all.reduce((sum, one) => sum + of(one), 0)
+  return {
+    usedBytes: sum(one => one.usedBytes),
+    maxBytes: all.every(one => one.maxBytes > 0) ? sum(one => one.maxBytes) : 0,
+    evicts: all.some(one => one.evicts),
+  }
+}
+
+function memoryOf(info: string) {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1] ?? ''
   return {
     usedBytes: Number(field('used_memory')),

@@ -31,6 +31,10 @@ export type RedisOptions = {
   maxMemoryMb?: number
   /** Unset: a free one. */
   port?: number
+  /** Unset: one of its own, kept in `dir`. */
+  password?: string
+  /** Further lines of its configuration. */
+  settings?: string[]
 }
 
 /**
@@ -44,7 +48,7 @@ export async function startRedis(o: RedisOptions): Promise<Server> {
   const dir = realpathSync(o.dir)
   const config = join(dir, 'redis.conf')
   const log = join(dir, 'server.log')
-  const password = keptSecret(join(dir, 'password'))
+  const password = o.password ?? keptSecret(join(dir, 'password'))
   await endLeftoverRedis(dir, config)
   for (let tries = 1; ; tries++) {
     const port = o.port ?? (await freePort())
@@ -85,7 +89,7 @@ function configuration(o: RedisOptions & { port: number; password: string }) {
     o.role === 'queue'
       ? ['appendonly yes', 'appendfsync everysec', 'maxmemory-policy noeviction']
       : ['appendonly no', 'maxmemory-policy allkeys-lru']
-  return `${[...common, ...byRole, `maxmemory ${memory}mb`].join('\n')}\n`
+  return `${[...common, ...byRole, `maxmemory ${memory}mb`, ...(o.settings ?? [])].join('\n')}\n`
 }
 
 /** An earlier run that was killed leaves its Redis behind. It shows its address or its configuration as command line. */
