@@ -95,13 +95,16 @@ function writeByTurns(socket: Writable): void {
   }) as typeof write
 }
 
+/** The servers that hold its keys: of a cluster the masters, else itself. */
+export const mastersOf = (redis: Redis): Redis[] =>
+  redis instanceof Redis ? [redis] : (redis as Cluster).nodes('master')
+
 /**
  * What it uses, and may use (0: no bound), in bytes, and whether it throws keys away when that is not enough. Of a cluster: all
  * masters together.
  */
 export async function readMemory(redis: Redis): Promise<{ usedBytes: number; maxBytes: number; evicts: boolean }> {
-  const nodes = redis instanceof Redis ? [redis] : (redis as Cluster).nodes('master')
-  const all = await Promise.all(nodes.map(async node => memoryOf(await node.info('memory'))))
+  const all = await Promise.all(mastersOf(redis).map(async node => memoryOf(await node.info('memory'))))
   const sum = (of: (one: (typeof all)[number]) => number) => all.reduce((sum, one) => sum + of(one), 0)
   return {
     usedBytes: sum(one => one.usedBytes),

@@ -114,6 +114,7 @@ function privileged() {
 
 async function ensureRedis() {
   if (findRedis()) return
+  if (env.TEST_REDIS === 'valkey') fail('TEST_REDIS=valkey: no valkey-server on PATH')
   const sudo = privileged()
   if (sudo && spawnSync('apt-get', ['--version']).status === 0) {
     // redis-tools has the same binary as redis-server, without a system service that would run ever after.

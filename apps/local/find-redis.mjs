@@ -6,8 +6,9 @@ import { delimiter, join } from 'node:path'
 // it in redis-tools, which, unlike their redis-server, installs no system service.
 const NAMES = ['redis-server', 'valkey-server', 'redis-check-rdb', 'valkey-check-rdb']
 
-export function findRedis(path = process.env.PATH ?? '') {
-  for (const name of NAMES) {
+/** The first that is there; with TEST_REDIS=valkey no other than Valkey will do. */
+export function findRedis(path = process.env.PATH ?? '', only = process.env.TEST_REDIS === 'valkey' ? 'valkey' : '') {
+  for (const name of NAMES.filter(name => name.startsWith(only))) {
     for (const dir of path.split(delimiter).filter(Boolean)) {
       const command = join(dir, name)
       try {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { mastersOf } from '#shared/redis.ts'
 import { testPrefix } from '#shared/testing/database.ts'
-import { awayRedis, testRedis } from '#shared/testing/redis.ts'
+import { awayRedis, forgetKeys, keysLike, testRedis } from '#shared/testing/redis.ts'
 import { createGate, type Gate, type GateOptions } from './gate.ts'
 import {
   type AcquireRequest,
@@ -60,10 +61,7 @@ async function open(limits: Partial<GateLimits> = {}, more: Partial<GateOptions>
       ...outcome,
     })
   const state = async () => (await gate.describe([TARGET]))[0]!
-  const forget = async () => {
-    const keys = await redis.keys(`{${prefix}:*`)
-    if (keys.length > 0) await redis.del(keys)
-  }
+  const forget = async () => forgetKeys(redis, await keysLike(redis, `{${prefix}:*`))
   return { gate, create, clock, set, redis, prefix, acquire, go, report, state, forget }
 }
 
@@ -269,7 +267,7 @@ describe('concurrency', () => {
     await report(permit)
     clock.now += 60_000
     await state()
-    expect(await redis.keys(`{${prefix}:*`)).toHaveLength(1)
+    expect(await keysLike(redis, `{${prefix}:*`)).toHaveLength(1)
   })
 
   it('lets a lease expire with its holder, unless it is renewed', async () => {
@@ -532,7 +530,7 @@ describe('a target that Redis forgot', () => {
     expect(await gate.targets()).toEqual([])
     await go()
     expect(await gate.targets()).toEqual([TARGET])
-    for (const key of await redis.keys(`{${prefix}:*`)) expect(await redis.pttl(key)).toBeGreaterThan(0)
+    for (const key of await keysLike(redis, `{${prefix}:*`)) expect(await redis.pttl(key)).toBeGreaterThan(0)
   })
 })
 
@@ -541,8 +539,8 @@ it('takes a target off its list when nobody has called it for a day, and no othe
   await go()
   await gate.forget(TARGET)
   expect(await gate.targets()).toEqual([TARGET])
-  const state = (await redis.keys(`{${prefix}:*`)).filter(key => !key.endsWith('targets'))
-  await redis.del(...state)
+  const state = (await keysLike(redis, `{${prefix}:*`)).filter(key => !key.endsWith('targets'))
+  await forgetKeys(redis, state)
   await gate.forget(TARGET)
   expect(await gate.targets()).toEqual([])
 })
@@ -571,7 +569,7 @@ describe('without Redis', () => {
   it('does without the script being there', async () => {
     const { acquire, redis } = await open()
     granted(await acquire())
-    await redis.script('FLUSH')
+    await Promise.all(mastersOf(redis).map(node => node.script('FLUSH')))
     granted(await acquire())
   })
 })

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Redis } from '#shared/redis.ts'
+import { mastersOf, type Redis } from '#shared/redis.ts'
 import { createGate, type Gate } from './gate.ts'
 import type { Decision, GateLimits, Permit, SeedData, Target } from './types.ts'
 
@@ -222,13 +222,13 @@ export async function simulate(simulation: Simulation) {
     lost = true
     muddled = true
     seen = []
-    const keys = await redises[0]!.keys(`{${prefix}:*`)
-    if (keys.length > 0) await redises[0]!.del(keys)
+    for (const node of mastersOf(redises[0]!)) for (const key of await node.keys(`{${prefix}:*`)) await node.del(key)
   }
 
   /** Until everything that this moment has brought is with Redis and back. */
   async function settle() {
-    const busy = () => redises.some(redis => (redis as unknown as { commandQueue: unknown[] }).commandQueue.length > 0)
+    const nodes = redises.flatMap(mastersOf) as unknown as { commandQueue: unknown[] }[]
+    const busy = () => nodes.some(node => node.commandQueue.length > 0)
     for (let idle = 0; idle < 3; idle = busy() ? 0 : idle + 1) await nextTurn()
   }
 

@@ -1,6 +1,6 @@
 import { inject, onTestFinished } from 'vitest'
 import { createLogger } from '#shared/logger.ts'
-import { closeRedis, connectRedis, type Redis, type RedisRole } from '#shared/redis.ts'
+import { closeRedis, connectRedis, mastersOf, type Redis, type RedisRole } from '#shared/redis.ts'
 
 const logger = createLogger({ level: 'silent', name: 'test' })
 
@@ -18,3 +18,10 @@ export function awayRedis(role: RedisRole = 'fast'): Redis {
   onTestFinished(() => closeRedis(redis))
   return redis
 }
+
+/** All keys that match, on whichever server of a cluster. */
+export const keysLike = async (redis: Redis, pattern: string): Promise<string[]> =>
+  (await Promise.all(mastersOf(redis).map(node => node.keys(pattern)))).flat()
+
+/** One by one: they may be in several slots of a cluster. */
+export const forgetKeys = (redis: Redis, keys: string[]) => Promise.all(keys.map(key => redis.del(key)))

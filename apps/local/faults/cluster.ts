@@ -9,6 +9,7 @@ import { fromWire } from '#shared/ids.ts'
 import { createLogger } from '#shared/logger.ts'
 import { closeRedis, connectRedis } from '#shared/redis.ts'
 import { createTestDatabase, testPrefix } from '#shared/testing/database.ts'
+import { forgetKeys, keysLike } from '#shared/testing/redis.ts'
 import { startUpstream, type Upstream } from '#shared/testing/upstream.ts'
 import { type Child, startChild } from '../child.ts'
 import { startPostgres } from '../postgres.ts'
@@ -211,8 +212,8 @@ async function start(options: ClusterOptions, closers: (() => unknown)[]) {
       openai.reset()
       const logger = createLogger({ level: 'silent', name: 'test' })
       const client = connectRedis({ url: redisUrl, role: 'blocking', name: 'test', logger })
-      const keys = await client.keys(`*${prefix}:gate*`)
-      if (keys.length > 0) await client.del(...keys)
+      await client.ping()
+      await forgetKeys(client, await keysLike(client, `*${prefix}:gate*`))
       closeRedis(client)
       await sql('DELETE FROM gates')
     },
