@@ -254,3 +254,27 @@ it('names every secret of the settings, for the log to mask', () => {
     ['sk-ant-x', 'an-admin-key-of-24-letters', 'pass%2Fword', 'pass/word', 'Basic abc'].toSorted(),
   )
 })
+
+it.each([
+  'redis+cluster://me:pass%2Fword@one:7000,two:7000',
+  'rediss://me:pass%2Fword@redis',
+  'rediss+cluster://me:pass%2Fword@one:7000/',
+])('names the password of %s', REDIS_URL => {
+  expect(secretsOf(parseConfig({ REDIS_URL })).toSorted()).toEqual(['pass%2Fword', 'pass/word'])
+})
+
+it.each([
+  'redis://',
+  'redis+cluster://',
+  'redis+cluster://one',
+  'redis+cluster://one:7000,',
+  'redis+cluster://one:7000,two',
+  'redis+cluster://one:700000',
+  'redis+cluster://one:7000/1',
+  'redis+cluster://planted@one:7000',
+  'http://one:7000',
+])('refuses a REDIS_URL of %s, and does not repeat it', REDIS_URL => {
+  const message = refusal({ REDIS_URL })
+  expect(message).toMatch('REDIS_URL: ')
+  expect(message).not.toContain(REDIS_URL)
+})

@@ -4,7 +4,7 @@ import { Value } from 'typebox/value'
 import type { LimitName } from './gate/types.ts'
 import { type PriceOverride, parsePrices } from './models/price-overrides.ts'
 import { PROVIDER_NAMES, PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
-import { CLUSTER_URL, clusterOf } from './redis-url.ts'
+import { CLUSTER_URL, clusterOf, unescaped } from './redis-url.ts'
 import { parsePairs, type TracingOptions, tracingSettings } from './tracing/settings.ts'
 import { parseTargets, type TargetPolicy } from './webhooks/target.ts'
 
@@ -393,8 +393,8 @@ function limitsOf(descriptor: ProviderDescriptor, values: Record<string, unknown
 export function secretsOf(config: Config): string[] {
   const urls = [config.DATABASE_URL, config.REDIS_URL, config.CACHE_REDIS_URL, config.tracing?.url]
   const inUrl = (text: string): string[] => {
-    const password = clusterOf(text)?.password ?? (URL.canParse(text) ? new URL(text).password : '')
-    return password ? [password, encodeURIComponent(password), decodeURIComponent(password)] : []
+    const password = clusterOf(text)?.password ?? (URL.canParse(text) ? unescaped(new URL(text).password) : '')
+    return password ? [...new Set([password, encodeURIComponent(password)])] : []
   }
   return [
     ...config.providers.flatMap(one => one.apiKey ?? []),

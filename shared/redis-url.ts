@@ -15,11 +15,20 @@ export function clusterOf(url: string): ClusterAddress | null {
   if (scheme === undefined) return null
   return {
     tls: scheme === 'rediss',
-    username: decodeURIComponent(username),
-    password: decodeURIComponent(password),
+    username: unescaped(username),
+    password: unescaped(password),
     nodes: hosts.split(',').map(node => {
       const [host, port] = node.split(':') as [string, string]
       return { host, port: Number(port) }
     }),
+  }
+}
+
+/** What stands in a URL with its `%..` read; text whose `%` are no escapes stays as it is. */
+export function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
   }
 }
