@@ -25,15 +25,20 @@ const BY_ROLE: Record<RedisRole, RedisOptions> = {
  */
 export function connectRedis(options: { url: string; role: RedisRole; name: string; logger: Logger }): Redis {
   const { role, name, logger } = options
-  let down = false
-  const away = (error: Error) => {
+  let outage: { logged: boolean } | null = null
+  const away = async (error: Error) => {
     // One line an outage, not one a retry.
-    if (!down) logger.warn({ err: error, connection: name }, 'redis is away')
-    down = true
+    if (outage) return
+    const current = { logged: false }
+    outage = current
+    const err = cluster ? ((await refusalOf(cluster, all)) ?? error) : error
+    if (outage !== current) return
+    logger.warn({ err, connection: name }, 'redis is away')
+    current.logged = true
   }
   const back = () => {
-    if (down) logger.info({ connection: name }, 'redis is back')
-    down = false
+    if (outage?.logged) logger.info({ connection: name }, 'redis is back')
+    outage = null
   }
   const retry = (times: number) => Math.min(times * 100, 2000)
   const all: RedisOptions = { ...BY_ROLE[role], connectionName: name, connectTimeout: 3000 }
@@ -60,15 +65,30 @@ function openCluster(at: ClusterAddress, all: RedisOptions, retry: (times: numbe
     slotsRefreshTimeout: 3000,
     // A master that is away is away: who may wait does so itself, and `fast` must not.
     ...(enableOfflineQueue ? {} : { maxRedirections: 4, retryDelayOnFailover: 50, retryDelayOnClusterDown: 50 }),
-    redisOptions: {
-      ...redisOptions,
-      ...(at.username && { username: at.username }),
-      ...(at.password && { password: at.password }),
-      // Certificates are for names, and a node says its own.
-      ...(at.tls && { tls: {} }),
-    },
+    redisOptions: { ...redisOptions, ...accessTo(at) },
+    // Certificates are for names, and a node says its own.
     ...(at.tls && { dnsLookup: (host: string, found: (error: null, address: string) => void) => found(null, host) }),
   })
+}
+
+const accessTo = (at: ClusterAddress): RedisOptions => ({
+  ...(at.username && { username: at.username }),
+  ...(at.password && { password: at.password }),
+  ...(at.tls && { tls: {} }),
+})
+
+/** Why the first of the nodes that lets nobody in does so. The client of a cluster keeps it to itself: "Connection is closed." */
+async function refusalOf(at: ClusterAddress, all: RedisOptions): Promise<Error | null> {
+  for (const node of at.nodes) {
+    const alone = new Redis({ ...all, ...accessTo(at), ...node, retryStrategy: () => null, lazyConnect: true })
+    const refusal = await new Promise<Error | null>(resolve => {
+      alone.on('error', resolve)
+      alone.connect().then(() => resolve(null), resolve)
+    })
+    alone.disconnect()
+    if (refusal) return refusal
+  }
+  return null
 }
 
 /** Closes without waiting for an answer: `quit()` never settles while Redis is down. */

@@ -18,7 +18,11 @@ export type RedisCluster = { url: string; nodes: Server[]; stop(): Promise<void>
  * Runs three masters on this machine that share the slots, without replicas: for tests.
  * @throws StartError
  */
-export async function startRedisCluster(o: { dir: string }): Promise<RedisCluster> {
+export async function startRedisCluster(o: {
+  dir: string
+  /** Further lines of a node's configuration. */
+  settings?: (node: number) => string[]
+}): Promise<RedisCluster> {
   const ports: number[] = []
   while (ports.length < MASTERS) {
     const port = await freePort()
@@ -30,7 +34,12 @@ export async function startRedisCluster(o: { dir: string }): Promise<RedisCluste
         dir: join(o.dir, `${n}`),
         role: 'queue',
         password: PASSWORD,
-        settings: ['cluster-enabled yes', 'cluster-node-timeout 2000', `cluster-port ${ports[n]}`],
+        settings: [
+          'cluster-enabled yes',
+          'cluster-node-timeout 2000',
+          `cluster-port ${ports[n]}`,
+          ...(o.settings?.(n) ?? []),
+        ],
       }),
     ),
   )

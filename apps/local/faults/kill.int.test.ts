@@ -85,7 +85,7 @@ test.concurrent('kill -9 of an API loses nothing that it accepted, and a repeate
 test.concurrent('kill -9 of an API between the commit and the queue: others bring its tasks there', async ({
   onTestFinished,
 }) => {
-  const cluster = await startCluster()
+  const cluster = await startCluster({ own: ['redis'] })
   onTestFinished(cluster.close)
   const { upstream } = cluster
   const redis = await startDeafening(Number(new URL(cluster.redisUrl).port))

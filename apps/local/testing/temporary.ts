@@ -9,8 +9,9 @@ import { startWatchdog } from '../watchdog.ts'
 export function temporaryDirectory(): string {
   const dir = mkdtempSync(join(tmpdir(), 'sluice-test-'))
   chmodSync(dir, 0o711)
-  const servers = ['postgres/data/postmaster.pid', 'redis.pid', 'queue/redis.pid', 'cache/redis.pid']
-  const watchdog = startWatchdog({ pidFiles: servers.map(file => join(dir, file)), remove: dir })
+  const redis = ['.', 'queue', 'cache', '0', '1', '2'].map(name => join(name, 'redis.pid'))
+  const pidFiles = ['postgres/data/postmaster.pid', ...redis].map(file => join(dir, file))
+  const watchdog = startWatchdog({ pidFiles, remove: dir })
   onTestFinished(watchdog.dismiss)
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
   return dir
