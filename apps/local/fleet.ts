@@ -47,7 +47,7 @@ export function poolSpecs(config: Config, cores = availableParallelism()): PoolS
 /** What a pool is to have for its queues: in a process that runs lines beside tasks, each has slots of its own. */
 export function slotsFor(
   queues: readonly QueueName[],
-  all: ReadonlyMap<QueueName, QueueScale>,
+  all: ReadonlyMap<QueueName, Pick<QueueScale, 'slots'>>,
   config: Config,
 ): number {
   const sum = (batch: boolean) =>

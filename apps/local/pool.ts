@@ -144,10 +144,13 @@ export function createPool(o: PoolOptions): Pool {
     if (member.beingReplaced || o.now() < notBefore) return
     member.beingReplaced = true
     o.log(`${o.name} ${member.index + 1} ${why}; replacing it`)
-    o.onReplaced(reason)
     grow(started => {
-      if (!started) member.beingReplaced = false
-      else if (members.includes(member)) retire(member)
+      if (!started) {
+        member.beingReplaced = false
+        return
+      }
+      o.onReplaced(reason)
+      if (members.includes(member)) retire(member)
     })
   }
 
