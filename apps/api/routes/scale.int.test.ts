@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { parseAllDocuments } from 'yaml'
 import { startMachine } from '#shared/testing/machine.ts'
 
 const machine = startMachine()
@@ -21,6 +23,18 @@ describe('GET /scale', () => {
     const { body } = await machine.call('GET', '/scale?queue=default,moderate', { key: null })
     expect(body.slots).toBeGreaterThanOrEqual(0)
     expect(body.live_workers).toBe(1)
+  })
+
+  it('answers each question that the manifests have KEDA ask', async () => {
+    const file = new URL('../../../deploy/components/keda/scaled-objects.yaml', import.meta.url)
+    const triggers = parseAllDocuments(readFileSync(file, 'utf8')).flatMap(document => document.toJS().spec.triggers)
+    expect(triggers.length).toBeGreaterThan(1)
+    for (const { metadata } of triggers) {
+      const { pathname, search } = new URL(metadata.url)
+      const { status, body } = await machine.call('GET', `${pathname}${search}`, { key: null })
+      expect(status).toBe(200)
+      expect(body[metadata.valueLocation]).toSatisfy(Number.isInteger)
+    }
   })
 
   it.each([

@@ -93,7 +93,12 @@ const PLANTED: [name: string, from: string | RegExp, to: string, problem: RegExp
     'queue=default',
     /asks for default and its pool works off batch/,
   ],
-  ['a formula without a trigger', 'default_queue + moderate_queue', 'default_queue', /its formula adds up/],
+  [
+    'a second trigger for a pool',
+    /triggers:\n(?= {2}- metadata:\n\s+targetValue: "1"\n\s+url: \S+default,moderate)/,
+    'triggers:\n  - metadata: {url: "http://sluice-api.sluice-production.svc:8080/scale?queue=default", valueLocation: workers}\n    type: metrics-api\n',
+    /has several triggers/,
+  ],
   [
     'a secret that the docs do not make',
     'key: ADMIN_KEY',
