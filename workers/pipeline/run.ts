@@ -8,11 +8,9 @@ import type { ErrorCode, TaskError } from '#shared/errors.ts'
 import { toWire } from '#shared/ids.ts'
 import type { Ask, JobKind, Tools } from '#shared/jobs/define.ts'
 import { filtersOutput, type KeptOptions } from '#shared/jobs/options.ts'
-import { bulkOf, hasPrompt, mostTokens, promptOf, promptVersionOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
-import { suits } from '#shared/jobs/suits.ts'
+import { bulkOf, hasPrompt, promptOf, repairing, wordsOf } from '#shared/jobs/prompt.ts'
 import type { Logger } from '#shared/logger.ts'
 import type { Metrics, STAGES } from '#shared/metrics.ts'
-import type { Prices } from '#shared/models/prices.ts'
 import { jobId } from '#shared/queue/names.ts'
 import { type Available, type Candidate, candidateKey, route, type Signals } from '#shared/routing.ts'
 import { clean } from '#shared/text.ts'
@@ -25,17 +23,18 @@ import { type Admit, type Pass, resultOf } from './admit.ts'
 import type { CallInput, CallResult } from './call.ts'
 import type { check, Verdict } from './check.ts'
 import type { Claims } from './claim.ts'
-import type { Recall } from './recall.ts'
+import { type NeedPrices, needOf } from './need.ts'
 import type { Settle } from './settle.ts'
+import { contendedMs, type Failed, overBudget, untilAnswerable, type Wait, whyUnanswered } from './unanswered.ts'
+import { beforeCalls, insteadOfCalls, type UncalledDeps } from './uncalled.ts'
 
-export type RunDeps = {
+export type RunDeps = UncalledDeps & {
   workerId: string
   jobs: ReadonlyMap<string, JobKind>
   load(job: { id: string; epoch: number }): Promise<RunnableTask | null>
-  recall: Recall
   available(): Promise<Available[]>
   scores(): ReadonlyMap<string, Signals>
-  prices: Pick<Prices, 'worstCaseOf' | 'priceVersionOf'>
+  prices: NeedPrices
   admission: Pick<Admit, 'admit'>
   claims: Claims
   call(input: CallInput): Promise<CallResult>
@@ -44,8 +43,6 @@ export type RunDeps = {
   settle: Settle
   metrics: Pick<Metrics, 'stageSeconds'>
   tools: Tools
-  /** What the operator wrote down for this input. */
-  precomputed(kind: string, input: unknown): Promise<{ result: unknown } | null>
   held: Held
   /** For answers that are large. */
   bulk: Bulk
@@ -68,10 +65,6 @@ const UNKNOWN_KIND_WAIT_MS = 5000
 /** What is kept of the time to the deadline to end the task in, with a reason: a tenth, at most a second. */
 const marginMs = (task: RunnableTask) => Math.min(1000, task.left_ms / 10)
 
-/** How soon a task asks again for a budget in which only reservations of others stand in its way, or for room: not all at once, and less often the longer it waits. */
-const contendedMs = ({ epoch }: RunnableTask) => 100 * 2 ** Math.min(epoch, 5) * (0.5 + Math.random())
-/** So that not all who wait for a window come in its first millisecond. */
-const RESET_JITTER_MS = 1000
 /** A database so slow that permits expire while tasks are claimed is not to be asked again at once. */
 const LATE_PERMIT_MS = 500
 /** Too short to stand in the line for a concurrent call, in front of whoever is not a batch. */
@@ -81,9 +74,6 @@ const RATE_PAUSE_MS = 1000
 
 /** Answers that failed their check are asked for again so often at most, and not after other failures in their stead. */
 const MOST_REPAIRS = 2
-
-/** Why the last call failed. */
-type Failed = { code: ErrorCode; message: string }
 
 /**
  * Runs one dispatched task through the stages: route, admit, claim, call, check, settle. This file alone owns the loop
@@ -139,14 +129,12 @@ const idsOf = ({ id, traceparent }: RunnableTask) => ({ task_id: toWire('task', 
 const againIfLine = (task: RunnableTask, epoch: number | null, ms: number, called: boolean): RunOutcome =>
   task.batch_id && epoch !== null ? { kind: 'again', epoch, ms, called } : 'done'
 
-/** Somebody who may answer later. `bookable`: a place can be kept. */
-type Wait = { candidate: Candidate; ms: number; bookable: boolean }
 /** The newest attempt while nobody knows yet what comes of it. */
 type Calling = { candidate: Candidate; need: Need; at: Date }
 
 /** The state of one run: which attempt is the newest, whether the task is claimed, which call failed last. */
 function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () => void) {
-  const { admission, claims, settle, held, recall, prices, logger } = deps
+  const { admission, claims, settle, held, recall, logger } = deps
   const options = task.options as KeptOptions
   const prompt = promptOf(kind, task.input, options)
   /** That an answer be mended, if that is what the next call asks for. */
@@ -181,18 +169,6 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     } finally {
       end()
     }
-  }
-
-  /** What a call may cost at most; null: nobody knows. */
-  function needOf(candidate: Candidate): Need | null {
-    const { provider, model } = candidate
-    const most = mostTokens(kind, promptTo(candidate), options)
-    const usd = prices.worstCaseOf(provider, model, most)
-    const priceVersion = prices.priceVersionOf(provider, model)
-    if (usd === null || priceVersion === null) return null
-    const promptVersion = promptVersionOf(kind, options)
-    const payer = { apiKeyId: task.api_key_id, batchId: task.batch_id }
-    return { provider, model, kind: task.kind, ...payer, usd, priceVersion, promptVersion, ...most }
   }
 
   async function begin(candidate: Candidate, need: Need): Promise<ClaimOutcome> {
@@ -284,71 +260,23 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     await (reason === 'deadline' ? expire() : requeue(0))
   }
 
-  /** Makes do without a model, as far as the task lets it. */
-  async function fallBack(): Promise<boolean> {
-    const level = options.fallback ?? kind.fallback
-    // No verdict is none, wherever else one could come from.
-    if (level === 'none' || kind.noVerdict !== null) return false
-    const remembered = options.cache === 'off' ? null : await recall.stale(task)
-    if (remembered) {
-      const { result, provider, model } = remembered.entry
-      const quality = remembered.fresh ? 'high' : 'medium'
-      await end({ status: 'succeeded', source: 'cache', quality, result, provider, model })
-      return true
-    }
-    const written = await persist(() => deps.precomputed(task.kind, task.input))
-    // What holds for a kind need not suit this input.
-    if (written && (await suits(kind, task.input, written.result))) {
-      await end({ status: 'succeeded', source: 'precomputed', quality: 'medium', result: written.result })
-      return true
-    }
-    const result = level === 'rules' ? kind.rules(task.input) : null
-    if (result === null) return false
-    await end({ status: 'succeeded', source: 'rules', quality: 'low', result })
-    return true
-  }
-
-  /**
-   * How long until a budget lets the task pass, if it is to wait for that; null: it is not. Only where nothing but budgets
-   * stands in the way.
-   */
-  function budgetWait(): number | null {
-    if (waits.length > 0 || refusals.length === 0) return null
-    if (refusals.some(one => !one.exceeded)) return contendedMs(task)
-    if (options.on_budget !== 'wait') return null
-    const resets = refusals.flatMap(one => (one.resets_ms === null ? [] : [one.resets_ms]))
-    return resets.length === 0 ? null : Math.max(0, Math.min(...resets)) + Math.random() * RESET_JITTER_MS
-  }
-
   /** Nobody answered: wait for whoever may answer soonest, or make do without a model. */
   async function unanswered(candidates: Candidate[]): Promise<void> {
-    const delays = [...waits.map(one => one.ms), budgetWait() ?? Number.POSITIVE_INFINITY]
-    if (waits.length > 0 && refusals.some(one => !one.exceeded)) delays.push(contendedMs(task))
-    const delayMs = Math.min(...delays)
+    const obstacles = { waits, refusals, unpriced, failed }
+    const delayMs = untilAnswerable(task, obstacles)
     if (tries < deps.maxAttempts && delayMs < leftMs()) {
       await requeue(delayMs)
       return
     }
-    const overBudget = waits.length === 0 ? refusals[0] : undefined
+    const budget = overBudget(obstacles)
     // A task of before this option was there has none.
-    if ((!overBudget || (options.on_budget ?? 'fallback') === 'fallback') && (await fallBack())) return
-    if (leftMs() <= 0) {
-      await expire()
-    } else if (overBudget) {
-      const { scope, span, limit_usd } = overBudget
-      // Whose key it is, the client knows.
-      const whose = /^(key|batch):/.exec(scope)?.[1] ?? scope
-      await fail('budget_exceeded', `The budget ${whose} per ${span} of $${limit_usd} does not let this task pass.`)
-    } else if (failed) {
-      await fail(failed.code, failed.message)
-    } else if (unpriced) {
-      const { provider, model } = unpriced
-      await fail('model_price_unknown', `Nobody knows what ${provider}’s "${model}" costs; PRICES can say it.`)
-    } else if (candidates.length === 0 && task.dead_ends.length === 0) {
-      await fail('no_provider', 'No configured provider can answer this task.')
-    } else {
-      await fail('provider_failed', 'No provider can answer before the deadline.')
+    if (!budget || (options.on_budget ?? 'fallback') === 'fallback') {
+      const instead = await insteadOfCalls(deps, task, kind)
+      if (instead) return await end(instead)
     }
+    if (leftMs() <= 0) return await expire()
+    const { code, message } = whyUnanswered(obstacles, candidates.length > 0 || task.dead_ends.length > 0)
+    await fail(code, message)
   }
 
   /** One call, with everything around it. `null`: the next candidate, please. */
@@ -367,7 +295,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   }
 
   async function admitted(candidate: Candidate, book: boolean): Promise<RunOutcome | null> {
-    const need = needOf(candidate)
+    const need = needOf(deps.prices, task, kind, candidate, promptTo(candidate))
     if (!need) {
       unpriced = candidate
       return null
@@ -526,25 +454,11 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   }
 
   async function loop(): Promise<RunOutcome> {
-    const sure = kind.settled(task.input)
-    if (sure !== null) {
-      await end({ status: 'succeeded', source: 'rules', quality: 'high', result: sure })
+    const uncalled = await beforeCalls(deps, task, kind)
+    if (uncalled) {
+      if (uncalled !== 'follows') await end(uncalled)
       return 'done'
     }
-    // An experiment may put the kind's rules first.
-    const ruled = options.engine === 'rules' ? kind.rules(task.input) : null
-    if (ruled !== null) {
-      await end({ status: 'succeeded', source: 'rules', quality: 'low', result: ruled })
-      return 'done'
-    }
-    const recalled = await recall.look(task)
-    if (recalled.kind === 'follows') return 'done'
-    if (recalled.kind === 'hit') {
-      const { result, provider, model } = recalled.entry
-      await end({ status: 'succeeded', source: 'cache', quality: 'high', result, provider, model })
-      return 'done'
-    }
-
     const candidates = route(options, await deps.available(), {
       scores: deps.scores(),
       prompt: wordsOf(prompt),
