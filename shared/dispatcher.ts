@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Occupied, readOccupied, takeBacklog } from './db/dispatches.ts'
+import { LOCKS } from './db/locks.ts'
 import type { Db } from './db/pool.ts'
 import { every } from './lifecycle.ts'
 import type { Logger } from './logger.ts'
@@ -14,8 +15,6 @@ const HUNGRY_MS = 10
 const TRY_MS = 1000
 /** So long one process keeps the lock; Postgres takes it from a holder that is silent for 10 s. */
 const TURN_MS = 5000
-/** Any constant: whoever holds it dispatches. */
-const DISPATCH_LOCK = 7_205_418_368
 
 export type DispatcherDeps = {
   db: Db
@@ -34,7 +33,7 @@ export function startDispatcher(deps: DispatcherDeps): () => Promise<void> {
   const stop = every(
     TRY_MS,
     () =>
-      deps.db.withLock(DISPATCH_LOCK, async () => {
+      deps.db.withLock(LOCKS.dispatch, async () => {
         const until = performance.now() + TURN_MS
         while (performance.now() < until && !stopping.signal.aborted) {
           const pause = (await dispatcher.round()) === 'hungry' ? HUNGRY_MS : ROUND_MS

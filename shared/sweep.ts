@@ -2,6 +2,7 @@ import { forgetWindows, openWindows } from './db/budgets.ts'
 import { closeOrphanedAttempts, takeOverDeadClaims } from './db/claims.ts'
 import { listDispatched, type Position } from './db/dispatches.ts'
 import { forgetExpiredKeys } from './db/insert.ts'
+import { LOCKS } from './db/locks.ts'
 import { isUnavailable } from './db/pool.ts'
 import { type Ending, findOverdue, releaseStrayFollowers } from './db/tasks.ts'
 import { forgetDeliveries } from './db/webhooks.ts'
@@ -28,9 +29,6 @@ const HOUSEKEEPING_MS = 60_000
 const WEBHOOK_LOG_DAYS = 7
 /** Slices of it that are dropped at a time. */
 const WEBHOOK_SLICES = 20
-/** Any constant: whoever holds it sweeps. */
-const SWEEP_LOCK = 7_205_418_367
-const FILES_LOCK = 7_205_418_368
 
 /** Starts the timer that every API and worker process runs. @returns how to stop it */
 export function startSweeper(deps: SweeperDeps): () => Promise<void> {
@@ -46,7 +44,7 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
   }
 
   async function round(): Promise<boolean> {
-    const full = await db.withLock(SWEEP_LOCK, async () => {
+    const full = await db.withLock(LOCKS.sweep, async () => {
       // The beats that an outage prevented prove nobody dead; this process saw the outage even if Postgres's own start
       // time does not show it.
       const settled = performance.now() - lastOutage > DEAD_AFTER_SECONDS * 1000
@@ -78,7 +76,7 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
     logger.warn({ err: error }, 'sweep: postgres is away')
   })
   // By itself, as it may have to wait for S3, and no task must.
-  const sweepFiles = () => db.withLock(FILES_LOCK, () => deps.files.sweep())
+  const sweepFiles = () => db.withLock(LOCKS.files, () => deps.files.sweep())
   const stopFiles = every(HOUSEKEEPING_MS, sweepFiles, error => logger.warn({ err: error }, 'files are not swept'))
   return async () => {
     await Promise.all([stop(), stopFiles()])

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest'
 import { ConfigError } from '#shared/config.ts'
 import { ask, connect } from '#shared/testing/postgres.ts'
-import { MIGRATION_LOCK, migrate } from './migrate.ts'
+import { LOCKS } from './locks.ts'
+import { migrate } from './migrate.ts'
 import type { Db } from './pool.ts'
 
 let folder: string
@@ -118,7 +119,7 @@ test('what an interrupted index left is built again', async () => {
 test('whoever finds another one migrating waits for it', async () => {
   write([TABLE, 'ALTER TABLE things ADD COLUMN more text'])
   const other = connect(url, 1)
-  await ask(other, `SELECT pg_advisory_lock(${MIGRATION_LOCK})`)
+  await ask(other, `SELECT pg_advisory_lock(${LOCKS.migrate})`)
   let done = false
   const migrated = migrate(url, { folder }).then(() => (done = true))
   const looks = `SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_lock(%' AND state = 'idle' AND datname = current_database()`

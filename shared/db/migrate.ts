@@ -4,9 +4,8 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { ConfigError } from '#shared/config.ts'
+import { LOCKS } from './locks.ts'
 
-/** Any constant: whoever holds it migrates, the others wait. */
-export const MIGRATION_LOCK = 7_205_418_366
 const LOOK_AGAIN_MS = 250
 /**
  * A statement that waits for its table makes everybody who comes after it wait behind it: it gives up soon, lets them pass, and
@@ -48,6 +47,8 @@ export function readMigrations(folder = new URL('../../drizzle', import.meta.url
 export async function migrate(databaseUrl: string, options: MigrateOptions = {}): Promise<void> {
   const migrations = readMigrations(options.folder)
   const client = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 })
+  // Between two statements nobody else hears that Postgres has closed the connection; the next statement says so.
+  client.on('error', () => {})
   await client.connect()
   try {
     await acquire(client)
@@ -66,7 +67,7 @@ export async function migrate(databaseUrl: string, options: MigrateOptions = {})
  */
 async function acquire(client: pg.Client): Promise<void> {
   const attempt = async () =>
-    (await client.query<{ got: boolean }>('SELECT pg_try_advisory_lock($1) AS got', [MIGRATION_LOCK])).rows[0]!.got
+    (await client.query<{ got: boolean }>('SELECT pg_try_advisory_lock($1) AS got', [LOCKS.migrate])).rows[0]!.got
   while (!(await attempt())) await delay(LOOK_AGAIN_MS)
 }
 

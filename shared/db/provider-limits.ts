@@ -1,4 +1,5 @@
 import type { LimitName } from '#shared/gate/types.ts'
+import { LOCKS } from './locks.ts'
 import type { Db } from './pool.ts'
 
 /** null: unlimited. */
@@ -26,11 +27,9 @@ export const readLimits = (db: Db): Promise<LimitsRow[]> =>
   })
 
 /** One at a time: a version that was drawn first must not be committed second. */
-const TURN_LOCK = 7_205_418_369
-
 const writeStatement = {
   name: 'limits_write',
-  text: `WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(${TURN_LOCK}))
+  text: `WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(${LOCKS.limits}))
     INSERT INTO provider_limits AS p (provider, model, limits, version, updated_at)
     SELECT i.provider, i.model, i.limits, nextval('provider_limits_version_seq'), now()
     FROM turn CROSS JOIN unnest($1::text[], $2::text[], $3::json[]) AS i(provider, model, limits)
