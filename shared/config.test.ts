@@ -263,6 +263,10 @@ it.each([
   expect(secretsOf(parseConfig({ REDIS_URL })).toSorted()).toEqual(['pass%2Fword', 'pass/word'])
 })
 
+it.each(['DATABASE_URL', 'QUERY_DATABASE_URL'])('names the password of %s', name => {
+  expect(secretsOf(parseConfig({ [name]: 'postgres://me:planted@one/other' }))).toEqual(['planted'])
+})
+
 it.each([
   'redis://',
   'redis+cluster://',

@@ -110,7 +110,7 @@ export const settings = {
     }),
   ),
   CACHE_MAX_MB: count(256, 1, 1_000_000, 'Bound of the response cache, in MB.'),
-  DB_POOL: count(10, 2, 200, 'Postgres connections per process.'),
+  DB_POOL: count(10, 5, 200, 'Postgres connections per process. Three of one process may be held for locks.'),
   WORKERS_MIN: count(1, 0, 256, 'Worker processes that `npm start` always runs.'),
   WORKERS_MAX: Type.Optional(
     Type.Integer({
@@ -391,7 +391,13 @@ function limitsOf(descriptor: ProviderDescriptor, values: Record<string, unknown
 
 /** What the settings hold that belongs in no log. */
 export function secretsOf(config: Config): string[] {
-  const urls = [config.DATABASE_URL, config.REDIS_URL, config.CACHE_REDIS_URL, config.tracing?.url]
+  const urls = [
+    config.DATABASE_URL,
+    config.QUERY_DATABASE_URL,
+    config.REDIS_URL,
+    config.CACHE_REDIS_URL,
+    config.tracing?.url,
+  ]
   const inUrl = (text: string): string[] => {
     const password = clusterOf(text)?.password ?? (URL.canParse(text) ? unescaped(new URL(text).password) : '')
     return password ? [...new Set([password, encodeURIComponent(password)])] : []

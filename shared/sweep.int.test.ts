@@ -10,7 +10,7 @@ const database = fileDatabase()
 it('files are swept beside a dispatcher at work, until there is no more to do, and then not before the next housekeeping', async () => {
   const logger = createLogger({ level: 'silent', name: 'test' })
   const metrics = createMetrics('api')
-  const idle = { ready: () => false, dispatch: async () => {}, missing: async () => [] } as never
+  const idle = { ready: () => false } as never
   const [db] = database.dbs
   const stopDispatcher = startDispatcher({ db, producer: idle, metrics, logger })
   const held = `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -21,12 +21,9 @@ it('files are swept beside a dispatcher at work, until there is no more to do, a
   const sweep = vi.fn(async () => answers[asked++] ?? false)
   let rounds = 0
   const stop = startSweeper({
-    db: {
-      ...db,
-      withLock: (key, work) => db.withLock(key, work).finally(() => rounds++),
-    },
+    db,
     end: async () => ({ ended: false }) as never,
-    producer: idle,
+    producer: { ready: () => rounds++ < 0 } as never,
     files: { sweep },
     resultRetentionDays: 0,
     metrics,
@@ -40,4 +37,39 @@ it('files are swept beside a dispatcher at work, until there is no more to do, a
   } finally {
     await Promise.all([stop(), stopDispatcher()])
   }
+})
+
+it('of several processes one sweeps at a time, for some seconds', async () => {
+  const rounds = [0, 0, 0]
+  const stops = rounds.map((_, index) =>
+    startSweeper({
+      db: database.dbs[0],
+      end: async () => ({ ended: false }) as never,
+      producer: { ready: () => ++rounds[index]! < 0 } as never,
+      files: { sweep: async () => false },
+      resultRetentionDays: 0,
+      metrics: createMetrics('api'),
+      logger: createLogger({ level: 'silent', name: 'test' }),
+    }),
+  )
+  try {
+    await vi.waitFor(() => expect(Math.max(...rounds)).toBeGreaterThan(9), 10_000)
+    expect(rounds.filter(count => count > 0)).toHaveLength(1)
+  } finally {
+    await Promise.all(stops.map(stop => stop()))
+  }
+})
+
+it('who holds a lock says something now and then, since Postgres takes it from whoever is silent', async () => {
+  const [db] = database.dbs
+  const holder = `SELECT query FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid JOIN pg_database d ON d.oid = l.database
+    WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()`
+  const work = async () => {
+    await vi.waitFor(
+      async () => expect(await db.query({ name: 'holder', text: holder })).toEqual([{ query: 'SELECT 1' }]),
+      10_000,
+    )
+    return 'done'
+  }
+  expect(await db.withLock(1, work)).toBe('done')
 })

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { forgetWindows, openWindows } from './db/budgets.ts'
 import { closeOrphanedAttempts, takeOverDeadClaims } from './db/claims.ts'
 import { listDispatched, type Position } from './db/dispatches.ts'
@@ -19,6 +20,8 @@ import {
 } from './sweep-batches.ts'
 
 const ROUND_MS = 1000
+/** So long one process keeps the lock: else each of the fleet would do a round a second, one after the other. */
+const TURN_MS = 5000
 const ROWS = 500
 /** Dispatched rows that are looked for in the queue in one round. */
 const WALK = 2000
@@ -29,12 +32,15 @@ const HOUSEKEEPING_MS = 60_000
 const WEBHOOK_LOG_DAYS = 7
 /** Slices of it that are dropped at a time. */
 const WEBHOOK_SLICES = 20
+/** Slices of Idempotency-Keys that are no longer remembered, at a time. */
+const KEY_SLICES = 20
 
 /** Starts the timer that every API and worker process runs. @returns how to stop it */
 export function startSweeper(deps: SweeperDeps): () => Promise<void> {
   const { db, logger } = deps
   let lastOutage = Number.NEGATIVE_INFINITY
   let lastHousekeeping = Number.NEGATIVE_INFINITY
+  const stopping = new AbortController()
   const redispatch = createRedispatch(deps)
 
   const stepFailed = (step: string, error: unknown) => {
@@ -43,35 +49,41 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
     return false
   }
 
+  /** @returns whether there is more to do than one round does */
   async function round(): Promise<boolean> {
-    const full = await db.withLock(LOCKS.sweep, async () => {
-      // The beats that an outage prevented prove nobody dead; this process saw the outage even if Postgres's own start
-      // time does not show it.
-      const settled = performance.now() - lastOutage > DEAD_AFTER_SECONDS * 1000
-      const steps: [string, () => Promise<boolean>][] = [
-        ['expire', () => expire(deps)],
-        ['take over', () => (settled ? takeOver(deps) : Promise.resolve(false))],
-        ['take over chunks', () => (settled ? takeOverChunks(deps) : Promise.resolve(false))],
-        ['bury', () => (settled ? bury(deps) : Promise.resolve(false))],
-        ['followers', () => releaseFollowers(deps)],
-        ['redispatch', redispatch],
-        ['stop batches', () => stopBatches(deps)],
-        ['advance batches', () => advanceBatches(deps)],
-        ['redispatch chunks', () => redispatchChunks(deps)],
-        ['forget', () => forgetResults(deps)],
-      ]
-      if (performance.now() - lastHousekeeping > HOUSEKEEPING_MS) {
-        lastHousekeeping = performance.now()
-        steps.push(['housekeeping', () => housekeeping(deps)])
-      }
-      let full = false
-      for (const [name, step] of steps) full = (await step().catch(error => stepFailed(name, error))) || full
-      return full
-    })
-    return full === true
+    // The beats that an outage prevented prove nobody dead; this process saw the outage even if Postgres's own start
+    // time does not show it.
+    const settled = performance.now() - lastOutage > DEAD_AFTER_SECONDS * 1000
+    const steps: [string, () => Promise<boolean>][] = [
+      ['expire', () => expire(deps)],
+      ['take over', () => (settled ? takeOver(deps) : Promise.resolve(false))],
+      ['take over chunks', () => (settled ? takeOverChunks(deps) : Promise.resolve(false))],
+      ['bury', () => (settled ? bury(deps) : Promise.resolve(false))],
+      ['followers', () => releaseFollowers(deps)],
+      ['redispatch', redispatch],
+      ['stop batches', () => stopBatches(deps)],
+      ['advance batches', () => advanceBatches(deps)],
+      ['redispatch chunks', () => redispatchChunks(deps)],
+      ['forget', () => forgetResults(deps)],
+    ]
+    if (performance.now() - lastHousekeeping > HOUSEKEEPING_MS) {
+      lastHousekeeping = performance.now()
+      steps.push(['housekeeping', () => housekeeping(deps)])
+    }
+    let full = false
+    for (const [name, step] of steps) full = (await step().catch(error => stepFailed(name, error))) || full
+    return full
   }
 
-  const stop = every(ROUND_MS, round, error => {
+  const turn = () =>
+    db.withLock(LOCKS.sweep, async () => {
+      const until = performance.now() + TURN_MS
+      while (performance.now() < until && !stopping.signal.aborted) {
+        if (!(await round())) await sleep(ROUND_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
+      }
+      return true
+    })
+  const stop = every(ROUND_MS, turn, error => {
     lastOutage = performance.now()
     logger.warn({ err: error }, 'sweep: postgres is away')
   })
@@ -79,6 +91,7 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
   const sweepFiles = () => db.withLock(LOCKS.files, () => deps.files.sweep())
   const stopFiles = every(HOUSEKEEPING_MS, sweepFiles, error => logger.warn({ err: error }, 'files are not swept'))
   return async () => {
+    stopping.abort()
     await Promise.all([stop(), stopFiles()])
   }
 }
@@ -160,7 +173,7 @@ function createRedispatch({ db, producer, metrics, logger }: SweeperDeps) {
 }
 
 async function housekeeping({ db }: SweeperDeps): Promise<boolean> {
-  await forgetExpiredKeys(db)
+  for (let n = 0; n < KEY_SLICES && (await forgetExpiredKeys(db)); n++);
   await openWindows(db)
   await forgetWindows(db)
   for (let n = 0; n < WEBHOOK_SLICES && (await forgetDeliveries(db, WEBHOOK_LOG_DAYS)) > 0; n++);

@@ -198,10 +198,15 @@ async function insertWithKeys(db: Db, items: Serialized[]): Promise<InsertOutcom
   })
 }
 
-/** Drops Idempotency-Keys that are no longer remembered, a bounded slice at a time. */
-export const forgetExpiredKeys = (db: Db) =>
-  db.query({
+/** Keys that are dropped at a time. */
+const FORGET_KEYS = 5000
+
+/** Drops Idempotency-Keys that are no longer remembered, a slice of them. @returns whether there may be more */
+export async function forgetExpiredKeys(db: Db): Promise<boolean> {
+  const gone = await db.query({
     name: 'idempotency_forget',
     text: `DELETE FROM idempotency_keys WHERE (api_key_id, key) IN (
-      SELECT api_key_id, key FROM idempotency_keys WHERE expires_at <= now() LIMIT 5000)`,
+      SELECT api_key_id, key FROM idempotency_keys WHERE expires_at <= now() LIMIT ${FORGET_KEYS}) RETURNING 1`,
   })
+  return gone.length === FORGET_KEYS
+}

@@ -128,18 +128,20 @@ export function openDb(options: { url: string; max: number; application: string;
       // The pool listens to idle connections only: this one breaking between two queries would end the process.
       const onError = (error: Error) => options.logger.warn({ err: error }, 'postgres connection with a lock lost')
       client.on('error', onError)
-      let broken = false
+      let broken = true
+      let beat: NodeJS.Timeout | undefined
       try {
-        if (!(await ask(client, LOCK, key))) return null
-        try {
-          return await work()
-        } finally {
-          await ask(client, UNLOCK, key)
+        if (!(await ask(client, LOCK, key))) {
+          broken = false
+          return null
         }
-      } catch (error) {
-        broken = true
-        throw error
+        beat = setInterval(() => void client.query('SELECT 1').catch(() => {}), LOCK_BEAT_MS)
+        const done = await work()
+        // A connection that was lost meanwhile has given the lock back, and what was done is done.
+        broken = !(await ask(client, UNLOCK, key).catch(() => false))
+        return done
       } finally {
+        clearInterval(beat)
         client.off('error', onError)
         // Closing the connection is what surely gives the lock back.
         client.release(broken)
@@ -152,10 +154,11 @@ export function openDb(options: { url: string; max: number; application: string;
 
 /**
  * A holder that freezes, or whose machine loses its power, would hold the lock until TCP gives up, which takes hours:
- * Postgres ends a connection with a lock that has said nothing for so long. Whoever holds it may be quiet while it works
- * over other connections, and two at work must do no harm.
+ * Postgres ends a connection with a lock that has said nothing for so long. While the holder works over other connections it
+ * says something now and then. Two at work must do no harm all the same.
  */
 const LOCK_IDLE_TIMEOUT = '10s'
+const LOCK_BEAT_MS = 3000
 const LOCK: Statement = {
   name: 'lock',
   text: `WITH lock AS MATERIALIZED (SELECT pg_try_advisory_lock($1) AS got)
