@@ -8,7 +8,16 @@ export default defineConfig({
     // The integration tests' own Postgres, Redis and child processes want a core as well.
     maxWorkers: 2,
     projects: [
-      { extends: true, test: { name: 'unit', include: ['**/*.test.ts'], exclude: [...exclude, '**/*.int.test.ts'] } },
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['**/*.test.ts'],
+          exclude: [...exclude, '**/*.int.test.ts'],
+          // How long something takes says nothing on a machine that others use, too.
+          testTimeout: 60_000,
+        },
+      },
       {
         extends: true,
         test: {

@@ -109,7 +109,8 @@ export function createMetrics(part: 'api' | 'worker') {
     active: new Gauge({ name: 'sluice_worker_active', help: 'Tasks that this worker is running', registers }),
     lastFetch: new Gauge({
       name: 'sluice_worker_last_fetch_timestamp_seconds',
-      help: 'When this worker last took a job from the queue',
+      help: 'When this worker last took a job from a queue',
+      labelNames: ['queue'] as const,
       registers,
     }),
     queueDepth: new Gauge({

@@ -119,21 +119,24 @@ function writeByTurns(socket: Writable): void {
 export const mastersOf = (redis: Redis): Redis[] =>
   redis instanceof Redis ? [redis] : (redis as Cluster).nodes('master')
 
+export type Memory = { usedBytes: number; maxBytes: number; evicts: boolean }
+
 /**
- * What it uses, and may use (0: no bound), in bytes, and whether it throws keys away when that is not enough. Of a cluster: all
- * masters together.
+ * What it uses, and may use (0: no bound), in bytes, and whether it throws keys away when that is not enough. Of a cluster: the
+ * fullest of the masters, since a queue is on one.
  */
-export async function readMemory(redis: Redis): Promise<{ usedBytes: number; maxBytes: number; evicts: boolean }> {
-  const all = await Promise.all(mastersOf(redis).map(async node => memoryOf(await node.info('memory'))))
-  const sum = (of: (one: (typeof all)[number]) => number) => all.reduce((sum, one) => sum + of(one), 0)
-  return {
-    usedBytes: sum(one => one.usedBytes),
-    maxBytes: all.every(one => one.maxBytes > 0) ? sum(one => one.maxBytes) : 0,
-    evicts: all.some(one => one.evicts),
-  }
+export const readMemory = async (redis: Redis): Promise<Memory> =>
+  fullestOf(await Promise.all(mastersOf(redis).map(async node => memoryOf(await node.info('memory')))))
+
+/** By the part that it uses of what it may; without bounds by what it uses. */
+export function fullestOf(masters: Memory[]): Memory {
+  const part = ({ usedBytes, maxBytes }: Memory) => (maxBytes > 0 ? usedBytes / maxBytes : 0)
+  const [fullest] = masters.toSorted((a, b) => part(b) - part(a) || b.usedBytes - a.usedBytes)
+  if (!fullest) throw new Error('the cluster has no master')
+  return { ...fullest, evicts: masters.some(one => one.evicts) }
 }
 
-function memoryOf(info: string) {
+function memoryOf(info: string): Memory {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1] ?? ''
   return {
     usedBytes: Number(field('used_memory')),

@@ -17,8 +17,8 @@ const STALLED_CHECK_MS = 4000
 const SLOW_FACTOR = 4
 
 export type Consumer = {
-  /** When a job was last taken from a queue, milliseconds ago; null: never. */
-  fetchedAgoMs(): number | null
+  /** When a job was last taken from each queue, milliseconds ago; a queue that none was taken from is not there. */
+  fetchedAgoMs(): ReadonlyMap<string, number>
   /** For how long each queue's worker could have taken a job and has taken none. */
   hungryMs(): ReadonlyMap<string, number>
   /** How many jobs of each queue it runs at a time from now on. */
@@ -42,17 +42,18 @@ export type ConsumeOptions = {
 export function consume(options: ConsumeOptions): Consumer {
   const { run, logger } = options
   let { concurrency } = options
-  let fetchedAt: number | null = null
+  const fetchedAt = new Map<string, number>()
   /** Of each queue: the jobs in hand, and since when one more could have been taken. */
   const hands = new Map(options.queues.map(queue => [queue, { taken: 0, hungrySince: performance.now() }]))
   const slow = new Set<Promise<unknown>>()
 
   async function process(job: Job, token?: string): Promise<void> {
-    fetchedAt = performance.now()
+    const now = performance.now()
+    fetchedAt.set(job.queueName, now)
     const hand = hands.get(job.queueName)
     if (!hand) return await runJob(job, token)
     hand.taken++
-    hand.hungrySince = fetchedAt
+    hand.hungrySince = now
     try {
       await runJob(job, token)
     } finally {
@@ -108,7 +109,7 @@ export function consume(options: ConsumeOptions): Consumer {
   })
 
   return {
-    fetchedAgoMs: () => (fetchedAt === null ? null : performance.now() - fetchedAt),
+    fetchedAgoMs: () => new Map(Array.from(fetchedAt, ([queue, at]) => [queue, performance.now() - at])),
     hungryMs: () => {
       const now = performance.now()
       return new Map(
@@ -116,8 +117,17 @@ export function consume(options: ConsumeOptions): Consumer {
       )
     },
     setConcurrency(wanted) {
+      const before = concurrency
       concurrency = wanted
-      for (const worker of workers) worker.concurrency = wanted
+      for (const worker of workers) {
+        worker.concurrency = wanted
+        const hand = hands.get(worker.name)!
+        if (hand.taken < before || hand.taken >= wanted) continue
+        // It has had a hand free from now on only.
+        hand.hungrySince = performance.now()
+        // BullMQ's loop waits for a job to end, and looks at its concurrency only then; what wakes it is this.
+        void worker.pause(true).then(() => worker.resume())
+      }
     },
     stop: async () => {
       await Promise.all(workers.map(worker => worker.close()))
@@ -127,10 +137,7 @@ export function consume(options: ConsumeOptions): Consumer {
 }
 
 export const joinConsumers = (consumers: Consumer[]): Consumer => ({
-  fetchedAgoMs() {
-    const ages = consumers.map(one => one.fetchedAgoMs()).filter(age => age !== null)
-    return ages.length === 0 ? null : Math.min(...ages)
-  },
+  fetchedAgoMs: () => new Map(consumers.flatMap(one => [...one.fetchedAgoMs()])),
   hungryMs: () => new Map(consumers.flatMap(one => [...one.hungryMs()])),
   setConcurrency(concurrency) {
     for (const one of consumers) one.setConcurrency(concurrency)

@@ -220,9 +220,9 @@ async function start(
     held,
     logger,
     describe: async () => {
-      const fetchedAgoMs = consumer?.fetchedAgoMs() ?? null
+      const fetched = consumer?.fetchedAgoMs() ?? new Map<string, number>()
       metrics.active.set(held.size)
-      if (fetchedAgoMs !== null) metrics.lastFetch.set((Date.now() - fetchedAgoMs) / 1000)
+      for (const [queue, ago] of fetched) metrics.lastFetch.set({ queue }, (Date.now() - ago) / 1000)
       return {
         id: workerId,
         pid,
@@ -233,7 +233,7 @@ async function start(
         active: held.size,
         metricsPort: status.port,
         providers: await health.states(),
-        fetchedAgoMs,
+        fetchedAgoMs: fetched.size === 0 ? null : Math.min(...fetched.values()),
       }
     },
   })

@@ -20,12 +20,13 @@ function setUp() {
     least: [{ scope_kind: 'key', span: 'day', usd: 1.5, ratio: 0.25 }],
     redis: [] as Awaited<ReturnType<Parameters<typeof refreshGauges>[0]['redisMemory']>>,
     budgets: null as Error | null,
+    scale: new Map<string, object>(),
   }
   const db = { query: async () => (state.budgets ? Promise.reject(state.budgets) : state.least) } as unknown as Db
   db.stats = () => ({ total: 3, idle: 1, waiting: 2 })
-  const redisMemory = async () => state.redis
+  const redisMemory = async () => await state.redis
   const fleet = { look: async () => ({ targets: state.targets, workers: new Map() }), forget: () => undefined }
-  const scale = { look: async () => new Map(), workersFor: () => 0 }
+  const scale = { look: async () => state.scale as never, workersFor: () => 0 }
   const producer = { queues: () => [] } as unknown as Parameters<typeof refreshGauges>[0]['producer']
   const shown = async () => {
     await refreshGauges({ metrics, db, fleet, scale, producer, redisMemory }, 50)
@@ -76,6 +77,36 @@ it('what cannot be read is left out rather than shown as it was; the rest is the
   state.budgets = null
   fleet.look = () => new Promise(() => undefined)
   expect(await shown()).toEqual([[], [['key', 'day', 1.5]]])
+})
+
+it('nothing that a look set stays when the next one fails', async () => {
+  const { state, fleet, shown, registry } = setUp()
+  const away = Promise.reject(new Error('away'))
+  away.catch(() => {})
+  state.targets = [target('a', 'closed', { rpm: { used: 1, limit: 10 } })]
+  state.redis = [{ redis: 'queue', usedBytes: 10, maxBytes: 0, evicts: false }]
+  state.scale = new Map([['default', { slots: 1, liveSlots: 1, liveWorkers: 1, oldestWaitSeconds: 1 }]])
+  const named = async () => {
+    await shown()
+    const looked = /^sluice_(budget|breaker|permits|limit|redis|scale|fleet|queue_oldest)\w*(?=\{)/gm
+    return new Set((await registry.metrics()).match(looked) ?? [])
+  }
+  expect([...(await named())].toSorted()).toEqual([
+    'sluice_breaker_state',
+    'sluice_budget_remaining_ratio',
+    'sluice_budget_remaining_usd',
+    'sluice_fleet_slots',
+    'sluice_fleet_workers',
+    'sluice_limit_used_ratio',
+    'sluice_permits',
+    'sluice_queue_oldest_wait_seconds',
+    'sluice_redis_evicts',
+    'sluice_redis_memory_bytes',
+    'sluice_scale_wanted',
+  ])
+  Object.assign(state, { budgets: new Error('away'), redis: away, scale: null })
+  fleet.look = () => away
+  expect(await named()).toEqual(new Set())
 })
 
 it('what is used of a limit is what the model uses that uses most of its own', async () => {

@@ -14,17 +14,26 @@ const BREAKER = { closed: 0, half_open: 1, open: 2 }
 export async function refreshGauges(deps: Deps, ms: number): Promise<void> {
   const { producer, db, fleet, scale, redisMemory, metrics } = deps
   observePool(metrics, db)
-  const gauges: [gauge: { reset(): void }, read: () => Promise<unknown>][] = [
-    [metrics.queueDepth, countQueues],
-    [metrics.budgetRemaining, lookAtBudgets],
-    [metrics.breakerState, lookAtProviders],
-    [metrics.redisBytes, lookAtRedis],
-    [metrics.batchesLive, countBatches],
-    [{ reset: forgetScale }, lookAtScale],
+  const { queueDepth, budgetRemaining, budgetRatio, breakerState, permits, limitUsed } = metrics
+  const { redisBytes, redisEvicts, batchesLive, scaleWanted, fleetSlots, fleetWorkers, oldestWait } = metrics
+  /** Whatever a look sets: what it was may not stay for what it is. */
+  const gauges: [read: () => Promise<unknown>, ...gauges: { reset(): void }[]][] = [
+    [countQueues, queueDepth],
+    [lookAtBudgets, budgetRemaining, budgetRatio],
+    [lookAtProviders, breakerState, permits, limitUsed],
+    [lookAtRedis, redisBytes, redisEvicts],
+    [countBatches, batchesLive],
+    [lookAtScale, scaleWanted, fleetSlots, fleetWorkers, oldestWait],
     // A gauge without labels would be 0, as if all were well.
-    [{ reset: forgetWebhooks }, lookAtWebhooks],
+    [lookAtWebhooks, { reset: forgetWebhooks }],
   ]
-  await Promise.all(gauges.map(([gauge, read]) => withDeadline(read(), ms).catch(() => gauge.reset())))
+  await Promise.all(
+    gauges.map(([read, ...gauges]) =>
+      withDeadline(read(), ms).catch(() => {
+        for (const gauge of gauges) gauge.reset()
+      }),
+    ),
+  )
 
   async function countQueues(): Promise<void> {
     await Promise.all(
@@ -32,7 +41,7 @@ export async function refreshGauges(deps: Deps, ms: number): Promise<void> {
         for (const [state, count] of Object.entries(
           await queue.getJobCounts('waiting', 'prioritized', 'active', 'delayed', 'failed'),
         )) {
-          metrics.queueDepth.set({ queue: queue.name, state }, count)
+          queueDepth.set({ queue: queue.name, state }, count)
         }
       }),
     )
@@ -41,32 +50,27 @@ export async function refreshGauges(deps: Deps, ms: number): Promise<void> {
   async function lookAtBudgets(): Promise<void> {
     const least = await leastRemaining(db)
     // Some may have been taken away.
-    metrics.budgetRemaining.reset()
-    metrics.budgetRatio.reset()
+    budgetRemaining.reset()
+    budgetRatio.reset()
     for (const { scope_kind, span, usd, ratio } of least) {
-      metrics.budgetRemaining.set({ scope_kind, window: span }, usd)
-      metrics.budgetRatio.set({ scope_kind, window: span }, ratio)
+      budgetRemaining.set({ scope_kind, window: span }, usd)
+      budgetRatio.set({ scope_kind, window: span }, ratio)
     }
   }
 
   async function countBatches(): Promise<void> {
     const live = await countLiveBatches(db)
-    metrics.batchesLive.reset()
-    for (const { status, count } of live) metrics.batchesLive.set({ status }, count)
+    batchesLive.reset()
+    for (const { status, count } of live) batchesLive.set({ status }, count)
   }
 
   async function lookAtScale(): Promise<void> {
     for (const [queue, one] of await scale.look()) {
-      metrics.scaleWanted.set({ queue }, one.slots)
-      metrics.fleetSlots.set({ queue }, one.liveSlots)
-      metrics.fleetWorkers.set({ queue }, one.liveWorkers)
-      metrics.oldestWait.set({ queue }, one.oldestWaitSeconds)
+      scaleWanted.set({ queue }, one.slots)
+      fleetSlots.set({ queue }, one.liveSlots)
+      fleetWorkers.set({ queue }, one.liveWorkers)
+      oldestWait.set({ queue }, one.oldestWaitSeconds)
     }
-  }
-
-  function forgetScale(): void {
-    for (const gauge of [metrics.scaleWanted, metrics.fleetSlots, metrics.fleetWorkers, metrics.oldestWait])
-      gauge.reset()
   }
 
   async function lookAtWebhooks(): Promise<void> {
@@ -82,32 +86,32 @@ export async function refreshGauges(deps: Deps, ms: number): Promise<void> {
 
   async function lookAtProviders(): Promise<void> {
     const { targets } = await fleet.look()
-    for (const gauge of [metrics.breakerState, metrics.permits, metrics.limitUsed]) gauge.reset()
+    for (const gauge of [breakerState, permits, limitUsed]) gauge.reset()
     for (const [provider, models] of Map.groupBy(targets, one => one.target.provider)) {
-      metrics.breakerState.set({ provider }, Math.max(...models.map(one => BREAKER[one.breaker])))
+      breakerState.set({ provider }, Math.max(...models.map(one => BREAKER[one.breaker])))
       const sum = (of: (one: TargetState) => number) => models.reduce((all, one) => all + of(one), 0)
-      metrics.permits.set(
+      permits.set(
         { provider, state: 'in_use' },
         sum(one => one.concurrency.used),
       )
-      metrics.permits.set(
+      permits.set(
         { provider, state: 'waited_for' },
         sum(one => one.waiters + one.bookings),
       )
       for (const limit of LIMITS) {
         const parts = models.flatMap(one => (one[limit].limit === null ? [] : [partOf(one[limit])]))
-        if (parts.length > 0) metrics.limitUsed.set({ provider, limit }, Math.max(...parts))
+        if (parts.length > 0) limitUsed.set({ provider, limit }, Math.max(...parts))
       }
     }
   }
 
   async function lookAtRedis(): Promise<void> {
     const read = await redisMemory()
-    for (const gauge of [metrics.redisBytes, metrics.redisEvicts]) gauge.reset()
+    for (const gauge of [redisBytes, redisEvicts]) gauge.reset()
     for (const { redis, usedBytes, maxBytes, evicts } of read) {
-      metrics.redisBytes.set({ redis, what: 'used' }, usedBytes)
-      metrics.redisBytes.set({ redis, what: 'max' }, maxBytes)
-      metrics.redisEvicts.set({ redis }, evicts ? 1 : 0)
+      redisBytes.set({ redis, what: 'used' }, usedBytes)
+      redisBytes.set({ redis, what: 'max' }, maxBytes)
+      redisEvicts.set({ redis }, evicts ? 1 : 0)
     }
   }
 }

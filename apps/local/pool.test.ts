@@ -142,6 +142,15 @@ test('it grows by concurrency, then by processes, and shrinks the other way, the
   await pool.stop()
 })
 
+test('one that was starting when the plan changed runs as many tasks as the others', async () => {
+  const { pool, started } = await harness()
+  pool.resize(41)
+  pool.resize(1000)
+  await settled()
+  expect(started[1]).toMatchObject({ tasks: 21, sent: [{ type: 'concurrency', tasks: 40 }] })
+  await pool.stop()
+})
+
 test('one that leaves keeps its number until it is gone', async () => {
   const { pool, started } = await harness()
   pool.resize(80)

@@ -86,7 +86,10 @@ export function createPool(o: PoolOptions): Pool {
       if ((message as Pulse)?.type === 'pulse') member.pulse = message as Pulse
     }
     const start = async (signal: AbortSignal) => {
-      const child = await o.start({ index, tasks: plan.tasks, signal, onMessage })
+      const { tasks } = plan
+      const child = await o.start({ index, tasks, signal, onMessage })
+      // The plan may have changed while it started.
+      if (plan.tasks !== tasks) child.send({ type: 'concurrency', tasks: plan.tasks })
       Object.assign(member, { bornAt: o.now(), heardAt: o.now(), pulse: null })
       return child
     }

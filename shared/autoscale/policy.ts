@@ -15,6 +15,8 @@ export type Load = {
   active: number
   /** Slots that the live workers have. */
   slots: number
+  /** Those among them that stand for a decision of before while there is none; all, unless they serve other queues, too. */
+  ownSlots?: number
   /** So many can be of use under the providers' limits, whatever waits; null: no limit is known. */
   usable: number | null
 }
@@ -68,7 +70,8 @@ export function decide(load: Load, state: ScaleState | null, rules: Rules, at: n
   const wanted = within(wantedOf(load, arriving, rules), rules)
 
   const from = at - rules.holdSeconds
-  const before = state ?? { slots: within(load.slots, rules), peaks: [{ at, slots: within(load.slots, rules) }] }
+  const own = within(load.ownSlots ?? load.slots, rules)
+  const before = state ?? { slots: own, peaks: [{ at, slots: own }] }
   const peaks = [...before.peaks.filter(peak => peak.at > from && peak.slots > wanted), { at, slots: wanted }]
   const slots = within(settle(before.slots, wanted, peaks[0]!.slots), rules)
   return {

@@ -87,15 +87,20 @@ export function createScale(options: {
   ): QueueScale {
     const rows = figures.waiting.filter(row => row.queue === queue)
     const sum = (of: (row: Waiting) => number) => rows.reduce((sum, row) => sum + of(row), 0)
-    const live = figures.capacity.find(row => row.queue === queue)
-    const liveWorkers = live?.workers ?? 0
+    const serving = figures.capacity.filter(row => row.queues.includes(queue))
+    const liveWorkers = serving.reduce((sum, row) => sum + row.workers, 0)
     const load: Load = {
       waitingSeconds: sum(row => row.waiting * seconds(row.kind)),
       soonSeconds: sum(row => row.soon * seconds(row.kind)),
       oldestWaitSeconds: Math.max(0, ...rows.map(row => row.oldest_seconds)),
-      active: figures.running.find(row => row.queue === queue)?.running ?? 0,
+      active: running(figures, queue),
       // A worker's lines are counted beside its tasks, and are not in its row.
-      slots: queue === 'batch' ? liveWorkers * config.BATCH_CONCURRENCY : (live?.slots ?? 0),
+      ...(queue === 'batch'
+        ? { slots: liveWorkers * config.BATCH_CONCURRENCY }
+        : {
+            slots: serving.reduce((sum, row) => sum + row.slots, 0),
+            ownSlots: serving.reduce((sum, row) => sum + shareOf(row, queue, figures), 0),
+          }),
       usable,
     }
     const decision = decide(load, states.get(queue) ?? null, { ...rulesOf(queue, config), holdSeconds }, now() / 1000)
@@ -135,6 +140,15 @@ export function createScale(options: {
   }
 }
 
+const running = (figures: Figures, queue: QueueName) => figures.running.find(row => row.queue === queue)?.running ?? 0
+
+/** Of the slots of workers that serve several queues, as many as a queue uses of what is used; while none is, each the same. */
+function shareOf({ queues, slots }: Capacity, queue: QueueName, figures: Figures): number {
+  const shared = QUEUES.filter(one => one !== 'batch' && queues.includes(one))
+  const used = shared.reduce((sum, one) => sum + running(figures, one), 0)
+  return used > 0 ? (slots * running(figures, queue)) / used : slots / shared.length
+}
+
 /** Of the time that a task of `default` may wait: who moderates cannot wait, and nobody waits for a batch. */
 const TARGET_SHARE: Record<QueueName, number> = { default: 1, moderate: 0.2, batch: 30 }
 
@@ -169,6 +183,7 @@ function usableOf(calls: Calls[], limitsOf: (target: Target) => GateLimits): num
         limits: limitsOf({ provider, model }),
         calls: sum(row => row.calls),
         answered,
+        brokenSince: sum(row => row.broken_since),
         spanSeconds: span_seconds,
         callSeconds: mean(row => row.call_seconds),
         inputTokens: mean(row => row.input_tokens),

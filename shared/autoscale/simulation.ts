@@ -1,3 +1,4 @@
+import { FAILURES_IN_A_ROW } from '#shared/gate/outcomes.ts'
 import { decide, type Load, type Rules, type ScaleState } from './policy.ts'
 import { type TargetLoad, usableSlots } from './usable.ts'
 
@@ -50,13 +51,15 @@ export const DAY: Day = {
 const LOOK_SECONDS = 5
 const HOLD_SECONDS = 60
 /** The latest calls by which the policy sees how a provider does. */
-const SAMPLE_SECONDS = 30
+const SAMPLE_SECONDS = 120
+const SAMPLE_CALLS = 2000
 /** A call that fails or is refused occupies its slot for a second, and its task comes back within so many. */
 const COMES_BACK_SECONDS = 30
 /** What one worker sends away a second: a question to the gate each, no call. */
 const REFUSALS_PER_SECOND = 200
-/** Calls that a breaker lets try, a second, while the provider is down. */
-const PROBES_PER_SECOND = 1
+/** A breaker that has opened lets one call through so much later; two that are answered close it. As in breaker.lua. */
+const OPEN_SECONDS = 30
+const PROBE_SUCCESSES = 2
 
 export type Sample = {
   at: number
@@ -84,8 +87,9 @@ export function simulate(day: Day, fixed: number | null, limits = { min: 1, max:
   const [coming, random] = [seeded(day.seed), seeded(day.seed + 1)]
   const waiting: { since: number; tasks: number }[] = []
   const later = new Map<number, number>()
-  const ending = new Map<number, { answered: number; failed: number }>()
-  const history: { calls: number; answered: number }[] = []
+  const ending = new Map<number, Ended>()
+  const history: Ended[] = []
+  const breaker = createBreaker()
   const starting: number[] = []
   let [ready, active, state] = [fixed ?? limits.min, 0, null as ScaleState | null]
   let [workerSeconds, heldSeconds, arrivedAll, answeredAll] = [0, 0, 0, 0]
@@ -102,23 +106,29 @@ export function simulate(day: Day, fixed: number | null, limits = { min: 1, max:
     later.delete(at)
     if (due > 0) waiting.push({ since: at, tasks: due })
 
-    const ended = ending.get(at) ?? { answered: 0, failed: 0 }
+    const ended = ending.get(at) ?? NONE
     ending.delete(at)
-    active -= ended.answered + ended.failed
+    active -= countOf(ended)
     answeredAll += ended.answered
-    history.push({ calls: ended.answered + ended.failed, answered: ended.answered })
-    if (history.length > SAMPLE_SECONDS) history.shift()
+    breaker.note(ended, at)
+    history.push(ended)
+    let sampled = history.reduce((sum, one) => sum + countOf(one), 0)
+    while (history.length > SAMPLE_SECONDS || (sampled > SAMPLE_CALLS && history.length > 1))
+      sampled -= countOf(history.shift()!)
 
     // What the provider will take in this second; the gate sends the rest away, without a slot, for later.
     const outage = at >= day.outage.from && at < day.outage.to
     const storm = at >= day.storm.from && at < day.storm.to
     const free = Math.max(0, ready * day.slotsPerWorker - active)
-    const admitted = outage ? PROBES_PER_SECOND : storm ? day.storm.perSecond * 3 : day.limitPerSecond
+    const admitted = Math.min(breaker.room(at), storm ? day.storm.perSecond * 3 : day.limitPerSecond)
     const begun = take(waiting, Math.min(free, admitted))
-    const failed = outage ? begun : storm ? Math.max(0, begun - day.storm.perSecond) : 0
+    breaker.begun(begun)
+    const broken = outage ? begun : 0
+    const turnedAway = storm ? Math.max(0, begun - day.storm.perSecond) : 0
+    const failed = broken + turnedAway
     active += begun
-    add(ending, at + 1, { answered: 0, failed })
-    add(ending, at + day.callSeconds, { answered: begun - failed, failed: 0 })
+    add(ending, at + 1, { answered: 0, broken, turnedAway })
+    add(ending, at + day.callSeconds, { answered: begun - failed, broken: 0, turnedAway: 0 })
     const refused = begun === admitted && free > begun ? take(waiting, ready * REFUSALS_PER_SECOND) : 0
     for (let n = 0; n < failed + refused; n++) {
       const when = at + 1 + Math.ceil(random() * COMES_BACK_SECONDS)
@@ -182,8 +192,41 @@ export function smallestFixed(day: Day, share: number, most = 200): { workers: n
 }
 
 /** The failed ones among the active are counted as delayed already. */
-const lateFailures = (ending: Map<number, { failed: number }>) =>
-  [...ending.values()].reduce((sum, one) => sum + one.failed, 0)
+const lateFailures = (ending: Map<number, Ended>) =>
+  [...ending.values()].reduce((sum, one) => sum + one.broken + one.turnedAway, 0)
+
+/** Calls that ended in one second: answered, failed by the provider's fault, refused for their rate. */
+type Ended = { answered: number; broken: number; turnedAway: number }
+const NONE: Ended = { answered: 0, broken: 0, turnedAway: 0 }
+const countOf = ({ answered, broken, turnedAway }: Ended) => answered + broken + turnedAway
+
+/** What breaker.lua does, by the second. */
+function createBreaker() {
+  let [inARow, openUntil, probing, successes] = [0, null as number | null, false, 0]
+  return {
+    note({ answered, broken }: Ended, at: number): void {
+      if (openUntil === null) {
+        inARow = answered > 0 ? 0 : inARow + broken
+        if (inARow < FAILURES_IN_A_ROW) return
+      } else if (!probing) {
+        // Begun before it opened: says nothing of now.
+        return
+      } else if (broken === 0) {
+        if (answered === 0) return
+        probing = false
+        if (++successes < PROBE_SUCCESSES) return
+        ;[inARow, openUntil] = [0, null]
+        return
+      }
+      ;[openUntil, probing, successes] = [at + OPEN_SECONDS, false, 0]
+    },
+    /** How many may begin now. */
+    room: (at: number) => (openUntil === null ? Number.POSITIVE_INFINITY : at < openUntil || probing ? 0 : 1),
+    begun(calls: number): void {
+      probing = openUntil !== null && (probing || calls > 0)
+    },
+  }
+}
 
 function arrivals(day: Day, at: number, random: () => number): number {
   const noon = (1 - Math.cos((2 * Math.PI * at) / DAY_SECONDS)) / 2
@@ -192,14 +235,17 @@ function arrivals(day: Day, at: number, random: () => number): number {
   return poisson(rate, random)
 }
 
-function targetOf(day: Day, history: { calls: number; answered: number }[]): TargetLoad {
-  const sum = (of: 'calls' | 'answered') => history.reduce((sum, one) => sum + one[of], 0)
+function targetOf(day: Day, history: Ended[]): TargetLoad {
+  const sum = (of: (one: Ended) => number) => history.reduce((sum, one) => sum + of(one), 0)
+  const answered = sum(one => one.answered)
+  const since = history.slice(history.findLastIndex(one => one.answered > 0) + 1)
   return {
     limits: { rpm: day.limitPerSecond * 60, tpm: null, itpm: null, otpm: null, concurrency: null },
-    calls: sum('calls'),
-    answered: sum('answered'),
+    calls: sum(countOf),
+    answered,
+    brokenSince: since.reduce((sum, one) => sum + one.broken, 0),
     spanSeconds: history.length,
-    callSeconds: sum('answered') > 0 ? day.callSeconds : null,
+    callSeconds: answered > 0 ? day.callSeconds : null,
     inputTokens: null,
     outputTokens: null,
   }
@@ -217,13 +263,13 @@ function take(waiting: { tasks: number }[], most: number): number {
   return taken
 }
 
-function add(
-  ending: Map<number, { answered: number; failed: number }>,
-  at: number,
-  more: { answered: number; failed: number },
-) {
-  const there = ending.get(at) ?? { answered: 0, failed: 0 }
-  ending.set(at, { answered: there.answered + more.answered, failed: there.failed + more.failed })
+function add(ending: Map<number, Ended>, at: number, more: Ended) {
+  const there = ending.get(at) ?? NONE
+  ending.set(at, {
+    answered: there.answered + more.answered,
+    broken: there.broken + more.broken,
+    turnedAway: there.turnedAway + more.turnedAway,
+  })
 }
 
 /** Knuth's, and above 60 the normal distribution that it then nearly is. */

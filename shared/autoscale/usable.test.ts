@@ -6,6 +6,7 @@ const target = (more: Partial<TargetLoad> = {}): TargetLoad => ({
   limits: NO_LIMITS,
   calls: 100,
   answered: 100,
+  brokenSince: 0,
   spanSeconds: 10,
   callSeconds: 4,
   inputTokens: 600,
@@ -41,5 +42,12 @@ describe('the slots that can be of use', () => {
     expect(usableSlots([target({ answered: 40 })])).toBe(26)
     expect(usableSlots([target({ answered: 0, callSeconds: null })])).toBe(2)
     expect(usableSlots([target({ calls: 19, answered: 0 })])).toBeNull()
+  })
+
+  it('are two to try as soon as a target is down, however many calls it answered before, and all when it has answered again', () => {
+    expect(usableSlots([target({ brokenSince: 2 })])).toBeNull()
+    expect(usableSlots([target({ brokenSince: 3 })])).toBe(2)
+    expect(usableSlots([target({ calls: 1, answered: 0, callSeconds: null, brokenSince: 1 })])).toBe(2)
+    expect(usableSlots([target({ calls: 5, answered: 1, brokenSince: 0 })])).toBeNull()
   })
 })

@@ -1,3 +1,4 @@
+import { FAILURES_IN_A_ROW } from '#shared/gate/outcomes.ts'
 import type { LimitName } from '#shared/gate/types.ts'
 
 /** One model of one provider: what it allows, and what became of the latest calls. */
@@ -7,6 +8,8 @@ export type TargetLoad = {
   /** Calls that were looked at, and that were answered, within `spanSeconds`. */
   calls: number
   answered: number
+  /** Those among them that broke since it last answered: it is down, and its breaker lets through one call now and then. */
+  brokenSince: number
   spanSeconds: number
   /** Means of those that were answered; null: none was. */
   callSeconds: number | null
@@ -18,7 +21,7 @@ export type TargetLoad = {
 const SPREAD = 1.25
 /** Fewer calls prove nothing. */
 const FEW = 20
-/** Slots that go on trying where nearly every call fails. */
+/** Slots that go on trying where no call comes through, or hardly any. */
 const PROBES = 2
 /** While half of the calls fail, this much more than those that come through. */
 const RECOVERY = 1.5
@@ -53,6 +56,8 @@ function usableOf(target: TargetLoad): number {
     slotsFor(limits.itpm, input),
     slotsFor(limits.otpm, output),
   )
+  // Where calls end by time-out only, there is one in a minute or two.
+  if (target.brokenSince >= (answered === 0 ? 1 : FAILURES_IN_A_ROW)) return Math.min(allowed, PROBES)
   const failing = calls >= FEW && answered < calls / 2
   const through = (answered / Math.max(1, spanSeconds)) * seconds * RECOVERY + PROBES
   return failing ? Math.min(allowed, through) : allowed

@@ -133,29 +133,31 @@ describe('what is done about it', () => {
     await createInserter(db)(task)
     await createClaimer(db, worker.id)({ id: task.id, epoch: 0, n: 1, need: newNeed() })
     expect(await readRunning(db)).toEqual([{ queue: 'default', running: 1 }])
-    expect((await readCapacity(db)).toSorted((a, b) => a.queue.localeCompare(b.queue))).toEqual([
-      { queue: 'default', workers: 2, slots: 40 },
-      { queue: 'moderate', workers: 1, slots: 30 },
+    expect((await readCapacity(db)).toSorted((a, b) => a.slots - b.slots)).toEqual([
+      { queues: ['default'], workers: 1, slots: 10 },
+      { queues: ['default', 'moderate'], workers: 1, slots: 30 },
     ])
     await database.clock.advance(11)
     expect(await readCapacity(db)).toEqual([])
   })
 
+  const attempt = (kind: string, outcome: string, seconds: number, ago: number, model = 'm') =>
+    ask(
+      db,
+      `INSERT INTO attempts (task_id, n, worker_id, provider, model, kind, api_key_id, reserved_usd, windows,
+        booked_input_tokens, booked_output_tokens, outcome, input_tokens, output_tokens, started_at, finished_at)
+       VALUES (gen_random_uuid(), 1, gen_random_uuid(), 'openai', $5, $1, gen_random_uuid(), 0, '{}', 1, 1, $2, 100, 50,
+        now() - make_interval(secs => $4), now() - make_interval(secs => $4 - $3))`,
+      [kind, outcome, seconds, ago, model],
+    )
+
   it('is what became of the latest calls, without those that say nothing of the provider', async () => {
-    const attempt = (kind: string, outcome: string, seconds: number, ago: number) =>
-      ask(
-        db,
-        `INSERT INTO attempts (task_id, n, worker_id, provider, model, kind, api_key_id, reserved_usd, windows,
-          booked_input_tokens, booked_output_tokens, outcome, input_tokens, output_tokens, started_at, finished_at)
-         VALUES (gen_random_uuid(), 1, gen_random_uuid(), 'openai', 'm', $1, gen_random_uuid(), 0, '{}', 1, 1, $2, 100, 50,
-          now() - make_interval(secs => $4), now() - make_interval(secs => $4 - $3))`,
-        [kind, outcome, seconds, ago],
-      )
     await attempt('ask', 'succeeded', 2, 40)
     await attempt('ask', 'succeeded', 4, 30)
     await attempt('ask', 'rate_limited', 0.1, 20)
     await attempt('ask', 'aborted', 9, 20)
     await attempt('ask', 'succeeded', 100, 500)
+    await attempt('ask', 'succeeded', 3, 900)
     await attempt('classify', 'overloaded', 1, 10)
     const rows = (await readCalls(db)).toSorted((a, b) => a.kind.localeCompare(b.kind))
     expect(rows).toMatchObject([
@@ -163,6 +165,28 @@ describe('what is done about it', () => {
       { kind: 'classify', calls: 1, answered: 0, call_seconds: null },
     ])
     expect(rows[0]!.call_seconds).toBeCloseTo(3, 3)
-    expect(rows.map(row => Math.round(row.span_seconds))).toEqual([40, 40])
+    expect(rows.map(row => Math.round(row.span_seconds))).toEqual([38, 38])
+  })
+
+  it('is how many calls broke since a target last answered, not counting what says nothing of it', async () => {
+    for (const [model, outcome, ago] of [
+      ['up', 'timeout', 30],
+      ['up', 'server_error', 20],
+      ['up', 'succeeded', 10],
+      ['down', 'succeeded', 50],
+      ['down', 'rejected', 40],
+      ['down', 'timeout', 30],
+      ['down', 'rate_limited', 20],
+      ['down', 'server_error', 10],
+      // It took long, but has only just ended.
+      ['slow', 'succeeded', 300],
+    ] as const)
+      await attempt('ask', outcome, model === 'slow' ? 299 : 1, ago, model)
+    const rows = await readCalls(db)
+    expect(Object.fromEntries(rows.map(row => [row.model, [row.answered, row.broken_since]]))).toEqual({
+      up: [1, 0],
+      down: [2, 2],
+      slow: [1, 0],
+    })
   })
 })

@@ -1,3 +1,4 @@
+import { NEUTRAL_OUTCOMES } from '#shared/gate/outcomes.ts'
 import { flows } from './dispatches.ts'
 import type { Db } from './pool.ts'
 import { DEAD_AFTER_SECONDS } from './workers.ts'
@@ -79,9 +80,11 @@ export const readRunning = (db: Db): Promise<Running[]> =>
       FROM tasks WHERE status = 'running' GROUP BY 1`,
   })
 
-/** Settled calls that are looked at, of those that began within CALLS_SECONDS. */
+/** Settled calls that are looked at, the latest to begin, of those that ended within CALLS_SECONDS. */
 const MOST_CALLS = 2000
 const CALLS_SECONDS = 120
+/** Nor those that began before: longer than any call takes. */
+const BEGAN_SECONDS = 900
 
 export type Calls = {
   kind: string
@@ -89,7 +92,9 @@ export type Calls = {
   model: string
   calls: number
   answered: number
-  /** From the beginning of the oldest of all that were looked at until now. */
+  /** Those that broke, and not for being refused or of no use, since the target last answered. */
+  broken_since: number
+  /** From the end of the oldest of all that were looked at until now. */
   span_seconds: number
   /** Means of those that were answered; null: none was. */
   call_seconds: number | null
@@ -101,29 +106,33 @@ const callsStatement = {
   name: 'load_calls',
   // What a worker gave back, or died with, says nothing of the provider.
   text: `SELECT kind, provider, model, count(*)::int AS calls, count(*) FILTER (WHERE ok)::int AS answered,
-      extract(epoch FROM now() - min(min(started_at)) OVER ())::float8 AS span_seconds,
+      count(*) FILTER (WHERE broken AND finished_at > coalesce(last_ok, '-infinity'))::int AS broken_since,
+      extract(epoch FROM now() - min(min(finished_at)) OVER ())::float8 AS span_seconds,
       (avg(extract(epoch FROM finished_at - started_at)) FILTER (WHERE ok))::float8 AS call_seconds,
       (avg(input_tokens) FILTER (WHERE ok))::float8 AS input_tokens,
       (avg(output_tokens) FILTER (WHERE ok))::float8 AS output_tokens
     FROM (
-      SELECT kind, provider, model, started_at, finished_at, input_tokens, output_tokens,
-        outcome IN ('succeeded', 'rejected') AS ok
-      FROM attempts
-      WHERE started_at > now() - interval '${CALLS_SECONDS} seconds' AND outcome NOT IN ('started', 'unknown', 'aborted')
-      ORDER BY started_at DESC LIMIT ${MOST_CALLS}
+      SELECT *, max(finished_at) FILTER (WHERE ok) OVER (PARTITION BY provider, model) AS last_ok FROM (
+        SELECT kind, provider, model, started_at, finished_at, input_tokens, output_tokens,
+          outcome IN ('succeeded', 'rejected') AS ok,
+          outcome NOT IN ('succeeded', 'rejected', ${NEUTRAL_OUTCOMES.map(one => `'${one}'`).join(', ')}) AS broken
+        FROM attempts
+        WHERE started_at > now() - interval '${BEGAN_SECONDS} seconds' AND outcome NOT IN ('started', 'unknown', 'aborted')
+        ORDER BY started_at DESC LIMIT ${MOST_CALLS}
+      ) a WHERE finished_at > now() - interval '${CALLS_SECONDS} seconds'
     ) a GROUP BY kind, provider, model`,
 }
 
 /** What became of the latest calls, by kind and target. */
 export const readCalls = (db: Db): Promise<Calls[]> => db.query<Calls>(callsStatement)
 
-export type Capacity = { queue: string; workers: number; slots: number }
+/** Live workers that serve the same queues; each of its slots is for any of these. */
+export type Capacity = { queues: string[]; workers: number; slots: number }
 
-/** The live workers by queue, with the tasks that they run at a time. One that is leaving has no slots. */
+/** The live workers by what they serve, with the tasks that they run at a time. One that is leaving has no slots. */
 export const readCapacity = (db: Db): Promise<Capacity[]> =>
   db.query<Capacity>({
     name: 'load_capacity',
-    text: `SELECT q AS queue, count(*)::int AS workers, sum(concurrency)::int AS slots
-      FROM workers CROSS JOIN LATERAL unnest(queues) q
-      WHERE beat_at > now() - interval '${DEAD_AFTER_SECONDS} seconds' AND concurrency > 0 GROUP BY q`,
+    text: `SELECT queues, count(*)::int AS workers, sum(concurrency)::int AS slots FROM workers
+      WHERE beat_at > now() - interval '${DEAD_AFTER_SECONDS} seconds' AND concurrency > 0 GROUP BY queues`,
   })

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Gate } from '#shared/gate/gate.ts'
+import { NEUTRAL_OUTCOMES } from '#shared/gate/outcomes.ts'
 import { type AcquireRequest, type CallOutcome, GateUnavailable, type Permit } from '#shared/gate/types.ts'
 import { every } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
@@ -123,9 +124,6 @@ export function createAdmission(deps: {
   }
 }
 
-/**
- * What a call says of the provider. A refusal for the rate is not a failure of its, nor is a request that it cannot
- * understand.
- */
-const NEUTRAL = new Set(['rate_limited', 'invalid_request', 'aborted'])
+/** What a call says of the provider. */
+const NEUTRAL: ReadonlySet<string> = new Set(NEUTRAL_OUTCOMES)
 export const resultOf = (failure: string): CallOutcome['result'] => (NEUTRAL.has(failure) ? 'neutral' : 'failure')

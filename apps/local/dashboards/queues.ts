@@ -50,13 +50,10 @@ export const queues: Dashboard = {
         },
         {
           title: 'Since the last fetch',
-          about: 'A worker that has taken nothing for long while jobs wait is a zombie.',
+          about: 'By queue, of the worker that took one last. Long while jobs wait: nobody takes them.',
           unit: 's',
           queries: [
-            [
-              'time() - max by (instance) (sluice_worker_last_fetch_timestamp_seconds{part="worker"} > 0)',
-              '{{instance}}',
-            ],
+            ['time() - max by (queue) (sluice_worker_last_fetch_timestamp_seconds{part="worker"})', '{{queue}}'],
           ],
         },
       ],
