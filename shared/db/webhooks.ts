@@ -29,6 +29,7 @@ export const tellOf = (subject: WebhookSubject, from: string): string =>
 /** A delivery that this process is to try now. `attempts` counts this one, and tells it from later ones. */
 export type LeasedDelivery = {
   id: string
+  api_key_id: string
   type: string
   subject_id: string
   url: string
@@ -38,6 +39,9 @@ export type LeasedDelivery = {
   /** null: the key is unknown. */
   secret: Buffer | null
 }
+
+/** How many more of a key may be sent by this process. */
+export type KeyRoom = { apiKeyId: string; room: number }
 
 /** What this process has under way at a host. */
 export type HostRoom = {
@@ -56,41 +60,56 @@ const SLICE = 500
 const HOST = "lower(substring(url FROM '^[A-Za-z]+://([^/?#\\\\]*)'))"
 
 /**
- * Of each host as many as there is room for, hosts in turns. When more are due than were looked at, those that are not
- * taken are put off until their turn may have come: a host that hangs must not hide the others behind its own.
+ * Of each host as many as there is room for, hosts in turns, and of each key as many as there is room for, whatever hosts it names.
+ * When more are due than were looked at, those that are not taken are put off until their turn may have come: a host that hangs
+ * must not hide the others behind its own, nor a key with many such hosts those of other keys.
  */
 const leaseStatement = {
   name: 'webhooks_lease',
   text: `WITH due AS MATERIALIZED (
-      SELECT id, next_at, ${HOST} AS host FROM webhook_deliveries WHERE status = 'pending' AND next_at <= now()
+      SELECT id, api_key_id, next_at, ${HOST} AS host FROM webhook_deliveries WHERE status = 'pending' AND next_at <= now()
       ORDER BY next_at LIMIT ${SLICE} FOR UPDATE SKIP LOCKED
     ), ranked AS MATERIALIZED (
-      SELECT d.id, d.host, coalesce(h.room, $4) AS room, coalesce(h.seconds, 0.1) AS seconds,
+      SELECT d.id, d.api_key_id, d.host, coalesce(h.room, $4) AS room, coalesce(h.seconds, 0.1) AS seconds,
         row_number() OVER (PARTITION BY d.host ORDER BY d.next_at, d.id) AS nth
       FROM due d LEFT JOIN unnest($1::text[], $2::int[], $3::float8[]) AS h(host, room, seconds) ON h.host = d.host
+    ), by_key AS MATERIALIZED (
+      SELECT r.id, r.host, r.nth, r.seconds, coalesce(k.room, $8) AS key_room,
+        row_number() OVER (PARTITION BY r.api_key_id ORDER BY r.nth, r.id) AS key_nth
+      FROM ranked r LEFT JOIN unnest($6::uuid[], $7::int[]) AS k(api_key_id, room) ON k.api_key_id = r.api_key_id
+      WHERE r.nth <= r.room
     ), taken AS MATERIALIZED (
-      SELECT id, host FROM ranked WHERE nth <= room ORDER BY nth LIMIT $5
+      SELECT id, host FROM by_key WHERE key_nth <= key_room ORDER BY nth LIMIT $5
+    ), late AS MATERIALIZED (
+      SELECT id, (nth - room) * seconds / $4 AS secs FROM ranked WHERE nth > room
+      UNION ALL SELECT id, (key_nth - key_room) * seconds / $8 FROM by_key WHERE key_nth > key_room
     ), put_off AS (
-      UPDATE webhook_deliveries w SET next_at = now() + make_interval(secs => least(300, greatest(1, (r.nth - r.room) * r.seconds / $4)))
-      FROM ranked r WHERE w.id = r.id AND r.nth > r.room AND (SELECT count(*) FROM due) = ${SLICE}
+      UPDATE webhook_deliveries w SET next_at = now() + make_interval(secs => least(300, greatest(1, l.secs)))
+      FROM late l WHERE w.id = l.id AND (SELECT count(*) FROM due) = ${SLICE}
       RETURNING w.id
     ), leased AS (
       UPDATE webhook_deliveries w SET next_at = now() + ${LEASE}, attempts = least(w.attempts, 32766) + 1
       FROM taken t WHERE w.id = t.id
       RETURNING w.id, w.type, w.subject_id, w.url, t.host, w.attempts, w.created_at, w.api_key_id
     )
-    SELECT p.put_off, l.id, l.type, l.subject_id, l.url, l.host, l.attempts, l.created_at, k.webhook_secret AS secret
+    SELECT p.put_off, l.id, l.api_key_id, l.type, l.subject_id, l.url, l.host, l.attempts, l.created_at, k.webhook_secret AS secret
     FROM (SELECT count(*)::int AS put_off FROM put_off) p
       LEFT JOIN (leased l LEFT JOIN api_keys k ON k.id = l.api_key_id) ON true`,
 }
 
 /**
- * Takes at most `limit` deliveries that are due. `perHost`: the room at hosts that `hosts` does not name.
+ * Takes at most `limit` deliveries that are due. `perHost`, `perKey`: the room at hosts and of keys that are not named.
  * @returns them, and whether some were put off, behind which others may be due
  */
 export async function leaseDeliveries(
   db: Db,
-  { hosts, perHost, limit }: { hosts: HostRoom[]; perHost: number; limit: number },
+  {
+    hosts,
+    perHost,
+    keys,
+    perKey,
+    limit,
+  }: { hosts: HostRoom[]; perHost: number; keys: KeyRoom[]; perKey: number; limit: number },
 ): Promise<{ leased: LeasedDelivery[]; putOff: boolean }> {
   const rows = await db.query<(LeasedDelivery | { id: null }) & { put_off: number }>(leaseStatement, [
     hosts.map(one => one.host),
@@ -98,6 +117,9 @@ export async function leaseDeliveries(
     hosts.map(one => one.seconds),
     perHost,
     limit,
+    keys.map(one => one.apiKeyId),
+    keys.map(one => one.room),
+    perKey,
   ])
   return { leased: rows.filter(row => row.id !== null), putOff: rows[0]!.put_off > 0 }
 }

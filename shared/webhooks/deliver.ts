@@ -12,8 +12,9 @@ import { waitMs } from './retry.ts'
 import { createSend, type Send, type Sent } from './send.ts'
 
 const ROUND_MS = 1000
-/** Deliveries under way in one process. */
-const AT_ONCE = 64
+/** Deliveries under way in one process, and of one key: it may name any number of hosts that hang. */
+const AT_ONCE = 96
+const PER_KEY = 64
 /** How long those under way may go on when the process stops. */
 const FINISH_MS = 1000
 
@@ -31,24 +32,36 @@ export function startDeliverer(deps: {
   const settle = createDeliverySettler(db)
   const hosts = createHosts()
   const underWay = new Set<Promise<void>>()
+  const byKey = new Map<string, number>()
   const stopping = new AbortController()
   const abort = new AbortController()
 
   async function round(): Promise<boolean> {
     const limit = AT_ONCE - underWay.size
     if (limit === 0) return false
-    const { leased, putOff } = await leaseDeliveries(db, { ...hosts.room(), limit })
+    const keys = Array.from(byKey, ([apiKeyId, active]) => ({ apiKeyId, room: PER_KEY - active }))
+    const { leased, putOff } = await leaseDeliveries(db, { ...hosts.room(), keys, perKey: PER_KEY, limit })
     const parents = tracing && leased.length > 0 ? await readTraceparents(db, leased).catch(() => null) : null
     const begun = leased.map(one => {
       const work = deliver(one, parents?.get(one.subject_id) ?? null)
         .catch(error => logger.error({ err: error, event: eventId(one.id) }, 'a webhook was not settled'))
-        .finally(() => underWay.delete(work))
+        .finally(() => {
+          underWay.delete(work)
+          countKey(one.api_key_id, -1)
+        })
       underWay.add(work)
+      countKey(one.api_key_id, 1)
       return work
     })
     // Not all: one that hangs must not keep the next round waiting.
     await half(begun, ROUND_MS, stopping.signal)
     return putOff || leased.length > 0
+  }
+
+  function countKey(apiKeyId: string, more: number): void {
+    const active = (byKey.get(apiKeyId) ?? 0) + more
+    if (active === 0) byKey.delete(apiKeyId)
+    else byKey.set(apiKeyId, active)
   }
 
   async function deliver(one: LeasedDelivery, parent: string | null): Promise<void> {
