@@ -44,8 +44,24 @@ describe('findSecrets', () => {
 
   it('finds the secret of AWS where it is named', () => {
     const secret = `${letters.slice(0, 36)}/+/a`
-    expect(found(`aws_secret_access_key = ${secret}`)).toEqual([['aws-secret', secret]])
-    expect(found(`sha1 ${secret}`)).toEqual([])
+    for (const text of [
+      `aws_secret_access_key = ${secret}`,
+      `AWS_SECRET_KEY=${secret}`,
+      `{"SecretAccessKey":"${secret}"}`,
+      `"{\\"secretAccessKey\\": \\"${secret}\\"}"`,
+      `<SecretAccessKey>${secret}</SecretAccessKey>`,
+      `Secret access key: ${secret}`,
+    ]) {
+      expect(found(text)).toEqual([['aws-secret', secret]])
+    }
+    for (const text of [
+      `sha1 ${secret}`,
+      `secret: ${secret}`,
+      `access key: ${secret}`,
+      `SecretAccessKey: ${secret}a`,
+    ]) {
+      expect(found(text)).toEqual([])
+    }
   })
 
   it('finds a private key whose end was cut off', () => {

@@ -33,6 +33,12 @@ const word = (head: string, rest: string) => new RegExp(`(?<![\\w-])${head}${res
 /** Of a fixed length and with a telling start, so that it is found within other words too. */
 const fixed = (head: string, rest: string) => new RegExp(`(?<![A-Za-z0-9])${head}${rest}(?![A-Za-z0-9])`, 'g')
 
+/** How AWS and those who use it name the secret that belongs to an id. */
+const AWS_SECRET = '(?:aws[_ -]?secret[_ -]?key|secret[_ -]?access[_ -]?key)'
+const AWS_FIELD = new RegExp(AWS_SECRET, 'i')
+/** Between a name and its value, in settings, JSON, JSON within JSON, and the XML that AWS answers with. */
+const IS = '\\\\?["\']?\\s{0,4}[:=>]\\s{0,4}\\\\?["\']?'
+
 const RULES: readonly Rule[] = [
   // OpenAI (sk-…, sk-proj-…), Anthropic (sk-ant-…), OpenRouter, DeepSeek, and this server's own (sk-sluice-…, sk-admin-…).
   { name: 'sk', pattern: word('sk-', '[\\w-]{20,}'), isReal: isRandom },
@@ -41,7 +47,7 @@ const RULES: readonly Rule[] = [
   { name: 'aws', pattern: fixed('(?:AKIA|ASIA)', '[A-Z2-7]{16}') },
   {
     name: 'aws-secret',
-    pattern: /(?<=aws_?secret_?(?:access_?)?key["']?\s{0,4}[:=]\s{0,4}["']?)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])/gi,
+    pattern: new RegExp(`(?<=${AWS_SECRET}${IS})[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])`, 'gi'),
   },
   { name: 'github', pattern: fixed('gh[pousr]_', '[A-Za-z0-9]{36,255}') },
   { name: 'github', pattern: fixed('github_pat_', '[A-Za-z0-9]{22}_[A-Za-z0-9]{59}') },
@@ -71,3 +77,7 @@ export function findSecrets(text: string): Secret[] {
   }
   return withoutOverlaps(found, ['api_key'])
 }
+
+/** Whether a field of an object holds such a secret by its name: `{"SecretAccessKey": "wJalr…"}`. */
+export const isAwsSecretField = (key: string, value: string): boolean =>
+  AWS_FIELD.test(key) && /^\s*[A-Za-z0-9/+]{40}\s*$/.test(value)
