@@ -71,6 +71,16 @@ describe('findSecrets', () => {
   })
 
   it.each([
+    ['RSA PRIVATE KEY', ['Proc-Type: 4,ENCRYPTED', 'DEK-Info: AES-128-CBC,0A1B2C3D4E5F', '']],
+    ['PGP PRIVATE KEY BLOCK', ['Version: GnuPG v2', 'Comment: https://gnupg.org', '']],
+    ['PGP PRIVATE KEY BLOCK', ['']],
+  ])('finds one with its headers, too: %s %j', (kind, headers) => {
+    const cut = [`-----BEGIN ${kind}-----`, ...headers, letters, letters].join('\n')
+    for (const key of [cut, cut.replaceAll('\n', '\r\n'), cut.replaceAll('\n', '\\n')])
+      expect(found(`Here: ${key}`)).toEqual([['private-key', key]])
+  })
+
+  it.each([
     ['a place for a key', 'sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxx'],
     ['a class of CSS', 'sk-fading-circle-container-element'],
     ['a title', 'sk-learn-Random-Forest-Classifier-v2-tuned'],
@@ -83,6 +93,10 @@ describe('findSecrets', () => {
     ['a certificate', `-----BEGIN CERTIFICATE-----\n${body}-----END CERTIFICATE-----`],
     ['a public key', `-----BEGIN PUBLIC KEY-----\n${body}-----END PUBLIC KEY-----`],
     ['talk of keys', 'It is between -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY----- in the file.'],
+    [
+      'headers without a key',
+      '-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: follows\n\nand so on',
+    ],
     ['a start', '-----BEGIN PRIVATE KEY----- is the first line of it'],
   ])('finds none in %s', (_, text) => {
     expect(found(text)).toEqual([])
@@ -94,6 +108,8 @@ describe('findSecrets', () => {
     'eyJabcdefghijk.',
     `${json({ alg: 'x' })}.`,
     '-----BEGIN PRIVATE KEY-----\n',
+    '-----BEGIN PRIVATE KEY-----\na: ',
+    '-----BEGIN PRIVATE KEY-----\na: b\n',
     'xoxb-',
     'AKIA',
     'A',
@@ -102,6 +118,14 @@ describe('findSecrets', () => {
     piece => {
       const ends = findSecrets(piece.repeat(1_000_000 / piece.length)).map(one => one.end)
       expect(ends.every(end => end <= 1_000_000)).toBe(true)
+    },
+    60_000,
+  )
+
+  it.each(['a: ', '\na: b', '\\na: b ', '\n', '\\n', 'a'])(
+    'is done with the start of a key and a megabyte of “%s”',
+    piece => {
+      expect(found(`-----BEGIN PRIVATE KEY-----\na: ${piece.repeat(1_000_000 / piece.length)}!`)).toEqual([])
     },
     60_000,
   )
