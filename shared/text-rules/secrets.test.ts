@@ -42,6 +42,33 @@ describe('findSecrets', () => {
     }
   })
 
+  it.each([
+    `sk-proj-${letters}`,
+    `whsec_${letters.slice(0, 32)}`,
+    `AKIA${upper}`,
+    `ghp_${letters.slice(0, 36)}`,
+    `xoxb-123456789012-${letters.slice(0, 24)}`,
+    jwt,
+  ])('finds one after what is no letter of a word: %s', key => {
+    for (const before of [
+      '__',
+      '_',
+      '-',
+      'key_',
+      'my-key-',
+      '\\n',
+      'KEY:\\r\\n',
+      '\\t',
+      '\\u0022',
+      'token%3D',
+      '%20',
+      '**',
+    ])
+      expect(found(`${before}${key}`).map(([, token]) => token)).toEqual([key])
+    expect(found(`__${key}__`)).toHaveLength(1)
+    for (const before of ['n', 'a3D', '3D', '\\q']) expect(found(`${before}${key}`)).toEqual([])
+  })
+
   it('finds the secret of AWS where it is named', () => {
     const secret = `${letters.slice(0, 36)}/+/a`
     for (const text of [
@@ -85,6 +112,8 @@ describe('findSecrets', () => {
     ['a class of CSS', 'sk-fading-circle-container-element'],
     ['a title', 'sk-learn-Random-Forest-Classifier-v2-tuned'],
     ['the end of a word', `disk-${letters}`],
+    ['the end of a word of two', `hard-disk-${letters}`],
+    ['a class of CSS in BEM', 'page__sk-fading-circle-container--sk-large-element'],
     ['a test key of Stripe', `sk_test_${letters.slice(0, 24)}`],
     ['an AWS id that is too long', `AKIA${upper}Q`],
     ['what is no token for its header', `eyJhbGciOiJub25l.eyJzdWIiOiIxMjM0NTY3.${letters}`],
@@ -105,6 +134,11 @@ describe('findSecrets', () => {
   it.each([
     'sk-',
     'eyJ-',
+    'eyJ_eyJabcdefghijk',
+    'eyJabcdefghijk-eyJabcdefghijk.',
+    'sk-a_',
+    '%3D',
+    '\\n',
     'eyJabcdefghijk.',
     `${json({ alg: 'x' })}.`,
     '-----BEGIN PRIVATE KEY-----\n',
