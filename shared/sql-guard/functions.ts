@@ -60,3 +60,13 @@ export const TYPES = words(`
 
 /** Not columns of the user's making; they tell of transactions, storage and other tables. */
 export const SYSTEM_COLUMNS = words('ctid xmin xmax cmin cmax tableoid')
+
+/**
+ * What shows a row of any table, or tells of it, when it is written as a column, `orders.to_json`, and the table has no
+ * such column. All that Postgres 18 brings along; a database may have others, of its own making.
+ */
+export const ROW_FUNCTIONS = words(`
+  row_to_json to_json to_jsonb json_build_array jsonb_build_array
+  json_agg jsonb_agg json_agg_strict jsonb_agg_strict array_agg any_value min max
+  concat quote_literal quote_nullable record_out record_send hash_record pg_column_size
+`)

@@ -8,6 +8,9 @@ import { checkTree } from './tree.ts'
  * What a query may read. A table is named as it must be written: `orders` in the rules is not `public.orders` in the
  * query. With columns, only these; with none, any. A query that reads tables of both sorts has to qualify the columns
  * of the second, since an unqualified name might be one of the columns left out of the first.
+ *
+ * The listed columns must be there. Postgres takes the name of one that is not for whatever else has it: a column of a
+ * query around it, a function of the row. Whoever runs the query has to make sure, as `openQueryDatabase` does.
  */
 export type SqlRules = {
   tables: Tables
