@@ -1,8 +1,13 @@
 const words = (text: string) => new Set(text.trim().split(/\s+/))
 
 /**
- * Functions that read nothing but their arguments, write nothing, return one value and need memory in proportion to
- * what they are given. Hence no repeat, lpad, rpad and format (a width is enough for a gigabyte), no generate_series.
+ * Functions that read nothing but their arguments, write nothing and return one value. None is told by a number how much
+ * text or how many rows to make: hence no repeat, lpad, rpad and format (a width is enough for a gigabyte), no
+ * generate_series.
+ *
+ * That does not bound memory. CTEs that each concatenate the one before ten times, a replace of each letter by a text, an
+ * aggregate of a cross join: a short query can make values of a gigabyte, where Postgres stops. No look at the text would
+ * tell, as rows multiply as well as letters. Whoever runs the query bounds its time, and the memory of its server.
  */
 export const FUNCTIONS = words(`
   count sum avg min max bool_and bool_or every bit_and bit_or bit_xor any_value string_agg array_agg
@@ -57,6 +62,10 @@ export const TYPES = words(`
   text varchar bpchar char citext date time timetz timestamp timestamptz interval
   uuid json jsonb inet cidr bit varbit
 `)
+
+/** These fill up a value to the length they are given, as lpad does; to at most so many characters or bits. */
+export const PADDED_TYPES = words('bpchar bit')
+export const MAX_PADDED = 1000
 
 /** Not columns of the user's making; they tell of transactions, storage and other tables. */
 export const SYSTEM_COLUMNS = words('ctid xmin xmax cmin cmax tableoid')

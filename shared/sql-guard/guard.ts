@@ -25,8 +25,9 @@ export type Guarded = { ok: true; sql: string; tables: string[] } | Refused
  * Makes sure, by the grammar of Postgres itself, that a text is one SELECT that reads nothing but the tables and
  * columns of the rules, calls nothing but harmless functions and returns at most `maxRows` rows.
  *
- * It says nothing about how long the query takes or what it needs on the way: run it with a statement_timeout, as a
- * role that may only read, and with standard_conforming_strings on, as it is by default.
+ * It says nothing about how long the query takes or what it needs on the way, which may be gigabytes: run it with a
+ * statement_timeout, on a server whose memory is bounded, as a role that may only read, and with
+ * standard_conforming_strings on, as it is by default.
  *
  * @throws when the parser cannot be loaded or `maxRows` is not a positive integer; never because of `sql`.
  */
