@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { query } from '#shared/jobs/query.ts'
 import { createLogger } from '#shared/logger.ts'
 import { createTestDatabase, type TestDatabase } from '#shared/testing/database.ts'
 import { ask, connect } from '#shared/testing/postgres.ts'
@@ -29,6 +30,11 @@ beforeAll(async () => {
   )
   await ask(admin, 'CREATE TABLE private (secret text)')
   await ask(admin, 'CREATE SEQUENCE counter')
+  await ask(admin, 'CREATE SCHEMA sales')
+  await ask(admin, 'CREATE TABLE sales."Users" (id int, gone text, email text)')
+  await ask(admin, 'ALTER TABLE sales."Users" DROP COLUMN gone')
+  await ask(admin, `INSERT INTO sales."Users" VALUES (1, 'hidden')`)
+  await ask(admin, `CREATE FUNCTION everything(sales."Users") RETURNS text LANGUAGE sql AS 'SELECT $1::text'`)
 })
 afterAll(async () => {
   await ask(admin, `DROP OWNED BY ${roles.join(', ')}`)
@@ -134,6 +140,72 @@ describe('a query that is run', () => {
     const found = await run(sql, { grants: ['ALL ON orders', 'ALL ON SEQUENCE counter'] })
     expect(found).toMatchObject({ kind: 'refused', reason: expect.stringMatching(/SQLSTATE/) })
     expect(await count()).toEqual(before)
+  })
+
+  describe('by an answer to a question', () => {
+    const GRANTS = ['SELECT ON orders', 'USAGE ON SCHEMA sales', 'SELECT ON sales."Users"']
+    /** The outcome of the check of an answer, with a schema of these columns. */
+    const checked = async (sql: string, schema: Record<string, string[]>) => {
+      const tables = Object.entries(schema).map(([name, columns]) => ({
+        name,
+        columns: columns.map(name => ({ name })),
+      }))
+      const input = { question: 'What is there?', schema: { tables }, dialect: 'postgres', execute: true }
+      const database = await open(await role('', GRANTS))
+      const text = JSON.stringify({ sql, explanation: 'All.' })
+      return await query.check(text, input, 'a-model', { runQuery: database.run })
+    }
+
+    it('runs where all columns of the tables that it reads are there, whatever their names', async () => {
+      const schema = { orders: ['id', 'customer', 'at'], 'sales.Users': ['id'], others: ['id'] }
+      const sql = 'SELECT o.id, u.id FROM orders o JOIN sales."Users" u ON u.id = o.id'
+      expect(await checked(sql, schema)).toMatchObject({ ok: true, result: { rows: [[1, 1]] } })
+    })
+
+    it.each([
+      [
+        'a function of the row',
+        'SELECT u.everything FROM sales."Users" u',
+        { 'sales.Users': ['id', 'everything'] },
+        'sales.Users.everything',
+      ],
+      [
+        'a hidden column of a query around it',
+        'SELECT (SELECT email FROM orders LIMIT 1) FROM sales."Users"',
+        { 'sales.Users': ['id'], orders: ['id', 'email'] },
+        'orders.email',
+      ],
+      [
+        'a hidden column of a table beside it',
+        'SELECT email FROM orders, sales."Users" u',
+        { orders: ['email', 'id', 'nothing'], 'sales.Users': ['id'] },
+        'orders.email, orders.nothing',
+      ],
+      [
+        'a column that is gone',
+        'SELECT u.id FROM sales."Users" u',
+        { 'sales.Users': ['id', 'gone'] },
+        'sales.Users.gone',
+      ],
+      ['a system column', 'SELECT o.id FROM orders o', { orders: ['id', 'xmin'] }, 'orders.xmin'],
+    ])('does not run where one of them is %s', async (_, sql, schema, missing) => {
+      const reason = `the database of QUERY_DATABASE_URL has no column ${missing}`
+      const found = await checked(sql, schema as unknown as Record<string, string[]>)
+      expect(found).toEqual({ ok: false, reason, fatal: 'query_unavailable' })
+    })
+  })
+
+  it('does not show a whole row by the name of a column that is not there', async () => {
+    const database = await open(await role())
+    const columns = { orders: ['id', 'orders'] }
+    expect(await database.run('SELECT orders FROM orders LIMIT 1', { rows: 1, columns })).toEqual({
+      kind: 'unavailable',
+      reason: 'the database of QUERY_DATABASE_URL has no column orders.orders',
+    })
+    // Nor is the connection left in what was begun.
+    expect(await database.run('SELECT id FROM orders LIMIT 1', { rows: 1, columns: { orders: ['id'] } })).toMatchObject(
+      { kind: 'rows' },
+    )
   })
 
   it.each([

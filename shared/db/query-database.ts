@@ -2,6 +2,7 @@ import pg from 'pg'
 import type { Cell, QueryOutcome, QueryRows } from '#shared/jobs/define.ts'
 import { createLanes } from '#shared/lanes.ts'
 import type { Logger } from '#shared/logger.ts'
+import type { Tables } from '#shared/sql-guard/scope.ts'
 import type { Db } from './pool.ts'
 import { identityOf, wrongRole } from './query-role.ts'
 
@@ -12,9 +13,10 @@ export type QueryDatabase = {
   /**
    * Runs one SELECT, in a transaction that can write nothing, and undoes it.
    * @param sql one statement, guarded; without a semicolon or comments
+   * @param limits `columns`: what the guard was told of the tables that it reads; it is not run unless all are there
    * @returns `refused`: by its own fault, or it took too long
    */
-  run(sql: string, limits: { rows: number }): Promise<QueryOutcome>
+  run(sql: string, limits: { rows: number; columns?: Tables }): Promise<QueryOutcome>
   close(): Promise<void>
 }
 
@@ -73,13 +75,13 @@ export async function openQueryDatabase(options: {
   })
   pool.on('error', error => logger.warn({ err: error }, 'idle connection of QUERY_DATABASE_URL lost'))
 
-  async function run(sql: string, { rows }: { rows: number }): Promise<QueryOutcome> {
+  async function run(sql: string, limits: { rows: number; columns?: Tables }): Promise<QueryOutcome> {
     const client = await pool.connect()
     const onError = (error: Error) => logger.warn({ err: error }, 'connection of QUERY_DATABASE_URL lost')
     client.on('error', onError)
     let broken = true
     try {
-      const found = await read(client, sql, { rows, timeoutMs })
+      const found = await read(client, sql, { ...limits, timeoutMs })
       broken = false
       return found
     } catch (error) {
@@ -125,15 +127,15 @@ export async function openQueryDatabase(options: {
 async function read(
   client: pg.ClientBase,
   sql: string,
-  { rows: most, timeoutMs }: { rows: number; timeoutMs: number },
+  { rows: most, columns: listed = {}, timeoutMs }: { rows: number; columns?: Tables; timeoutMs: number },
 ): Promise<QueryOutcome> {
   const deadline = performance.now() + timeoutMs
   // The extended protocol takes one statement, whatever the text holds.
   const ask = (text: string, values: unknown[] = []) =>
     client.query({ text, values, rowMode: 'array', queryMode: 'extended', types: AS_TEXT } as pg.QueryArrayConfig)
-  const inTime = async (text: string) => {
+  const inTime = async (text: string, values?: unknown[]) => {
     await client.query(`SET LOCAL statement_timeout = ${Math.max(1, Math.round(deadline - performance.now()))}`)
-    return await ask(text)
+    return await ask(text, values)
   }
 
   await client.query(`BEGIN READ ONLY; SET LOCAL lock_timeout = ${Math.ceil(timeoutMs / 2)};
@@ -143,6 +145,12 @@ async function read(
   if (fields.length === 0) return await over({ kind: 'refused', reason: 'it has no columns' })
   if (fields.length > MOST_COLUMNS)
     return await over({ kind: 'refused', reason: `it has more than ${MOST_COLUMNS} columns` })
+  // Not earlier: now the query has locked its tables, and they stay as they are.
+  const missing = await inTime(MISSING, wanted(listed))
+  if (missing.rows.length > 0) {
+    const reason = `the database of QUERY_DATABASE_URL has no column ${missing.rows.flat().join(', ')}`
+    return await over({ kind: 'unavailable', reason })
+  }
   const types = await ask(
     `SELECT pg_catalog.format_type(t.oid, t.typmod)
       FROM unnest($1::pg_catalog.oid[], $2::pg_catalog.int4[]) WITH ORDINALITY AS t(oid, typmod, n) ORDER BY t.n`,
@@ -170,6 +178,27 @@ async function read(
     await client.query('ROLLBACK')
     return outcome
   }
+}
+
+/**
+ * Of listed columns, some that are not there. Postgres would take the name of such a one for something else: a hidden
+ * column of another table, or the whole row.
+ */
+const MISSING = `SELECT w.said
+  FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[]) WITH ORDINALITY AS w(said, relation, name, n)
+  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = pg_catalog.to_regclass(w.relation) AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped)
+  ORDER BY w.n LIMIT 5`
+
+/** What MISSING is asked with: how each column is named in a message, its table as SQL has it, its name. */
+function wanted(listed: Tables): string[][] {
+  const columns = Object.entries(listed).flatMap(([table, names]) => names.map(name => ({ table, name })))
+  const quoted = (table: string) => table.split('.').map(pg.escapeIdentifier).join('.')
+  return [
+    columns.map(({ table, name }) => `${table}.${name}`),
+    columns.map(({ table }) => quoted(table)),
+    columns.map(({ name }) => name),
+  ]
 }
 
 const AS_TEXT = { getTypeParser: () => (text: string) => text }

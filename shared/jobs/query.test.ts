@@ -241,7 +241,9 @@ describe('an input', () => {
       const checked = await query.check(text, input, '', { runQuery })
       expect(checked).toMatchObject({ ok: true, result: { sql: `${sql} LIMIT 2`, ...rows } })
       expect(wrongBy(query.result, checked.ok && checked.result)).toBeNull()
-      expect(asked).toEqual([[`${sql} LIMIT 3`, { rows: 2 }]])
+      // Of the tables that it reads, what the schema says is there.
+      const columns = { orders: ['id', 'customer_id', 'total'] }
+      expect(asked).toEqual([[`${sql} LIMIT 3`, { rows: 2, columns }]])
     })
 
     it('is asked for again when it fails by its own fault, and no more when there is nowhere to run it', async () => {

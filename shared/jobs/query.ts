@@ -1,8 +1,9 @@
 import { type Static, Type } from 'typebox'
 import { guardSql } from '#shared/sql-guard/guard.ts'
 import { secretColumns } from '#shared/sql-guard/schema.ts'
+import type { Tables } from '#shared/sql-guard/scope.ts'
 import { FENCED, fenced, readJson, repeatsFence } from './answers.ts'
-import { type Cell, type Checked, type Complaint, defineJob, type Tools } from './define.ts'
+import { type Cell, type Checked, type Complaint, defineJob, type QueryOutcome } from './define.ts'
 
 const DEFAULT_ROWS = 100
 const MOST_ROWS = 1000
@@ -35,7 +36,12 @@ const table = Type.Object(
         },
         { additionalProperties: false },
       ),
-      { minItems: 1, maxItems: MAX_COLUMNS, description: 'Those that a query may read, and no others.' },
+      {
+        minItems: 1,
+        maxItems: MAX_COLUMNS,
+        description:
+          'Those that a query may read, and no others. All must be there: Postgres takes the name of one that is not for something else, such as the whole row.',
+      },
     ),
   },
   { additionalProperties: false },
@@ -103,10 +109,18 @@ const result = Type.Object(
 )
 type Result = Static<typeof result>
 
+/** `columns`: those listed of the tables that it reads, which must be there for the guard to be right. */
+type RunQuery = (sql: string, limits: { rows: number; columns: Tables }) => Promise<QueryOutcome>
+
 /** The query with the rows that it gives now. */
-async function executed(result: Result, probe: string, rows: number, runQuery: Tools['runQuery']): Promise<Checked> {
+async function executed(
+  result: Result,
+  probe: string,
+  limits: { rows: number; columns: Tables },
+  runQuery: RunQuery | null,
+): Promise<Checked> {
   if (!runQuery) return { ok: false, reason: 'there is no database to run it on', fatal: 'query_unavailable' }
-  const outcome = await runQuery(probe, { rows })
+  const outcome = await runQuery(probe, limits)
   switch (outcome.kind) {
     case 'refused':
       return { ok: false, reason: `the query fails when it is run: ${outcome.reason}` }
@@ -249,7 +263,8 @@ export const query = defineJob({
     // With room for one row more, which tells whether there are more.
     const probe = await guardSql(answer.value.sql, { tables, maxRows: maxRows + 1 })
     if (!probe.ok) return { ok: false, reason: probe.reason }
-    return await executed(result, probe.sql, maxRows, tools?.runQuery ?? null)
+    const columns = Object.fromEntries(probe.tables.map(name => [name, tables[name]!]))
+    return await executed(result, probe.sql, { rows: maxRows, columns }, tools?.runQuery ?? null)
   },
 
   rules: () => null,

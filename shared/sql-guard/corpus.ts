@@ -1,7 +1,10 @@
 import type { SqlRules } from './guard.ts'
 import type { RefusalCode } from './refusal.ts'
 
-/** `customers` also has `password_hash`, `products` a `cost` and `sales.invoices` a `note` that are not to be read. */
+/**
+ * `customers` also has `password_hash`, `products` a `cost` and `sales.invoices` a `note` that are not to be read. What
+ * is listed of `status` may not be there.
+ */
 export const RULES: SqlRules = {
   tables: {
     orders: [],
@@ -11,6 +14,7 @@ export const RULES: SqlRules = {
     customers: ['id', 'name', 'email', 'country', 'created_at'],
     products: ['id', 'name', 'price', 'category'],
     'sales.invoices': ['id', 'customer_id', 'total', 'issued_on'],
+    status: ['id', 'status', 'max', 'row_to_json', 'count', 'customers'],
   },
   maxRows: 100,
 }
@@ -381,6 +385,20 @@ export const HOSTILE: Record<RefusalCode, string[]> = {
     'SELECT count(*) FROM customers c GROUP BY c',
     'SELECT DISTINCT c FROM customers c',
     'SELECT q.* FROM customers c, LATERAL (SELECT c.*) q',
+    // The whole row, if there is no such column.
+    'SELECT status FROM status',
+    'SELECT count(*) FROM status GROUP BY status',
+    'SELECT id FROM status ORDER BY status',
+    'SELECT "max" FROM status AS "max"',
+    'SELECT customers FROM status, customers',
+    'SELECT (SELECT customers FROM status LIMIT 1) FROM customers',
+    'SELECT 1 FROM status JOIN customers ON customers IS NOT NULL',
+    'SELECT status FROM (status s CROSS JOIN orders o) AS status',
+    // A function of the row, if there is no such column.
+    'SELECT status.row_to_json FROM status',
+    'SELECT s.max FROM status s',
+    'SELECT id FROM status s WHERE s.row_to_json IS NOT NULL',
+    'SELECT j.row_to_json FROM (status s CROSS JOIN orders o) AS j',
   ],
   function_not_allowed: [
     'SELECT pg_sleep(10)',
@@ -515,6 +533,18 @@ export const HOSTILE: Record<RefusalCode, string[]> = {
     "SELECT '0/0'::pg_lsn",
     "SELECT 'c'::refcursor",
     "SELECT evil.mytype 'x'",
+    // As large as they say, hence ten megabytes of a few letters.
+    "SELECT 'x'::char(10485760)",
+    "SELECT CAST('x' AS character(1001))",
+    "SELECT 'x'::nchar(10000000)",
+    "SELECT 'x'::char(0x989680)",
+    "SELECT char(10485760) 'x'",
+    "SELECT 'x'::bpchar(10485760)",
+    "SELECT 'x'::pg_catalog.bpchar('10485760')",
+    "SELECT ARRAY['x', 'y']::char(10485760)[]",
+    "WITH a AS (SELECT 'x'::char(10485760) AS x) SELECT concat(x, x, x, x) FROM a",
+    'SELECT 1::bit(83886080)',
+    "SELECT bit(83886080) '1'",
   ],
   field_access: [
     'SELECT (c).password_hash FROM customers c',
@@ -638,12 +668,20 @@ export const LEGITIMATE: string[] = [
   'SELECT id, id FROM orders ORDER BY id FETCH FIRST 3 ROWS WITH TIES',
   'TABLE orders',
   'SELECT id FROM ONLY orders',
+  'SELECT country::char(2), name::char, cast(name AS character(1000)), 5::bit(8), name::varchar(5000) FROM customers',
+  "SELECT concat(name, ' <', email, '>'), replace(name, ' ', '_'), name || country || email FROM customers",
   "SELECT 'it''s; DROP TABLE orders; --' AS text, $$a;b$$, E'\\'', U&'\\0041'",
   "SELECT 'a'\n'b' AS joined, 'é漢😀' AS \"ünï\" FROM orders /* 😀 */ LIMIT 1000",
   'SELECT cast(id AS varchar(10)), id::double precision, total::numeric(10, 2) FROM orders',
   'SELECT name AS password_hash FROM customers ORDER BY password_hash',
   'SELECT sum(q.total) / nullif(count(*), 0) FROM (SELECT total FROM sales.invoices) q',
   'SELECT to_jsonb(q) FROM (SELECT id, name FROM customers) q',
+  'SELECT status.status, s.count, row_to_json FROM status JOIN status s USING (id)',
+  'SELECT o.id FROM orders o JOIN status USING (status)',
+  'SELECT s.status, s.customers FROM status s ORDER BY s.status',
+  'SELECT id AS status FROM status ORDER BY status',
+  'WITH s AS (SELECT id AS status FROM status) SELECT status FROM s',
+  'SELECT q.max FROM (SELECT max(id) FROM status) q',
   `SELECT id FROM orders WHERE id IN (${Array.from({ length: 2000 }, (_, i) => i).join(', ')})`,
   `SELECT id FROM orders WHERE ${Array.from({ length: 200 }, (_, i) => `id = ${i}`).join(' OR ')}`,
   `SELECT ${'('.repeat(50)}1${')'.repeat(50)}`,

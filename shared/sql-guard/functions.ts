@@ -1,8 +1,13 @@
 const words = (text: string) => new Set(text.trim().split(/\s+/))
 
 /**
- * Functions that read nothing but their arguments, write nothing, return one value and need memory in proportion to
- * what they are given. Hence no repeat, lpad, rpad and format (a width is enough for a gigabyte), no generate_series.
+ * Functions that read nothing but their arguments, write nothing and return one value. None is told by a number how much
+ * text or how many rows to make: hence no repeat, lpad, rpad and format (a width is enough for a gigabyte), no
+ * generate_series.
+ *
+ * That does not bound memory. CTEs that each concatenate the one before ten times, a replace of each letter by a text, an
+ * aggregate of a cross join: a short query can make values of a gigabyte, where Postgres stops. No look at the text would
+ * tell, as rows multiply as well as letters. Whoever runs the query bounds its time, and the memory of its server.
  */
 export const FUNCTIONS = words(`
   count sum avg min max bool_and bool_or every bit_and bit_or bit_xor any_value string_agg array_agg
@@ -58,5 +63,19 @@ export const TYPES = words(`
   uuid json jsonb inet cidr bit varbit
 `)
 
+/** These fill up a value to the length they are given, as lpad does; to at most so many characters or bits. */
+export const PADDED_TYPES = words('bpchar bit')
+export const MAX_PADDED = 1000
+
 /** Not columns of the user's making; they tell of transactions, storage and other tables. */
 export const SYSTEM_COLUMNS = words('ctid xmin xmax cmin cmax tableoid')
+
+/**
+ * What shows a row of any table, or tells of it, when it is written as a column, `orders.to_json`, and the table has no
+ * such column. All that Postgres 18 brings along; a database may have others, of its own making.
+ */
+export const ROW_FUNCTIONS = words(`
+  row_to_json to_json to_jsonb json_build_array jsonb_build_array
+  json_agg jsonb_agg json_agg_strict jsonb_agg_strict array_agg any_value min max
+  concat quote_literal quote_nullable record_out record_send hash_record pg_column_size
+`)

@@ -8,6 +8,9 @@ import { checkTree } from './tree.ts'
  * What a query may read. A table is named as it must be written: `orders` in the rules is not `public.orders` in the
  * query. With columns, only these; with none, any. A query that reads tables of both sorts has to qualify the columns
  * of the second, since an unqualified name might be one of the columns left out of the first.
+ *
+ * The listed columns must be there. Postgres takes the name of one that is not for whatever else has it: a column of a
+ * query around it, a function of the row. Whoever runs the query has to make sure, as `openQueryDatabase` does.
  */
 export type SqlRules = {
   tables: Tables
@@ -22,8 +25,9 @@ export type Guarded = { ok: true; sql: string; tables: string[] } | Refused
  * Makes sure, by the grammar of Postgres itself, that a text is one SELECT that reads nothing but the tables and
  * columns of the rules, calls nothing but harmless functions and returns at most `maxRows` rows.
  *
- * It says nothing about how long the query takes or what it needs on the way: run it with a statement_timeout, as a
- * role that may only read, and with standard_conforming_strings on, as it is by default.
+ * It says nothing about how long the query takes or what it needs on the way, which may be gigabytes: run it with a
+ * statement_timeout, on a server whose memory is bounded, as a role that may only read, and with
+ * standard_conforming_strings on, as it is by default.
  *
  * @throws when the parser cannot be loaded or `maxRows` is not a positive integer; never because of `sql`.
  */

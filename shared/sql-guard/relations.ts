@@ -1,4 +1,4 @@
-import { SYSTEM_COLUMNS } from './functions.ts'
+import { ROW_FUNCTIONS, SYSTEM_COLUMNS } from './functions.ts'
 import { refuse } from './refusal.ts'
 
 /** The names of a query's columns, in order; null within: some name we do not know; null: we do not know how many. */
@@ -11,7 +11,10 @@ export type Relation = {
   /** Of a table written without an alias, hence one that `schema.table.column` may mean. */
   schema: string | null
   columns: Columns
-  /** A table of which only the listed columns may be read: a name not in the list may exist all the same. */
+  /**
+   * A table of which only the listed columns may be read: a name not in the list may exist all the same, and one in the
+   * list may not.
+   */
   hides: boolean
 }
 
@@ -34,6 +37,8 @@ export function checkColumn(path: string[], levels: Levels): void {
     if (relation.hides) refuseStar(relation)
   } else if (!has(relation, name) && !isOpen(relation)) {
     refuse('unknown_column', `The column ${path.join('.')} is not in the list.`)
+  } else if (relation.hides && ROW_FUNCTIONS.has(name)) {
+    refuse('hidden_columns', `${path.join('.')} may be a function of the whole row; write ${name} without its table.`)
   }
 }
 
@@ -45,7 +50,16 @@ function checkBare(name: string, levels: Levels): void {
   }
   let open = false
   for (const level of levels) {
-    if (level.some(one => has(one, name))) return
+    const having = level.filter(one => has(one, name))
+    if (having.length > 0) {
+      // Without a column of this name it is a row of what has this name, however far out.
+      if (
+        having.every(one => one.hides) &&
+        levels.some(one => one.some(({ hides, name: own }) => hides && own === name))
+      )
+        refuse('hidden_columns', `${name} may be a whole row; write ${having[0]!.name}.${name}.`)
+      return
+    }
     // `SELECT u FROM users u` is the whole row.
     open ||= level.some(one => isOpen(one) || one.name === name)
     if (level.some(one => one.hides && one.name === name)) {
@@ -74,7 +88,8 @@ function refuseStar({ name }: Relation): never {
 
 /** Both sides of USING must have the column. */
 export function checkUsing(name: string, sides: readonly (readonly Relation[])[]): void {
-  for (const side of sides) checkColumn([name], [side])
+  // A row cannot be meant here.
+  for (const side of sides) checkColumn([name], [side.map(one => ({ ...one, name: null }))])
 }
 
 /** `AS name (a, b)`: gives the first columns new names. */

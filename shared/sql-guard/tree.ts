@@ -1,4 +1,13 @@
-import { ESCAPE_FUNCTIONS, FUNCTIONS, OPERATORS, SYNTAX_FUNCTIONS, TYPES, VALUE_FUNCTIONS } from './functions.ts'
+import {
+  ESCAPE_FUNCTIONS,
+  FUNCTIONS,
+  MAX_PADDED,
+  OPERATORS,
+  PADDED_TYPES,
+  SYNTAX_FUNCTIONS,
+  TYPES,
+  VALUE_FUNCTIONS,
+} from './functions.ts'
 import { type Fields, names, unwrap } from './parse.ts'
 import { type RefusalCode, refuse } from './refusal.ts'
 import { SHAPES } from './shapes.ts'
@@ -82,10 +91,16 @@ const CHECKS: Record<string, (fields: Fields) => void> = {
   A_Expr: ({ name }) => checkOperator(name),
   SubLink: ({ operName }) => operName && checkOperator(operName),
   SortBy: ({ useOp }) => useOp && checkOperator(useOp),
-  TypeName({ names: list }) {
+  TypeName({ names: list, typmods }) {
     const parts = names(list)
     const known = parts.length === 1 || (parts.length === 2 && parts[0] === 'pg_catalog')
     if (!known || !TYPES.has(parts.at(-1)!)) refuse('type_not_allowed', `The type ${parts.join('.')} is not allowed.`)
+    if (!PADDED_TYPES.has(parts.at(-1)!)) return
+    for (const node of (typmods ?? []) as Fields[]) {
+      const length = unwrap(node)?.fields.ival as Fields | undefined
+      if (length && Number(length.ival ?? 0) <= MAX_PADDED) continue
+      refuse('type_not_allowed', `The type ${parts.join('.')} is allowed with a length of at most ${MAX_PADDED}.`)
+    }
   },
   CollateClause({ collname }) {
     const parts = names(collname)

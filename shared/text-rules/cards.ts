@@ -57,22 +57,40 @@ export function findCards(text: string): Finding<'card'>[] {
   const found: Finding<'card'>[] = []
   for (const { 0: run, index } of text.matchAll(RUN)) {
     if (run.length < 14) continue
-    // Part of a word, of an identifier, or of a number with decimals.
+    const groups = [...run.matchAll(/\d+/g)].map(one => ({ digits: one[0], start: index + one.index }))
     const before = text.slice(Math.max(0, index - 2), index)
     const after = text.slice(index + run.length, index + run.length + 2)
-    const groups = [...run.matchAll(/\d+/g)].map(one => ({ digits: one[0], start: index + one.index }))
-    const first = /[\p{L}\p{N}_]$|[\p{L}\p{N}_][-.,]$/u.test(before) ? 1 : 0
-    const last = /^[\p{L}\p{N}_]|^[-.,/:][\p{L}\p{N}_]/u.test(after) ? groups.length - 1 : groups.length
-    findInRun(groups, first, last, found)
+    const first = isPartBefore(before, run) ? 1 : 0
+    const last = isPartAfter(after, run) ? groups.length - 1 : groups.length
+    findInRun(groups, first, last, !AMID.before.test(before) && !AMID.after.test(after), found)
   }
   return found
 }
 
+/**
+ * Whether the first digits are part of a word, of an identifier or of a number with decimals. `ord-4111-…` is an
+ * identifier, `Visa-4111 …` is not. Of `\n`, as JSON has it, the n is no letter.
+ */
+const isPartBefore = (before: string, run: string): boolean =>
+  /(?<!\\)\p{L}$|\p{N}$|[\p{L}\p{N}_]\.$/u.test(before) || (/[\p{L}\p{N}_]-$/u.test(before) && !/^\d+\s/.test(run))
+
+const isPartAfter = (after: string, run: string): boolean =>
+  /^[\p{L}\p{N}]|^\.[\p{L}\p{N}_]/u.test(after) || (/^-[\p{L}\p{N}_]/u.test(after) && !/\s\d+$/.test(run))
+
+/** Of data with separators, or of an amount, a time, a date: a card in its own groups may well stand amid these. */
+const AMID = { before: /_$|\p{N},$/u, after: /^_|^[,/:]\p{N}/u }
+
 type Group = { digits: string; start: number }
 
-function findInRun(groups: readonly Group[], first: number, last: number, found: Finding<'card'>[]): void {
+function findInRun(
+  groups: readonly Group[],
+  first: number,
+  last: number,
+  isAlone: boolean,
+  found: Finding<'card'>[],
+): void {
   // Digits that stand alone may be divided in any way.
-  if (first === 0 && last === groups.length && groups.length <= MAX_DIGITS) {
+  if (isAlone && first === 0 && last === groups.length && groups.length <= MAX_DIGITS) {
     if (isCard(groups.map(one => one.digits).join(''))) {
       found.push(spanning(groups, 0, groups.length))
       return

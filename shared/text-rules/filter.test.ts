@@ -72,6 +72,19 @@ describe('filterOutput', () => {
     })
   })
 
+  it('knows the secret of AWS by the name of its field, in a value and in its text', () => {
+    const id = 'AKIAABCDEFGHIJKLMNOP'
+    const secret = KEY.slice(3).padEnd(40, '/+1z')
+    const value = { AccessKeyId: id, SecretAccessKey: secret }
+    const clean = { AccessKeyId: '[api_key removed]', SecretAccessKey: '[api_key removed]' }
+    expect(filterOutput(value)).toEqual({ value: clean, filtered: { api_key: 2 } })
+    expect(filterOutput(JSON.stringify(value))).toEqual({ value: JSON.stringify(clean), filtered: { api_key: 2 } })
+    expect(filterOutput({ aws_secret_access_key: secret }).filtered).toEqual({ api_key: 1 })
+    const others = { sha1: secret, secret_access_key: 'see the vault', SecretAccessKeys: [secret] }
+    expect(filterOutput(others)).toEqual({ value: others, filtered: null })
+    expect(filterOutput(value, ['card']).value).toBe(value)
+  })
+
   it('does not take its own placeholder for the name of a field', () => {
     const value = { '[ssn removed]': '123456789' }
     expect(filterOutput(value)).toEqual({ value, filtered: null })

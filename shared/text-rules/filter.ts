@@ -1,7 +1,7 @@
 import { MAX_DEPTH } from '#shared/text.ts'
 import { type Finding, withoutOverlaps } from './findings.ts'
 import { findPersonal, PERSONAL_TYPES, type PersonalType } from './personal.ts'
-import { findSecrets } from './secrets.ts'
+import { findSecrets, isAwsSecretField } from './secrets.ts'
 import { isSsnField } from './ssn.ts'
 
 export type FilterType = PersonalType | 'api_key'
@@ -12,6 +12,11 @@ export type Filtered = Partial<Record<FilterType | 'depth', number>>
 export const DEFAULT_FILTER: readonly FilterType[] = ['card', 'ssn', 'iban', 'api_key']
 
 const ORDER: readonly FilterType[] = ['api_key', ...PERSONAL_TYPES]
+/** What is known by the name of its field alone. */
+const FIELDS: Partial<Record<FilterType, (field: string, value: string) => boolean>> = {
+  ssn: isSsnField,
+  api_key: isAwsSecretField,
+}
 const MAX_PASSES = 8
 
 /**
@@ -42,8 +47,9 @@ function walk(value: unknown, types: readonly FilterType[], counts: Filtered, le
   let isSame = true
   const entries = Object.entries(value).map(([key, child]) => {
     const name = unused(filterText(key, types, counts), names)
-    const isSsn = types.includes('ssn') && typeof child === 'string' && [key, name].some(one => isSsnField(one, child))
-    const kept = isSsn ? removed('ssn', counts) : walk(child, types, counts, levels - 1)
+    const type =
+      typeof child === 'string' ? types.find(one => [key, name].some(field => FIELDS[one]?.(field, child))) : null
+    const kept = type ? removed(type, counts) : walk(child, types, counts, levels - 1)
     isSame &&= name === key && Object.is(kept, child)
     return [name, kept] as const
   })

@@ -42,10 +42,53 @@ describe('findSecrets', () => {
     }
   })
 
+  it.each([
+    `sk-proj-${letters}`,
+    `whsec_${letters.slice(0, 32)}`,
+    `AKIA${upper}`,
+    `ghp_${letters.slice(0, 36)}`,
+    `xoxb-123456789012-${letters.slice(0, 24)}`,
+    jwt,
+  ])('finds one after what is no letter of a word: %s', key => {
+    for (const before of [
+      '__',
+      '_',
+      '-',
+      'key_',
+      'my-key-',
+      '\\n',
+      'KEY:\\r\\n',
+      '\\t',
+      '\\u0022',
+      'token%3D',
+      '%20',
+      '**',
+    ])
+      expect(found(`${before}${key}`).map(([, token]) => token)).toEqual([key])
+    expect(found(`__${key}__`)).toHaveLength(1)
+    for (const before of ['n', 'a3D', '3D', '\\q']) expect(found(`${before}${key}`)).toEqual([])
+  })
+
   it('finds the secret of AWS where it is named', () => {
     const secret = `${letters.slice(0, 36)}/+/a`
-    expect(found(`aws_secret_access_key = ${secret}`)).toEqual([['aws-secret', secret]])
-    expect(found(`sha1 ${secret}`)).toEqual([])
+    for (const text of [
+      `aws_secret_access_key = ${secret}`,
+      `AWS_SECRET_KEY=${secret}`,
+      `{"SecretAccessKey":"${secret}"}`,
+      `"{\\"secretAccessKey\\": \\"${secret}\\"}"`,
+      `<SecretAccessKey>${secret}</SecretAccessKey>`,
+      `Secret access key: ${secret}`,
+    ]) {
+      expect(found(text)).toEqual([['aws-secret', secret]])
+    }
+    for (const text of [
+      `sha1 ${secret}`,
+      `secret: ${secret}`,
+      `access key: ${secret}`,
+      `SecretAccessKey: ${secret}a`,
+    ]) {
+      expect(found(text)).toEqual([])
+    }
   })
 
   it('finds a private key whose end was cut off', () => {
@@ -55,10 +98,22 @@ describe('findSecrets', () => {
   })
 
   it.each([
+    ['RSA PRIVATE KEY', ['Proc-Type: 4,ENCRYPTED', 'DEK-Info: AES-128-CBC,0A1B2C3D4E5F', '']],
+    ['PGP PRIVATE KEY BLOCK', ['Version: GnuPG v2', 'Comment: https://gnupg.org', '']],
+    ['PGP PRIVATE KEY BLOCK', ['']],
+  ])('finds one with its headers, too: %s %j', (kind, headers) => {
+    const cut = [`-----BEGIN ${kind}-----`, ...headers, letters, letters].join('\n')
+    for (const key of [cut, cut.replaceAll('\n', '\r\n'), cut.replaceAll('\n', '\\n')])
+      expect(found(`Here: ${key}`)).toEqual([['private-key', key]])
+  })
+
+  it.each([
     ['a place for a key', 'sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxx'],
     ['a class of CSS', 'sk-fading-circle-container-element'],
     ['a title', 'sk-learn-Random-Forest-Classifier-v2-tuned'],
     ['the end of a word', `disk-${letters}`],
+    ['the end of a word of two', `hard-disk-${letters}`],
+    ['a class of CSS in BEM', 'page__sk-fading-circle-container--sk-large-element'],
     ['a test key of Stripe', `sk_test_${letters.slice(0, 24)}`],
     ['an AWS id that is too long', `AKIA${upper}Q`],
     ['what is no token for its header', `eyJhbGciOiJub25l.eyJzdWIiOiIxMjM0NTY3.${letters}`],
@@ -67,6 +122,10 @@ describe('findSecrets', () => {
     ['a certificate', `-----BEGIN CERTIFICATE-----\n${body}-----END CERTIFICATE-----`],
     ['a public key', `-----BEGIN PUBLIC KEY-----\n${body}-----END PUBLIC KEY-----`],
     ['talk of keys', 'It is between -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY----- in the file.'],
+    [
+      'headers without a key',
+      '-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: follows\n\nand so on',
+    ],
     ['a start', '-----BEGIN PRIVATE KEY----- is the first line of it'],
   ])('finds none in %s', (_, text) => {
     expect(found(text)).toEqual([])
@@ -75,9 +134,16 @@ describe('findSecrets', () => {
   it.each([
     'sk-',
     'eyJ-',
+    'eyJ_eyJabcdefghijk',
+    'eyJabcdefghijk-eyJabcdefghijk.',
+    'sk-a_',
+    '%3D',
+    '\\n',
     'eyJabcdefghijk.',
     `${json({ alg: 'x' })}.`,
     '-----BEGIN PRIVATE KEY-----\n',
+    '-----BEGIN PRIVATE KEY-----\na: ',
+    '-----BEGIN PRIVATE KEY-----\na: b\n',
     'xoxb-',
     'AKIA',
     'A',
@@ -86,6 +152,14 @@ describe('findSecrets', () => {
     piece => {
       const ends = findSecrets(piece.repeat(1_000_000 / piece.length)).map(one => one.end)
       expect(ends.every(end => end <= 1_000_000)).toBe(true)
+    },
+    60_000,
+  )
+
+  it.each(['a: ', '\na: b', '\\na: b ', '\n', '\\n', 'a'])(
+    'is done with the start of a key and a megabyte of “%s”',
+    piece => {
+      expect(found(`-----BEGIN PRIVATE KEY-----\na: ${piece.repeat(1_000_000 / piece.length)}!`)).toEqual([])
     },
     60_000,
   )

@@ -28,36 +28,45 @@ function isJwt(token: string): boolean {
   }
 }
 
-/** A whole word of `[\w-]` that opens with `head`. No part of it can be tried again, so that no text takes long. */
-const word = (head: string, rest: string) => new RegExp(`(?<![\\w-])${head}${rest}`, 'g')
-/** Of a fixed length and with a telling start, so that it is found within other words too. */
-const fixed = (head: string, rest: string) => new RegExp(`(?<![A-Za-z0-9])${head}${rest}(?![A-Za-z0-9])`, 'g')
+/** Not within a word: `disk-…` is no key. The last letter of `\n`, `\u0022` and `%3D`, as JSON and URLs have them, is no word. */
+const START = '(?:(?<![A-Za-z0-9])|(?<=\\\\[bfnrt]|\\\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}))'
+/** What opens with `head` and is as long as it can be. */
+const long = (head: string, rest: string) => new RegExp(`${START}${head}${rest}`, 'g')
+/** Of a fixed length. */
+const fixed = (head: string, rest: string) => new RegExp(`${START}${head}${rest}(?![A-Za-z0-9])`, 'g')
+
+/** How AWS and those who use it name the secret that belongs to an id. */
+const AWS_SECRET = '(?:aws[_ -]?secret[_ -]?key|secret[_ -]?access[_ -]?key)'
+const AWS_FIELD = new RegExp(AWS_SECRET, 'i')
+/** Between a name and its value, in settings, JSON, JSON within JSON, and the XML that AWS answers with. */
+const IS = '\\\\?["\']?\\s{0,4}[:=>]\\s{0,4}\\\\?["\']?'
 
 const RULES: readonly Rule[] = [
   // OpenAI (sk-…, sk-proj-…), Anthropic (sk-ant-…), OpenRouter, DeepSeek, and this server's own (sk-sluice-…, sk-admin-…).
-  { name: 'sk', pattern: word('sk-', '[\\w-]{20,}'), isReal: isRandom },
-  { name: 'stripe', pattern: word('[srp]k_live_', '[A-Za-z0-9]{16,}'), isReal: isRandom },
-  { name: 'webhook', pattern: word('whsec_', '[A-Za-z0-9+/=]{24,}'), isReal: isRandom },
+  { name: 'sk', pattern: long('sk-', '[\\w-]{20,}'), isReal: isRandom },
+  { name: 'stripe', pattern: long('[srp]k_live_', '[A-Za-z0-9]{16,}'), isReal: isRandom },
+  { name: 'webhook', pattern: long('whsec_', '[A-Za-z0-9+/=]{24,}'), isReal: isRandom },
   { name: 'aws', pattern: fixed('(?:AKIA|ASIA)', '[A-Z2-7]{16}') },
   {
     name: 'aws-secret',
-    pattern: /(?<=aws_?secret_?(?:access_?)?key["']?\s{0,4}[:=]\s{0,4}["']?)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])/gi,
+    pattern: new RegExp(`(?<=${AWS_SECRET}${IS})[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])`, 'gi'),
   },
   { name: 'github', pattern: fixed('gh[pousr]_', '[A-Za-z0-9]{36,255}') },
   { name: 'github', pattern: fixed('github_pat_', '[A-Za-z0-9]{22}_[A-Za-z0-9]{59}') },
-  { name: 'gitlab', pattern: word('glpat-', '[\\w-]{20,}'), isReal: isRandom },
-  { name: 'slack', pattern: word('xox[abeoprs]-', '[A-Za-z0-9-]{10,}'), isReal: token => /\d/.test(token) },
-  { name: 'slack', pattern: word('xapp-', '\\d-[A-Za-z0-9-]{20,}') },
+  { name: 'gitlab', pattern: long('glpat-', '[\\w-]{20,}'), isReal: isRandom },
+  { name: 'slack', pattern: long('xox[abeoprs]-', '[A-Za-z0-9-]{10,}'), isReal: token => /\d/.test(token) },
+  { name: 'slack', pattern: long('xapp-', '\\d-[A-Za-z0-9-]{20,}') },
   { name: 'slack-webhook', pattern: /https:\/\/hooks\.slack\.com\/services\/T\w{6,14}\/B\w{6,14}\/\w{20,32}/g },
   { name: 'google', pattern: fixed('AIza', '[\\w-]{35}') },
-  { name: 'google', pattern: word('GOCSPX-', '[\\w-]{28}') },
+  { name: 'google', pattern: long('GOCSPX-', '[\\w-]{28}') },
   { name: 'sendgrid', pattern: fixed('SG\\.', '[\\w-]{22}\\.[\\w-]{43}') },
   { name: 'npm', pattern: fixed('npm_', '[A-Za-z0-9]{36}') },
   { name: 'huggingface', pattern: fixed('hf_', '[A-Za-z0-9]{34}') },
   { name: 'groq', pattern: fixed('gsk_', '[A-Za-z0-9]{52}') },
   { name: 'xai', pattern: fixed('xai-', '[A-Za-z0-9]{80}') },
   { name: 'digitalocean', pattern: fixed('do[opr]_v1_', '[0-9a-f]{64}') },
-  { name: 'jwt', pattern: word('eyJ', '[\\w-]{10,}\\.[\\w-]{10,}\\.[\\w-]{10,}'), isReal: isJwt },
+  // The header ends where another might start, or a text of nothing but starts would be read again from each.
+  { name: 'jwt', pattern: long('eyJ', '(?:(?![-_]eyJ)[\\w-]){10,}\\.[\\w-]{10,}\\.[\\w-]{10,}'), isReal: isJwt },
 ]
 
 /** Keys and tokens by the form that their issuers give them, from left to right, none overlapping. */
@@ -71,3 +80,7 @@ export function findSecrets(text: string): Secret[] {
   }
   return withoutOverlaps(found, ['api_key'])
 }
+
+/** Whether a field of an object holds such a secret by its name: `{"SecretAccessKey": "wJalr…"}`. */
+export const isAwsSecretField = (key: string, value: string): boolean =>
+  AWS_FIELD.test(key) && /^\s*[A-Za-z0-9/+]{40}\s*$/.test(value)
