@@ -298,6 +298,13 @@ export const ERRORS = {
     title: 'The model’s answer failed its check',
     advice: 'See attempts; relax the schema or ask a stronger model.',
   },
+  query_schema_mismatch: {
+    status: 422,
+    retryable: false,
+    title: 'The schema lists columns that are not there',
+    advice:
+      'List only tables and columns that the database of QUERY_DATABASE_URL has; the attempt names those that it has not.',
+  },
   query_unavailable: {
     status: 503,
     retryable: true,

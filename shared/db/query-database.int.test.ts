@@ -61,7 +61,7 @@ async function open(url: string, timeoutMs = 10_000, log = logger): Promise<Quer
 const run = async (
   sql: string,
   { rows = 100, timeoutMs = 10_000, grants }: { rows?: number; timeoutMs?: number; grants?: string[] } = {},
-) => (await open(await role('', grants), timeoutMs)).run(sql, { rows })
+) => (await open(await role('', grants), timeoutMs)).run(sql, { rows, columns: {} })
 
 describe('a query that is run', () => {
   it('gives its rows with the names and types of its columns, in its order', async () => {
@@ -191,7 +191,7 @@ describe('a query that is run', () => {
     ])('does not run where one of them is %s', async (_, sql, schema, missing) => {
       const reason = `the database of QUERY_DATABASE_URL has no column ${missing}`
       const found = await checked(sql, schema as unknown as Record<string, string[]>)
-      expect(found).toEqual({ ok: false, reason, fatal: 'query_unavailable' })
+      expect(found).toEqual({ ok: false, reason, fatal: 'query_schema_mismatch' })
     })
   })
 
@@ -199,7 +199,7 @@ describe('a query that is run', () => {
     const database = await open(await role())
     const columns = { orders: ['id', 'orders'] }
     expect(await database.run('SELECT orders FROM orders LIMIT 1', { rows: 1, columns })).toEqual({
-      kind: 'unavailable',
+      kind: 'mismatch',
       reason: 'the database of QUERY_DATABASE_URL has no column orders.orders',
     })
     // Nor is the connection left in what was begun.
@@ -222,9 +222,14 @@ describe('a query that is run', () => {
   it('leaves its connection fit for the next, whatever became of it', async () => {
     const database = await open(await role())
     for (const sql of ['SELECT nothing', 'SELECT 1 AS one', `SELECT * FROM orders`, 'SELECT 1 AS one'])
-      await database.run(sql, { rows: 3 })
-    expect(await database.run('SELECT 1 AS one', { rows: 3 })).toMatchObject({ rows: [[1]], truncated: false })
-    const together = await Promise.all(Array.from({ length: 20 }, () => database.run('SELECT 1 AS one', { rows: 1 })))
+      await database.run(sql, { rows: 3, columns: {} })
+    expect(await database.run('SELECT 1 AS one', { rows: 3, columns: {} })).toMatchObject({
+      rows: [[1]],
+      truncated: false,
+    })
+    const together = await Promise.all(
+      Array.from({ length: 20 }, () => database.run('SELECT 1 AS one', { rows: 1, columns: {} })),
+    )
     expect(together.every(one => one.kind === 'rows')).toBe(true)
   })
 })
@@ -261,9 +266,9 @@ describe('a database that queries are to run on', () => {
     const name = decodeURIComponent(new URL(url).username)
     await ask(admin, `ALTER ROLE ${name} NOLOGIN`)
     const database = await open(url)
-    expect(await database.run('SELECT 1 AS one', { rows: 1 })).toMatchObject({ kind: 'unavailable' })
+    expect(await database.run('SELECT 1 AS one', { rows: 1, columns: {} })).toMatchObject({ kind: 'unavailable' })
     await ask(admin, `ALTER ROLE ${name} LOGIN`)
-    expect(await database.run('SELECT 1 AS one', { rows: 1 })).toMatchObject({ kind: 'rows' })
+    expect(await database.run('SELECT 1 AS one', { rows: 1, columns: {} })).toMatchObject({ kind: 'rows' })
   })
 
   it('is looked at again with each connection: who was made a superuser since runs nothing more', async () => {
@@ -274,8 +279,8 @@ describe('a database that queries are to run on', () => {
     await ask(admin, `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '${name}'`)
     // The first may still hold the connection that was ended.
     const outcomes = [
-      await database.run('SELECT 1 AS one', { rows: 1 }),
-      await database.run('SELECT 1 AS one', { rows: 1 }),
+      await database.run('SELECT 1 AS one', { rows: 1, columns: {} }),
+      await database.run('SELECT 1 AS one', { rows: 1, columns: {} }),
     ]
     expect(outcomes.map(one => one.kind)).toEqual(['unavailable', 'unavailable'])
     await ask(admin, `ALTER ROLE ${name} NOSUPERUSER`)

@@ -16,7 +16,7 @@ export type QueryDatabase = {
    * @param limits `columns`: what the guard was told of the tables that it reads; it is not run unless all are there
    * @returns `refused`: by its own fault, or it took too long
    */
-  run(sql: string, limits: { rows: number; columns?: Tables }): Promise<QueryOutcome>
+  run(sql: string, limits: { rows: number; columns: Tables }): Promise<QueryOutcome>
   close(): Promise<void>
 }
 
@@ -75,7 +75,7 @@ export async function openQueryDatabase(options: {
   })
   pool.on('error', error => logger.warn({ err: error }, 'idle connection of QUERY_DATABASE_URL lost'))
 
-  async function run(sql: string, limits: { rows: number; columns?: Tables }): Promise<QueryOutcome> {
+  async function run(sql: string, limits: { rows: number; columns: Tables }): Promise<QueryOutcome> {
     const client = await pool.connect()
     const onError = (error: Error) => logger.warn({ err: error }, 'connection of QUERY_DATABASE_URL lost')
     client.on('error', onError)
@@ -127,7 +127,7 @@ export async function openQueryDatabase(options: {
 async function read(
   client: pg.ClientBase,
   sql: string,
-  { rows: most, columns: listed = {}, timeoutMs }: { rows: number; columns?: Tables; timeoutMs: number },
+  { rows: most, columns: listed, timeoutMs }: { rows: number; columns: Tables; timeoutMs: number },
 ): Promise<QueryOutcome> {
   const deadline = performance.now() + timeoutMs
   // The extended protocol takes one statement, whatever the text holds.
@@ -149,7 +149,7 @@ async function read(
   const missing = await inTime(MISSING, wanted(listed))
   if (missing.rows.length > 0) {
     const reason = `the database of QUERY_DATABASE_URL has no column ${missing.rows.flat().join(', ')}`
-    return await over({ kind: 'unavailable', reason })
+    return await over({ kind: 'mismatch', reason })
   }
   const types = await ask(
     `SELECT pg_catalog.format_type(t.oid, t.typmod)

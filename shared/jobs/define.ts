@@ -2,6 +2,7 @@ import type { Static, TObject, TSchema } from 'typebox'
 import type { ErrorCode } from '#shared/errors.ts'
 import type { Policy } from '#shared/moderation/policy.ts'
 import type { Priority, QueueName } from '#shared/queue/names.ts'
+import type { Tables } from '#shared/sql-guard/scope.ts'
 
 /** What to ask a model that writes. */
 export type Prompt = {
@@ -42,12 +43,18 @@ export type QueryRows = {
   truncated: boolean
 }
 /** `refused`: by the query's own fault; `reason` says why, in words that hold nothing of the data. */
-export type QueryOutcome = ({ kind: 'rows' } & QueryRows) | { kind: 'refused' | 'unavailable'; reason: string }
+/** `mismatch`: the tables that the query reads have not all the columns that they were said to have. */
+export type QueryOutcome =
+  | ({ kind: 'rows' } & QueryRows)
+  | { kind: 'refused' | 'mismatch' | 'unavailable'; reason: string }
 
 /** What a check may use beside the answer. Only where a task is run: whoever merely compares results has none. */
 export type Tools = {
-  /** Runs one SELECT that has been guarded. @param rows of the result, at most. null: there is no database for it */
-  runQuery: ((sql: string, limits: { rows: number }) => Promise<QueryOutcome>) | null
+  /**
+   * Runs one SELECT that has been guarded. `rows`: of the result, at most. `columns`: what the guard was told of the tables that
+   * it reads, which must be there for the guard to be right. null: there is no database for it
+   */
+  runQuery: ((sql: string, limits: { rows: number; columns: Tables }) => Promise<QueryOutcome>) | null
 }
 
 /**

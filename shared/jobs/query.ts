@@ -3,7 +3,7 @@ import { guardSql } from '#shared/sql-guard/guard.ts'
 import { secretColumns } from '#shared/sql-guard/schema.ts'
 import type { Tables } from '#shared/sql-guard/scope.ts'
 import { FENCED, fenced, readJson, repeatsFence } from './answers.ts'
-import { type Cell, type Checked, type Complaint, defineJob, type QueryOutcome } from './define.ts'
+import { type Cell, type Checked, type Complaint, defineJob, type Tools } from './define.ts'
 
 const DEFAULT_ROWS = 100
 const MOST_ROWS = 1000
@@ -109,21 +109,20 @@ const result = Type.Object(
 )
 type Result = Static<typeof result>
 
-/** `columns`: those listed of the tables that it reads, which must be there for the guard to be right. */
-type RunQuery = (sql: string, limits: { rows: number; columns: Tables }) => Promise<QueryOutcome>
-
 /** The query with the rows that it gives now. */
 async function executed(
   result: Result,
   probe: string,
   limits: { rows: number; columns: Tables },
-  runQuery: RunQuery | null,
+  runQuery: Tools['runQuery'],
 ): Promise<Checked> {
   if (!runQuery) return { ok: false, reason: 'there is no database to run it on', fatal: 'query_unavailable' }
   const outcome = await runQuery(probe, limits)
   switch (outcome.kind) {
     case 'refused':
       return { ok: false, reason: `the query fails when it is run: ${outcome.reason}` }
+    case 'mismatch':
+      return { ok: false, reason: outcome.reason, fatal: 'query_schema_mismatch' }
     case 'unavailable':
       return { ok: false, reason: outcome.reason, fatal: 'query_unavailable' }
     case 'rows': {
