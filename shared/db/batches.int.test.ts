@@ -70,7 +70,7 @@ async function scene(more: Partial<NewBatch> = {}) {
       expect(await claimChunk(db, claim(validateJob(batch)))).not.toBeNull()
       expect(await insertLines(db, batch.id, lines, chunks)).toBe(true)
       const found = { total: count, boundUsd: '1.5', model: null }
-      expect(await startBatch(db, claim(validateJob(batch)), found)).toBe(true)
+      expect(await startBatch(db, claim(validateJob(batch)), found)).toBe('started')
       return { lines, chunks }
     },
     /** Runs what is left of a claimed chunk. */
@@ -182,6 +182,25 @@ describe('the lines', () => {
     await insertLines(db, batch.id, again.lines, again.chunks)
     expect(await count('tasks')).toBe(5)
     expect(await count(`batch_chunks WHERE step = 'run'`)).toBe(3)
+  })
+
+  it('are not run unless each is in one chunk', async () => {
+    const { batch, claim, view } = await scene()
+    const job = claim(validateJob(batch))
+    await claimChunk(db, job)
+    const { lines, chunks } = newLines(6, 2)
+    const found = { total: 6, boundUsd: null, model: null }
+    const start = () => startBatch(db, job, found)
+    expect(await start(), 'no line').toBe('uneven')
+    await insertLines(db, batch.id, lines, [chunks[0]!, chunks[2]!])
+    expect(await start(), 'a gap').toBe('uneven')
+    await insertLines(db, batch.id, [], [{ ...chunks[1]!, lastLine: 5 }])
+    expect(await start(), 'an overlap').toBe('uneven')
+    expect(await view()).toMatchObject({ status: 'validating', total: 0 })
+    await ask(db, 'UPDATE batch_chunks SET last_line = 4 WHERE last_line = 5')
+    expect(await startBatch(db, job, { ...found, total: 7 }), 'a line is missing').toBe('uneven')
+    expect(await start()).toBe('started')
+    expect(await start(), 'again').toBe('lost')
   })
 
   it('that were rejected have failed, and are never tried', async () => {

@@ -230,29 +230,49 @@ export const readBatch = async (db: Db, id: string): Promise<BatchRow | null> =>
   null
 
 type ChunkClaim = { id: string; epoch: number; workerId: string | null }
-const closeClaim = (status = "'done'") => `c AS (
-      UPDATE batch_chunks c SET status = ${status}, worker_id = NULL, finished_at = now()
+const closeClaim = (condition = 'true') => `c AS (
+      UPDATE batch_chunks c SET status = 'done', worker_id = NULL, finished_at = now()
       WHERE c.id = $1 AND c.epoch = $2 AND (c.status || '') <> 'done'
-        AND ($3::uuid IS NULL OR (c.status || '') = 'running' AND c.worker_id = $3)
+        AND ($3::uuid IS NULL OR (c.status || '') = 'running' AND c.worker_id = $3) AND ${condition}
       RETURNING c.batch_id
     )`
 
-/** validating -> in_progress: all its lines are written. @returns false: the claim was lost, or the batch has moved on */
+/** Each of so many lines has to be in one chunk: what is in none is never run, and what is in two is counted twice. */
+const startStatement = {
+  name: 'batches_start',
+  text: `WITH ranges AS MATERIALIZED (
+      SELECT c.first_line > coalesce(lag(c.last_line) OVER (ORDER BY c.first_line), 0) AS apart,
+        (SELECT count(*) FROM tasks t WHERE t.batch_id = c.batch_id AND t.line BETWEEN c.first_line AND c.last_line) AS lines
+      FROM batch_chunks c WHERE c.batch_id = (SELECT v.batch_id FROM batch_chunks v WHERE v.id = $1) AND c.step = 'run'
+    ), whole AS MATERIALIZED (
+      SELECT coalesce(bool_and(apart) AND sum(lines) = $4::int, false) AND $4::int = (
+        SELECT count(*) FROM tasks t WHERE t.batch_id = (SELECT v.batch_id FROM batch_chunks v WHERE v.id = $1)
+      ) AS whole FROM ranges
+    ), ${closeClaim('(SELECT whole FROM whole)')}, b AS (
+      UPDATE batches b SET status = 'in_progress', in_progress_at = now(), total = $4, bound_usd = $5, model = $6
+      FROM c WHERE b.id = c.batch_id AND (b.status || '') = 'validating' RETURNING b.id
+    )
+    SELECT w.whole, b.id IS NOT NULL AS started FROM whole w LEFT JOIN b ON true`,
+}
+
+/**
+ * validating -> in_progress: all its lines are written. `uneven`: its chunks do not hold each of them once, and nothing has
+ * changed. `lost`: the claim was, or the batch has moved on.
+ */
 export async function startBatch(
   db: Db,
   chunk: ChunkClaim,
   found: { total: number; boundUsd: string | null; model: string | null },
-): Promise<boolean> {
-  const rows = await db.query(
-    {
-      name: 'batches_start',
-      text: `WITH ${closeClaim()}
-        UPDATE batches b SET status = 'in_progress', in_progress_at = now(), total = $4, bound_usd = $5, model = $6
-        FROM c WHERE b.id = c.batch_id AND (b.status || '') = 'validating' RETURNING b.id`,
-    },
-    [chunk.id, chunk.epoch, chunk.workerId, found.total, found.boundUsd, found.model],
-  )
-  return rows.length > 0
+): Promise<'started' | 'uneven' | 'lost'> {
+  const [row] = await db.query<{ whole: boolean; started: boolean }>(startStatement, [
+    chunk.id,
+    chunk.epoch,
+    chunk.workerId,
+    found.total,
+    found.boundUsd,
+    found.model,
+  ])
+  return row?.started ? 'started' : row?.whole ? 'lost' : 'uneven'
 }
 
 /** Whatever it was doing -> failed. @returns false: the claim was lost */

@@ -91,8 +91,9 @@ export function createBatchWork(deps: BatchWorkDeps): BatchWork {
     const again = await deps.files.read(batch.input_file_id)
     if (!again) return fail([NO_FILE])
     if (!(await writeLines(deps, batch, again.bytes, held.signal))) return stopped()
-    await persist(() => startBatch(db, held, { total: found.lines, boundUsd: found.boundUsd, model: found.model }))
-    return DONE
+    const { lines: total, boundUsd, model } = found
+    const start = await persist(() => startBatch(db, held, { total, boundUsd, model }))
+    return start === 'uneven' ? fail([UNEVEN]) : DONE
   }
 
   async function run({ held }: Work): Promise<StepOutcome> {
@@ -199,3 +200,10 @@ const NO_FILE: BatchProblem = {
   param: 'input_file_id',
 }
 const EMPTY_FILE: BatchProblem = { line: null, code: 'empty_file', message: 'The file has no lines.', param: null }
+/** Of a version that cut it up in another way, and died. Reading it once more would come to the same. */
+const UNEVEN: BatchProblem = {
+  line: null,
+  code: 'lines_uneven',
+  message: 'Two versions of Sluice have read the file in parts that do not fit together: start the batch again.',
+  param: null,
+}
