@@ -1,7 +1,15 @@
 import { type CheckDeps, checkInput } from '#shared/batches/check-input.ts'
 import { giveUpChunk, MAX_CHUNK_CLAIMS } from '#shared/batches/give-up.ts'
 import { type BatchProblem, endBatch, failBatch, finalizeReady, readBatch, startBatch } from '#shared/db/batches.ts'
-import { type ChunkJob, type ClaimedChunk, claimChunk, listHeldChunks, releaseChunk, topUp } from '#shared/db/chunks.ts'
+import {
+  type ChunkJob,
+  type Claim,
+  type ClaimedChunk,
+  claimChunk,
+  listHeldChunks,
+  releaseChunk,
+  topUp,
+} from '#shared/db/chunks.ts'
 import { persist } from '#shared/db/persist.ts'
 import { isUnavailable } from '#shared/db/pool.ts'
 import type { Ender } from '#shared/db/tasks.ts'
@@ -73,6 +81,17 @@ export function createBatchWork(deps: BatchWorkDeps): BatchWork {
   async function goOn(batchId: string): Promise<void> {
     const next = await persist(() => topUp(db, batchId))
     await dispatch(next.length > 0 ? next : await persist(() => finalizeReady(db, batchId)))
+  }
+
+  /** A claim whose answer was lost may be ours all the same, although its batch has been stopped since: nobody else would give it back. */
+  async function claimSurely(claim: Claim): Promise<ClaimedChunk | null> {
+    let asked = 0
+    const chunk = await persist(() => {
+      asked++
+      return claimChunk(db, claim)
+    })
+    if (!chunk && asked > 1) await persist(() => releaseChunk(db, claim, { dispatched: false }))
+    return chunk
   }
 
   async function validate({ chunk, held }: Work): Promise<StepOutcome> {
@@ -175,7 +194,7 @@ export function createBatchWork(deps: BatchWorkDeps): BatchWork {
       try {
         await deps.whenFit()
         const claim = { id: job.id, epoch: job.epoch, workerId }
-        const chunk = await persist(() => claimChunk(db, claim))
+        const chunk = await claimSurely(claim)
         if (!chunk) return 'done'
         // Held only once it is ours: what Postgres does not show as ours counts as lost.
         const controller = new AbortController()
