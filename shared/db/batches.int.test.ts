@@ -463,6 +463,69 @@ it('a line that is tried anew may ask those who refused it before', async () => 
   expect(await load({ id, epoch: 2 })).toMatchObject({ dead_ends: [], tries: 0, attempts: 1 })
 })
 
+it('a batch that is tried anew is not counted line by line until its chunks are claimed', async () => {
+  const { batch, claim, start, runAll, end, view } = await scene()
+  const { lines } = await start(8, 2)
+  await ask(db, `UPDATE tasks SET status = 'failed', run_at = 'infinity', finished_at = now() WHERE line IN (4, 6)`)
+  const jobs = await topUp(db, batch.id)
+  const outcomes = ['succeeded', 'failed', 'succeeded', 'succeeded'] as const
+  for (const [index, job] of jobs.entries()) {
+    await claimChunk(db, claim(job))
+    if (index === 0) {
+      const how = { status: 'expired', from: 'queued', epoch: 0, workerId: null, settlement: null } as const
+      await end({ id: lines[1]!.id, ...how })
+    }
+    await runAll(job, outcomes[index])
+    await finishChunk(db, claim(job))
+  }
+  const [last] = await finalizeReady(db, null)
+  await claimChunk(db, claim(last!))
+  await endBatch(db, claim(last!), { output: null, error: null })
+  expect(await view()).toMatchObject({ succeeded: 4, failed: 3, expired: 1, cost_usd: '1.25' })
+
+  expect(await retryBatch(db, batch.id, 600)).toEqual({ kind: 'retried', lines: 2 })
+  expect(await count(`batch_chunks WHERE step = 'run' AND status = 'waiting'`)).toBe(3)
+  expect(await count(`batch_chunks WHERE status = 'waiting' AND started_at IS NOT NULL`)).toBe(0)
+  const kept = { succeeded: 4, failed: 2, expired: 0, cost_usd: '1.25', input_tokens: 50 }
+  expect(await view()).toMatchObject(kept)
+  const [first, ...others] = await topUp(db, batch.id)
+  await claimChunk(db, claim(first!))
+  expect(await view(), 'counted from its lines').toMatchObject(kept)
+  await runAll(first!)
+  expect(await view()).toMatchObject({ ...kept, succeeded: 5, cost_usd: '1.5', input_tokens: 60 })
+  for (const job of [first!, ...others]) {
+    await claimChunk(db, claim(job))
+    for (const { id } of await listOpenLines(db, job, null))
+      await end({ id, status: 'failed', from: 'queued', epoch: null, workerId: null, settlement: null })
+    await finishChunk(db, claim(job))
+  }
+  expect(await view()).toMatchObject({ ...kept, succeeded: 5, failed: 3, cost_usd: '1.5', input_tokens: 60 })
+})
+
+it('a look at a batch reads the lines of the chunks that run, and no others', async () => {
+  const { batch, claim, start, runAll } = await scene()
+  await start(10, 2)
+  const [done, running] = await topUp(db, batch.id)
+  await claimChunk(db, claim(done!))
+  await runAll(done!)
+  await finishChunk(db, claim(done!))
+  await claimChunk(db, claim(running!))
+  const asked: [{ name: string; text: string }, unknown[]][] = []
+  const spy = (async (statement, values = []) => {
+    asked.push([statement, values])
+    return await db.query(statement, values)
+  }) as Db['query']
+  await findBatch({ ...db, query: spy }, batch.id)
+  const [{ text }, values] = asked[0]!
+  const plan = (analyzed: string) =>
+    db.transaction<[{ 'QUERY PLAN': string }[]]>([
+      [{ name: '', text: `EXPLAIN (ANALYZE, TIMING OFF) ${analyzed}` }, values],
+    ])
+  const [lines] = await plan(text)
+  const scans = lines.map(row => row['QUERY PLAN']).filter(row => / on tasks /.test(row))
+  expect(scans).toEqual([expect.stringMatching(/tasks_lines on tasks t .*actual rows=2\.00 loops=1\)/)])
+})
+
 it('batches are listed, newest first, page by page', async () => {
   const one = newBatch()
   const batches = [one, newBatch({ apiKeyId: one.apiKeyId }), newBatch()]

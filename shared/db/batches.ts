@@ -154,7 +154,10 @@ export const validateJob = ({ id, priority }: Pick<BatchRow, 'id' | 'priority'>)
   priority,
 })
 
-/** The lines of chunks that run are counted, those of the others have been. Rates are of the last so many seconds. */
+/**
+ * The lines of chunks that run are counted, those of the others have been: of one that waits to be tried again, those that it
+ * will not run. Rates are of the last so many seconds.
+ */
 const WINDOW_SECONDS = 60
 const WINDOW = `interval '${WINDOW_SECONDS} seconds'`
 const VIEW = `SELECT ${ROW}, coalesce(s.succeeded, b.succeeded)::int AS succeeded, coalesce(s.failed, b.failed)::int AS failed,
@@ -164,19 +167,21 @@ const VIEW = `SELECT ${ROW}, coalesce(s.succeeded, b.succeeded)::int AS succeede
       trim_scale(coalesce(s.cost_usd, b.cost_usd))::text AS cost_usd,
       CASE WHEN b.status = 'in_progress' THEN s.recent / greatest(1, least(${WINDOW_SECONDS}, extract(epoch FROM now() - b.in_progress_at)::float8)) END AS rate
     FROM b LEFT JOIN LATERAL (
-      SELECT sum(c.succeeded + coalesce(l.succeeded, 0)) AS succeeded, sum(c.failed + coalesce(l.failed, 0)) AS failed,
-        sum(c.cancelled + coalesce(l.cancelled, 0)) AS cancelled, sum(c.expired + coalesce(l.expired, 0)) AS expired,
-        sum(c.input_tokens + coalesce(l.input_tokens, 0)) AS input_tokens,
-        sum(c.output_tokens + coalesce(l.output_tokens, 0)) AS output_tokens, sum(c.cost_usd + coalesce(l.cost_usd, 0)) AS cost_usd,
+      SELECT sum(coalesce(l.succeeded, c.succeeded)) AS succeeded, sum(coalesce(l.failed, c.failed)) AS failed, sum(coalesce(l.cancelled, c.cancelled)) AS cancelled,
+        sum(coalesce(l.expired, c.expired)) AS expired, sum(coalesce(l.input_tokens, c.input_tokens)) AS input_tokens,
+        sum(coalesce(l.output_tokens, c.output_tokens)) AS output_tokens, sum(coalesce(l.cost_usd, c.cost_usd)) AS cost_usd,
         -- The lines of a chunk that is done are taken to have ended evenly while it ran.
         sum(coalesce(l.recent, CASE WHEN c.finished_at > now() - ${WINDOW} THEN (c.succeeded + c.failed + c.cancelled + c.expired)
           * least(1, extract(epoch FROM c.finished_at - (now() - ${WINDOW})) / greatest(0.001, extract(epoch FROM c.finished_at - c.started_at))) END, 0))::float8 AS recent
       FROM batch_chunks c LEFT JOIN LATERAL (
         SELECT ${LINE_SUMS}, count(*) FILTER (WHERE t.finished_at > now() - ${WINDOW}) AS recent
         FROM ${LINES_OF_CHUNK} WHERE ${IN_CHUNK}
-      ) l ON c.status <> 'done' AND c.started_at IS NOT NULL
+        -- As a condition of the join it would be asked when all has been counted.
+        HAVING c.status <> 'done' AND c.started_at IS NOT NULL
+      ) l ON true
       WHERE c.batch_id = b.id AND c.step = 'run'
-    ) s ON b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling')`
+      HAVING b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+    ) s ON true`
 
 const withEta = (row: Omit<BatchView, 'eta_seconds'>): BatchView => {
   const left = row.total - row.succeeded - row.failed - row.cancelled - row.expired
@@ -377,8 +382,8 @@ export async function cancelBatch(db: Db, id: string): Promise<'cancelling' | 'n
 }
 
 /**
- * What was rejected when it was read (`run_at` infinity) stays so. A chunk is run again if it has such lines, and runs only
- * them. Its sums are made anew when it is done.
+ * What was rejected when it was read (`run_at` infinity) stays so. A chunk is run again if it has lines to try again, and runs
+ * only them. Its sums are those of the others until it is claimed, and are made anew when it is done.
  */
 const retryStatement = {
   name: 'batches_retry',
@@ -398,8 +403,8 @@ const retryStatement = {
       FROM b WHERE t.batch_id = b.id AND t.run_at < 'infinity' AND (t.status || '') IN ('failed', 'expired', 'cancelled')
       RETURNING t.line
     ), chunks AS (
-      UPDATE batch_chunks c SET status = 'waiting', epoch = c.epoch + 1, claims = 0, dispatched_at = NULL, started_at = now(),
-        finished_at = NULL, succeeded = 0, failed = 0, cancelled = 0, expired = 0, input_tokens = 0, output_tokens = 0, cost_usd = 0
+      UPDATE batch_chunks c SET status = 'waiting', epoch = c.epoch + 1, claims = 0, dispatched_at = NULL, started_at = NULL,
+        finished_at = NULL, cancelled = 0, expired = 0, failed = (SELECT count(*) FROM tasks t WHERE ${IN_CHUNK} AND t.run_at = 'infinity')
       FROM b WHERE c.batch_id = b.id AND c.step = 'run' AND c.failed + c.expired + c.cancelled > 0
     ), ${ownBudget('$3')}
     SELECT (SELECT count(*) FROM lines)::int AS lines FROM b`,
