@@ -1,5 +1,5 @@
 import { newId } from '#shared/ids.ts'
-import { type ChunkJob, IN_CHUNK, LINE_SUMS, LINES_OF_CHUNK } from './chunks.ts'
+import { type ChunkJob, HOPELESS, IN_CHUNK, LINE_SUMS, LINES_OF_CHUNK } from './chunks.ts'
 import { jsonOrNull } from './json.ts'
 import type { Db } from './pool.ts'
 import { tellOf } from './webhooks.ts'
@@ -280,7 +280,13 @@ export async function startBatch(
   return row?.started ? 'started' : row?.whole ? 'lost' : 'uneven'
 }
 
-/** Whatever it was doing -> failed. @returns false: the claim was lost */
+/** What an earlier claim has read of its input: as chunks that nobody can do, the sweeper finds and ends it, some at a time. */
+const LEFT = `left_over AS (
+      UPDATE batch_chunks r SET status = 'running', worker_id = NULL, claims = ${HOPELESS}
+      FROM b WHERE r.batch_id = b.id AND r.step = 'run' AND (r.status || '') = 'waiting'
+    )`
+
+/** Whatever it was doing -> failed, with all of its lines that have not ended. @returns false: the claim was lost */
 export async function failBatch(db: Db, chunk: ChunkClaim, errors: BatchProblem[]): Promise<boolean> {
   const rows = await db.query(
     {
@@ -288,7 +294,7 @@ export async function failBatch(db: Db, chunk: ChunkClaim, errors: BatchProblem[
       text: `WITH ${closeClaim()}, b AS (
           UPDATE batches b SET status = 'failed', failed_at = now(), errors = $4
           FROM c WHERE b.id = c.batch_id AND (b.status || '') IN ('validating', 'finalizing', 'cancelling') RETURNING b.*
-        ), ${dropBudget}, ${HOOK}
+        ), ${LEFT}, ${dropBudget}, ${HOOK}
         SELECT id FROM b`,
     },
     [chunk.id, chunk.epoch, chunk.workerId, JSON.stringify(errors)],

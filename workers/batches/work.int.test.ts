@@ -9,6 +9,7 @@ import { jobs } from '#shared/jobs/index.ts'
 import { createLogger } from '#shared/logger.ts'
 import { createMetrics } from '#shared/metrics.ts'
 import { createPrices } from '#shared/models/prices.ts'
+import { takeOverChunks } from '#shared/sweep-batches.ts'
 import { newBatch, newLines } from '#shared/testing/batches.ts'
 import { lookWith } from '#shared/testing/kinds.ts'
 import { ask, fileDatabase, newBeat } from '#shared/testing/postgres.ts'
@@ -100,5 +101,50 @@ describe('a chunk whose claim was committed while its answer was lost', () => {
     expect(await work.run(job)).toBe('done')
     expect(await chunks()).toEqual([{ step: 'run', status: 'running', worker_id: other.id }])
     expect(await findBatch(db, id)).toMatchObject({ status: 'cancelling' })
+  })
+})
+
+describe('a batch that fails with lines that an earlier validation had written', () => {
+  const sweep = () =>
+    takeOverChunks({
+      db,
+      end: createEnder(db, () => {}),
+      producer: { dispatch: async () => {} } as never,
+      files: { sweep: async () => false },
+      metrics: createMetrics('api'),
+      logger: createLogger({ level: 'silent', name: 'test' }),
+      resultRetentionDays: 0,
+    })
+  const lines = () => ask(db, `SELECT line, status, error->>'code' AS code FROM tasks ORDER BY line`)
+
+  /** Five lines, of a worker that was killed, and the batch in the hands of one that lives. */
+  async function repeated(input: string, chunk: { size: number; lastLine?: number }) {
+    const batch = newBatch({ maxCostUsd: '1', mapping: { format: 'jsonl' } })
+    await createBatch(db, batch)
+    const { lines, chunks } = newLines(5, chunk.size)
+    if (chunk.lastLine) chunks[0]!.lastLine = chunk.lastLine
+    await insertLines(db, batch.id, lines, chunks)
+    const { work } = await createWorker({ input })
+    await work.run(validateJob(batch))
+    return (await findBatch(db, batch.id))!
+  }
+  const good = `${JSON.stringify({ input: { prompt: 'Hi' } })}\n`
+
+  it('has all of them ended by the sweeper, chunk by chunk', async () => {
+    const batch = await repeated(`${good.repeat(4)}{"input": {}}\n`, { size: 2 })
+    expect(batch).toMatchObject({ status: 'failed', errors: [{ line: 5, code: 'invalid_input' }] })
+    await sweep()
+    const ended = { status: 'cancelled', code: 'cancelled' }
+    expect(await lines()).toEqual([1, 2, 3, 4, 5].map(line => ({ line, ...ended })))
+    expect(await chunks()).toEqual(Array(3).fill({ step: 'run', status: 'done', worker_id: null }))
+    expect(await findBatch(db, batch.id)).toMatchObject({ status: 'failed', errors: batch.errors })
+  })
+
+  it('fails also because its chunks do not fit together, and is not run in part', async () => {
+    const batch = await repeated(good.repeat(5), { size: 2, lastLine: 3 })
+    expect(batch).toMatchObject({ status: 'failed', errors: [{ line: null, code: 'lines_uneven' }] })
+    await sweep()
+    expect(await ask(db, `SELECT FROM tasks WHERE status = 'cancelled'`)).toHaveLength(5)
+    expect(await ask(db, `SELECT FROM batch_chunks WHERE status <> 'done'`)).toEqual([])
   })
 })

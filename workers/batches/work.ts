@@ -175,7 +175,7 @@ export function createBatchWork(deps: BatchWorkDeps): BatchWork {
     if (outcome.failed && chunk.claims >= MAX_CHUNK_CLAIMS) {
       metrics.batchChunks.inc({ step: chunk.step, outcome: 'given_up' })
       await persist(() =>
-        giveUpChunk(deps, { id: own.id, epoch: own.epoch, batch_id: chunk.batch_id, step: chunk.step }),
+        giveUpChunk(deps, { id: own.id, epoch: own.epoch, batch_id: chunk.batch_id, step: chunk.step, failed: false }),
       )
       await goOn(chunk.batch_id)
       return
