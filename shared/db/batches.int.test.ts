@@ -160,6 +160,45 @@ describe('the life of a batch', () => {
   })
 })
 
+describe('an Idempotency-Key', () => {
+  const idempotency = { key: 'nightly', requestHash: Buffer.alloc(32, 1) }
+  const apiKeyId = newBatch().apiKeyId
+  const make = (more: Partial<NewBatch> = {}) => {
+    const batch = newBatch({ apiKeyId, idempotency, maxCostUsd: '1', ...more })
+    return { id: batch.id, create: (by = db) => createBatch(by, batch) }
+  }
+
+  it('makes one batch, and knows it and what was asked for', async () => {
+    const first = make()
+    expect(await first.create()).toMatchObject({ kind: 'created', batch: { id: first.id } })
+    const known = { kind: 'exists', id: first.id, requestHash: idempotency.requestHash }
+    expect(await first.create(), 'its answer was lost').toEqual(known)
+    expect(await make({ idempotency: { ...idempotency, requestHash: Buffer.alloc(32, 2) } }).create()).toEqual(known)
+    expect(await make({ apiKeyId: newBatch().apiKeyId }).create()).toMatchObject({ kind: 'created' })
+    expect(await make({ idempotency: null }).create()).toMatchObject({ kind: 'created' })
+    for (const table of ['batches', 'batch_chunks', 'budgets']) expect(await count(table), table).toBe(3)
+  })
+
+  it('makes one batch of requests that come at the same moment', async () => {
+    const made = await Promise.all(database.dbs.map(by => make().create(by)))
+    const ids = made.map(one => (one.kind === 'created' ? one.batch.id : one.id))
+    expect(new Set(ids).size).toBe(1)
+    expect(made.filter(one => one.kind === 'created')).toHaveLength(1)
+    expect(await count('batches')).toBe(1)
+  })
+
+  it('is forgotten after a day', async () => {
+    const first = make()
+    await first.create()
+    await clock.advance(86_399)
+    expect(await make().create()).toMatchObject({ kind: 'exists', id: first.id })
+    await clock.advance(2)
+    const second = make()
+    expect(await second.create()).toMatchObject({ kind: 'created' })
+    expect(await make().create()).toMatchObject({ kind: 'exists', id: second.id })
+  })
+})
+
 const slicesOf = async (id: string) => {
   const slices: EndedLine[][] = []
   for await (const slice of streamResults(db, id)) slices.push(slice)

@@ -1,5 +1,6 @@
 import { newId } from '#shared/ids.ts'
 import { type ChunkJob, HOPELESS, IN_CHUNK, LINE_SUMS, LINES_OF_CHUNK } from './chunks.ts'
+import { IDEMPOTENCY_HOURS } from './insert.ts'
 import { jsonOrNull } from './json.ts'
 import type { Db } from './pool.ts'
 import { tellOf } from './webhooks.ts'
@@ -85,7 +86,14 @@ export type NewBatch = {
   maxCostUsd: string | null
   /** W3C trace context of its submission, if it is traced. */
   traceparent?: string | null
+  /** Absent: each time it is another batch. */
+  idempotency?: { key: string; requestHash: Buffer } | null
 }
+
+export type CreateOutcome =
+  | { kind: 'created'; batch: BatchRow }
+  /** The Idempotency-Key was used before: for this batch (or task), with this request. */
+  | { kind: 'exists'; id: string; requestHash: Buffer }
 
 const ROW = `b.id, b.api_key_id, b.surface, b.endpoint, b.kind, b.status, b.input_file_id, b.output_file_id, b.error_file_id,
   b.mapping, b.options, b.priority, b.metadata, b.completion_window, b.output_expires_seconds, b.webhook_url,
@@ -109,13 +117,27 @@ const dropBudget = `budget AS (
 /** Of batches `b` that have ended: whom to tell. */
 const HOOK = `hook AS (${tellOf('batch', 'b')})`
 
-/** The chunk that validates a batch has the batch's own id, so that whoever made the batch knows its job. */
+/**
+ * The chunk that validates a batch has the batch's own id, so that whoever made the batch knows its job. A key that another
+ * request is using at this moment is waited for; tasks, which share their statements, do not wait for this one.
+ */
 const createStatement = {
   name: 'batches_create',
-  text: `WITH b AS (
+  text: `WITH lock AS MATERIALIZED (
+      SELECT pg_advisory_xact_lock(hashtextextended($2::uuid::text || $18, 0)) IS NOT NULL AS got WHERE $18::text IS NOT NULL
+    ), remembered AS (
+      INSERT INTO idempotency_keys AS r (api_key_id, key, task_id, request_hash, expires_at)
+      SELECT $2::uuid, $18, $1::uuid, $19::bytea, now() + interval '${IDEMPOTENCY_HOURS} hours' FROM lock WHERE got
+      ON CONFLICT (api_key_id, key) DO UPDATE
+        SET task_id = excluded.task_id, request_hash = excluded.request_hash, expires_at = excluded.expires_at
+        WHERE r.expires_at <= now()
+      RETURNING task_id
+    ), b AS (
       INSERT INTO batches AS b (id, api_key_id, surface, endpoint, kind, input_file_id, mapping, options, priority, metadata,
         completion_window, output_expires_seconds, webhook_url, max_cost_usd, created_at, expires_at, traceparent)
-      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, now(), now() + make_interval(secs => $15), $17)
+      SELECT $1::uuid, $2::uuid, $3::text, $4::text, $5::text, $6::uuid, $7::json, $8::json, $9::text, $10::json, $11::text, $12::int,
+        $13::text, $14::numeric, now(), now() + make_interval(secs => $15), $17::text
+      WHERE $18::text IS NULL OR EXISTS (SELECT FROM remembered)
       RETURNING b.*
     ), chunk AS (
       INSERT INTO batch_chunks (id, batch_id, step, dispatched_at) SELECT b.id, b.id, 'validate', now() FROM b
@@ -124,7 +146,8 @@ const createStatement = {
 }
 
 /** Accepts a batch. The caller is to dispatch `validateJob` of it; if it does not, the sweeper will. */
-export async function createBatch(db: Db, batch: NewBatch): Promise<BatchRow> {
+export async function createBatch(db: Db, batch: NewBatch): Promise<CreateOutcome> {
+  const { idempotency = null } = batch
   const rows = await db.query<BatchRow>(createStatement, [
     batch.id,
     batch.apiKeyId,
@@ -143,8 +166,19 @@ export async function createBatch(db: Db, batch: NewBatch): Promise<BatchRow> {
     batch.windowSeconds,
     newId(),
     batch.traceparent ?? null,
+    idempotency?.key ?? null,
+    idempotency?.requestHash ?? null,
   ])
-  return rows[0]!
+  if (rows[0]) return { kind: 'created', batch: rows[0] }
+  const [earlier] = await db.query<{ id: string; request_hash: Buffer }>(
+    {
+      name: 'batches_find_idempotent',
+      text: 'SELECT task_id AS id, request_hash FROM idempotency_keys WHERE api_key_id = $1 AND key = $2',
+    },
+    [batch.apiKeyId, idempotency!.key],
+  )
+  // Swept between the two statements: then the key is to be had.
+  return earlier ? { kind: 'exists', id: earlier.id, requestHash: earlier.request_hash } : createBatch(db, batch)
 }
 
 export const validateJob = ({ id, priority }: Pick<BatchRow, 'id' | 'priority'>): ChunkJob => ({
