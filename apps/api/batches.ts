@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import {
-  type BatchRow,
   type BatchView,
+  type CreateOutcome,
   cancelBatch,
   createBatch,
   findBatch,
@@ -15,6 +15,7 @@ import { SluiceError } from '#shared/errors.ts'
 import { fromWire, newId } from '#shared/ids.ts'
 import { assertTarget } from '#shared/webhooks/target.ts'
 import type { ApiDeps } from './deps.ts'
+import { mismatch, requestHash } from './idempotency.ts'
 import { invalid } from './receive-file.ts'
 
 /** What both surfaces of batches have in common. */
@@ -39,12 +40,28 @@ export async function cancelOwn(deps: Pick<ApiDeps, 'db'>, request: WithId): Pro
   return await ownBatch(deps, request)
 }
 
-/** The row first, then the queue; what does not reach the queue, the sweeper brings there. */
+/**
+ * The row first, then the queue; what does not reach the queue, the sweeper brings there.
+ * @param once the Idempotency-Key of the request, and what tells its input from another: a repetition gets the batch that is
+ * there, as it is now
+ * @throws idempotency_mismatch
+ */
 export async function acceptBatch(
   { db, producer, metrics }: Pick<ApiDeps, 'db' | 'producer' | 'metrics'>,
-  batch: Omit<NewBatch, 'id'>,
+  batch: Omit<NewBatch, 'id' | 'idempotency'>,
+  once: { key: string | null; input: string },
 ): Promise<BatchView> {
-  const row = await createSurely(db, { ...batch, id: newId() })
+  const { inputFileId: _, traceparent: __, ...asked } = batch
+  const hash = requestHash({ ...asked, input: once.input })
+  const idempotency = once.key === null ? null : { key: once.key, requestHash: hash }
+  const outcome = await createSurely(db, { ...batch, id: newId(), idempotency })
+  if (outcome.kind === 'exists') {
+    if (!outcome.requestHash.equals(hash)) throw mismatch()
+    const earlier = await findBatch(db, outcome.id)
+    if (!earlier) throw new SluiceError('batch_not_found')
+    return earlier
+  }
+  const row = outcome.batch
   metrics.batchesAccepted.inc({ surface: batch.surface })
   producer.dispatch(validateJob(row)).catch(() => undefined)
   return {
@@ -62,13 +79,15 @@ const AGAIN_MS = 250
  * What was committed although its answer was lost must not be told as a failure: the client would start another batch,
  * and pay for the file twice.
  */
-async function createSurely(db: Db, batch: NewBatch): Promise<BatchRow> {
+async function createSurely(db: Db, batch: NewBatch): Promise<CreateOutcome> {
   for (let tries = 1; ; tries++) {
     try {
-      return await createBatch(db, batch)
+      const outcome = await createBatch(db, batch)
+      const own = outcome.kind === 'exists' && outcome.id === batch.id ? await readBatch(db, batch.id) : null
+      return own ? { kind: 'created', batch: own } : outcome
     } catch (error) {
       const made = tries > 1 && isDuplicate(error) ? await readBatch(db, batch.id) : null
-      if (made) return made
+      if (made) return { kind: 'created', batch: made }
       if (tries === CREATE_TRIES || !isUnavailable(error)) throw error
       await sleep(AGAIN_MS)
     }

@@ -11,14 +11,15 @@ const LOST = {
   code: 'worker_lost',
   message: `Its workers died or failed ${MAX_CHUNK_CLAIMS} times without an end.`,
 }
+const NEVER_RUN = { code: 'cancelled', message: 'The batch failed before this line was run: its errors say why.' }
 
 /**
  * Ends what nobody can do: a range of lines fails, and the batch goes on; if its input cannot be read or its output cannot be
- * written, the batch fails. To be repeated until it is done.
+ * written, the batch fails, and what had been read of its input with it. To be repeated until it is done.
  */
 export async function giveUpChunk({ db, end }: { db: Db; end: Ender }, chunk: HopelessChunk): Promise<void> {
   const open = await listOpenLines(db, chunk, null)
-  await endLines(end, open, 'failed', LOST)
+  await (chunk.failed ? endLines(end, open, 'cancelled', NEVER_RUN) : endLines(end, open, 'failed', LOST))
   if (chunk.step === 'run') {
     await finishChunk(db, { ...chunk, workerId: null })
     return

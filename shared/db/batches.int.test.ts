@@ -70,7 +70,7 @@ async function scene(more: Partial<NewBatch> = {}) {
       expect(await claimChunk(db, claim(validateJob(batch)))).not.toBeNull()
       expect(await insertLines(db, batch.id, lines, chunks)).toBe(true)
       const found = { total: count, boundUsd: '1.5', model: null }
-      expect(await startBatch(db, claim(validateJob(batch)), found)).toBe(true)
+      expect(await startBatch(db, claim(validateJob(batch)), found)).toBe('started')
       return { lines, chunks }
     },
     /** Runs what is left of a claimed chunk. */
@@ -160,6 +160,45 @@ describe('the life of a batch', () => {
   })
 })
 
+describe('an Idempotency-Key', () => {
+  const idempotency = { key: 'nightly', requestHash: Buffer.alloc(32, 1) }
+  const apiKeyId = newBatch().apiKeyId
+  const make = (more: Partial<NewBatch> = {}) => {
+    const batch = newBatch({ apiKeyId, idempotency, maxCostUsd: '1', ...more })
+    return { id: batch.id, create: (by = db) => createBatch(by, batch) }
+  }
+
+  it('makes one batch, and knows it and what was asked for', async () => {
+    const first = make()
+    expect(await first.create()).toMatchObject({ kind: 'created', batch: { id: first.id } })
+    const known = { kind: 'exists', id: first.id, requestHash: idempotency.requestHash }
+    expect(await first.create(), 'its answer was lost').toEqual(known)
+    expect(await make({ idempotency: { ...idempotency, requestHash: Buffer.alloc(32, 2) } }).create()).toEqual(known)
+    expect(await make({ apiKeyId: newBatch().apiKeyId }).create()).toMatchObject({ kind: 'created' })
+    expect(await make({ idempotency: null }).create()).toMatchObject({ kind: 'created' })
+    for (const table of ['batches', 'batch_chunks', 'budgets']) expect(await count(table), table).toBe(3)
+  })
+
+  it('makes one batch of requests that come at the same moment', async () => {
+    const made = await Promise.all(database.dbs.map(by => make().create(by)))
+    const ids = made.map(one => (one.kind === 'created' ? one.batch.id : one.id))
+    expect(new Set(ids).size).toBe(1)
+    expect(made.filter(one => one.kind === 'created')).toHaveLength(1)
+    expect(await count('batches')).toBe(1)
+  })
+
+  it('is forgotten after a day', async () => {
+    const first = make()
+    await first.create()
+    await clock.advance(86_399)
+    expect(await make().create()).toMatchObject({ kind: 'exists', id: first.id })
+    await clock.advance(2)
+    const second = make()
+    expect(await second.create()).toMatchObject({ kind: 'created' })
+    expect(await make().create()).toMatchObject({ kind: 'exists', id: second.id })
+  })
+})
+
 const slicesOf = async (id: string) => {
   const slices: EndedLine[][] = []
   for await (const slice of streamResults(db, id)) slices.push(slice)
@@ -182,6 +221,25 @@ describe('the lines', () => {
     await insertLines(db, batch.id, again.lines, again.chunks)
     expect(await count('tasks')).toBe(5)
     expect(await count(`batch_chunks WHERE step = 'run'`)).toBe(3)
+  })
+
+  it('are not run unless each is in one chunk', async () => {
+    const { batch, claim, view } = await scene()
+    const job = claim(validateJob(batch))
+    await claimChunk(db, job)
+    const { lines, chunks } = newLines(6, 2)
+    const found = { total: 6, boundUsd: null, model: null }
+    const start = () => startBatch(db, job, found)
+    expect(await start(), 'no line').toBe('uneven')
+    await insertLines(db, batch.id, lines, [chunks[0]!, chunks[2]!])
+    expect(await start(), 'a gap').toBe('uneven')
+    await insertLines(db, batch.id, [], [{ ...chunks[1]!, lastLine: 5 }])
+    expect(await start(), 'an overlap').toBe('uneven')
+    expect(await view()).toMatchObject({ status: 'validating', total: 0 })
+    await ask(db, 'UPDATE batch_chunks SET last_line = 4 WHERE last_line = 5')
+    expect(await startBatch(db, job, { ...found, total: 7 }), 'a line is missing').toBe('uneven')
+    expect(await start()).toBe('started')
+    expect(await start(), 'again').toBe('lost')
   })
 
   it('that were rejected have failed, and are never tried', async () => {
@@ -442,6 +500,69 @@ it('a line that is tried anew may ask those who refused it before', async () => 
   await endBatch(db, claim(last!), { output: null, error: null })
   await retryBatch(db, batch.id, 60)
   expect(await load({ id, epoch: 2 })).toMatchObject({ dead_ends: [], tries: 0, attempts: 1 })
+})
+
+it('a batch that is tried anew is not counted line by line until its chunks are claimed', async () => {
+  const { batch, claim, start, runAll, end, view } = await scene()
+  const { lines } = await start(8, 2)
+  await ask(db, `UPDATE tasks SET status = 'failed', run_at = 'infinity', finished_at = now() WHERE line IN (4, 6)`)
+  const jobs = await topUp(db, batch.id)
+  const outcomes = ['succeeded', 'failed', 'succeeded', 'succeeded'] as const
+  for (const [index, job] of jobs.entries()) {
+    await claimChunk(db, claim(job))
+    if (index === 0) {
+      const how = { status: 'expired', from: 'queued', epoch: 0, workerId: null, settlement: null } as const
+      await end({ id: lines[1]!.id, ...how })
+    }
+    await runAll(job, outcomes[index])
+    await finishChunk(db, claim(job))
+  }
+  const [last] = await finalizeReady(db, null)
+  await claimChunk(db, claim(last!))
+  await endBatch(db, claim(last!), { output: null, error: null })
+  expect(await view()).toMatchObject({ succeeded: 4, failed: 3, expired: 1, cost_usd: '1.25' })
+
+  expect(await retryBatch(db, batch.id, 600)).toEqual({ kind: 'retried', lines: 2 })
+  expect(await count(`batch_chunks WHERE step = 'run' AND status = 'waiting'`)).toBe(3)
+  expect(await count(`batch_chunks WHERE status = 'waiting' AND started_at IS NOT NULL`)).toBe(0)
+  const kept = { succeeded: 4, failed: 2, expired: 0, cost_usd: '1.25', input_tokens: 50 }
+  expect(await view()).toMatchObject(kept)
+  const [first, ...others] = await topUp(db, batch.id)
+  await claimChunk(db, claim(first!))
+  expect(await view(), 'counted from its lines').toMatchObject(kept)
+  await runAll(first!)
+  expect(await view()).toMatchObject({ ...kept, succeeded: 5, cost_usd: '1.5', input_tokens: 60 })
+  for (const job of [first!, ...others]) {
+    await claimChunk(db, claim(job))
+    for (const { id } of await listOpenLines(db, job, null))
+      await end({ id, status: 'failed', from: 'queued', epoch: null, workerId: null, settlement: null })
+    await finishChunk(db, claim(job))
+  }
+  expect(await view()).toMatchObject({ ...kept, succeeded: 5, failed: 3, cost_usd: '1.5', input_tokens: 60 })
+})
+
+it('a look at a batch reads the lines of the chunks that run, and no others', async () => {
+  const { batch, claim, start, runAll } = await scene()
+  await start(10, 2)
+  const [done, running] = await topUp(db, batch.id)
+  await claimChunk(db, claim(done!))
+  await runAll(done!)
+  await finishChunk(db, claim(done!))
+  await claimChunk(db, claim(running!))
+  const asked: [{ name: string; text: string }, unknown[]][] = []
+  const spy = (async (statement, values = []) => {
+    asked.push([statement, values])
+    return await db.query(statement, values)
+  }) as Db['query']
+  await findBatch({ ...db, query: spy }, batch.id)
+  const [{ text }, values] = asked[0]!
+  const plan = (analyzed: string) =>
+    db.transaction<[{ 'QUERY PLAN': string }[]]>([
+      [{ name: '', text: `EXPLAIN (ANALYZE, TIMING OFF) ${analyzed}` }, values],
+    ])
+  const [lines] = await plan(text)
+  const scans = lines.map(row => row['QUERY PLAN']).filter(row => / on tasks /.test(row))
+  expect(scans).toEqual([expect.stringMatching(/tasks_lines on tasks t .*actual rows=2\.00 loops=1\)/)])
 })
 
 it('batches are listed, newest first, page by page', async () => {

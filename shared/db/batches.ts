@@ -1,5 +1,6 @@
 import { newId } from '#shared/ids.ts'
-import { type ChunkJob, IN_CHUNK, LINE_SUMS, LINES_OF_CHUNK } from './chunks.ts'
+import { type ChunkJob, HOPELESS, IN_CHUNK, LINE_SUMS, LINES_OF_CHUNK } from './chunks.ts'
+import { IDEMPOTENCY_HOURS } from './insert.ts'
 import { jsonOrNull } from './json.ts'
 import type { Db } from './pool.ts'
 import { tellOf } from './webhooks.ts'
@@ -85,7 +86,14 @@ export type NewBatch = {
   maxCostUsd: string | null
   /** W3C trace context of its submission, if it is traced. */
   traceparent?: string | null
+  /** Absent: each time it is another batch. */
+  idempotency?: { key: string; requestHash: Buffer } | null
 }
+
+export type CreateOutcome =
+  | { kind: 'created'; batch: BatchRow }
+  /** The Idempotency-Key was used before: for this batch (or task), with this request. */
+  | { kind: 'exists'; id: string; requestHash: Buffer }
 
 const ROW = `b.id, b.api_key_id, b.surface, b.endpoint, b.kind, b.status, b.input_file_id, b.output_file_id, b.error_file_id,
   b.mapping, b.options, b.priority, b.metadata, b.completion_window, b.output_expires_seconds, b.webhook_url,
@@ -109,13 +117,27 @@ const dropBudget = `budget AS (
 /** Of batches `b` that have ended: whom to tell. */
 const HOOK = `hook AS (${tellOf('batch', 'b')})`
 
-/** The chunk that validates a batch has the batch's own id, so that whoever made the batch knows its job. */
+/**
+ * The chunk that validates a batch has the batch's own id, so that whoever made the batch knows its job. A key that another
+ * request is using at this moment is waited for; tasks, which share their statements, do not wait for this one.
+ */
 const createStatement = {
   name: 'batches_create',
-  text: `WITH b AS (
+  text: `WITH lock AS MATERIALIZED (
+      SELECT pg_advisory_xact_lock(hashtextextended($2::uuid::text || $18, 0)) IS NOT NULL AS got WHERE $18::text IS NOT NULL
+    ), remembered AS (
+      INSERT INTO idempotency_keys AS r (api_key_id, key, task_id, request_hash, expires_at)
+      SELECT $2::uuid, $18, $1::uuid, $19::bytea, now() + interval '${IDEMPOTENCY_HOURS} hours' FROM lock WHERE got
+      ON CONFLICT (api_key_id, key) DO UPDATE
+        SET task_id = excluded.task_id, request_hash = excluded.request_hash, expires_at = excluded.expires_at
+        WHERE r.expires_at <= now()
+      RETURNING task_id
+    ), b AS (
       INSERT INTO batches AS b (id, api_key_id, surface, endpoint, kind, input_file_id, mapping, options, priority, metadata,
         completion_window, output_expires_seconds, webhook_url, max_cost_usd, created_at, expires_at, traceparent)
-      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, now(), now() + make_interval(secs => $15), $17)
+      SELECT $1::uuid, $2::uuid, $3::text, $4::text, $5::text, $6::uuid, $7::json, $8::json, $9::text, $10::json, $11::text, $12::int,
+        $13::text, $14::numeric, now(), now() + make_interval(secs => $15), $17::text
+      WHERE $18::text IS NULL OR EXISTS (SELECT FROM remembered)
       RETURNING b.*
     ), chunk AS (
       INSERT INTO batch_chunks (id, batch_id, step, dispatched_at) SELECT b.id, b.id, 'validate', now() FROM b
@@ -124,7 +146,8 @@ const createStatement = {
 }
 
 /** Accepts a batch. The caller is to dispatch `validateJob` of it; if it does not, the sweeper will. */
-export async function createBatch(db: Db, batch: NewBatch): Promise<BatchRow> {
+export async function createBatch(db: Db, batch: NewBatch): Promise<CreateOutcome> {
+  const { idempotency = null } = batch
   const rows = await db.query<BatchRow>(createStatement, [
     batch.id,
     batch.apiKeyId,
@@ -143,8 +166,19 @@ export async function createBatch(db: Db, batch: NewBatch): Promise<BatchRow> {
     batch.windowSeconds,
     newId(),
     batch.traceparent ?? null,
+    idempotency?.key ?? null,
+    idempotency?.requestHash ?? null,
   ])
-  return rows[0]!
+  if (rows[0]) return { kind: 'created', batch: rows[0] }
+  const [earlier] = await db.query<{ id: string; request_hash: Buffer }>(
+    {
+      name: 'batches_find_idempotent',
+      text: 'SELECT task_id AS id, request_hash FROM idempotency_keys WHERE api_key_id = $1 AND key = $2',
+    },
+    [batch.apiKeyId, idempotency!.key],
+  )
+  // Swept between the two statements: then the key is to be had.
+  return earlier ? { kind: 'exists', id: earlier.id, requestHash: earlier.request_hash } : createBatch(db, batch)
 }
 
 export const validateJob = ({ id, priority }: Pick<BatchRow, 'id' | 'priority'>): ChunkJob => ({
@@ -154,7 +188,10 @@ export const validateJob = ({ id, priority }: Pick<BatchRow, 'id' | 'priority'>)
   priority,
 })
 
-/** The lines of chunks that run are counted, those of the others have been. Rates are of the last so many seconds. */
+/**
+ * The lines of chunks that run are counted, those of the others have been: of one that waits to be tried again, those that it
+ * will not run. Rates are of the last so many seconds.
+ */
 const WINDOW_SECONDS = 60
 const WINDOW = `interval '${WINDOW_SECONDS} seconds'`
 const VIEW = `SELECT ${ROW}, coalesce(s.succeeded, b.succeeded)::int AS succeeded, coalesce(s.failed, b.failed)::int AS failed,
@@ -164,19 +201,21 @@ const VIEW = `SELECT ${ROW}, coalesce(s.succeeded, b.succeeded)::int AS succeede
       trim_scale(coalesce(s.cost_usd, b.cost_usd))::text AS cost_usd,
       CASE WHEN b.status = 'in_progress' THEN s.recent / greatest(1, least(${WINDOW_SECONDS}, extract(epoch FROM now() - b.in_progress_at)::float8)) END AS rate
     FROM b LEFT JOIN LATERAL (
-      SELECT sum(c.succeeded + coalesce(l.succeeded, 0)) AS succeeded, sum(c.failed + coalesce(l.failed, 0)) AS failed,
-        sum(c.cancelled + coalesce(l.cancelled, 0)) AS cancelled, sum(c.expired + coalesce(l.expired, 0)) AS expired,
-        sum(c.input_tokens + coalesce(l.input_tokens, 0)) AS input_tokens,
-        sum(c.output_tokens + coalesce(l.output_tokens, 0)) AS output_tokens, sum(c.cost_usd + coalesce(l.cost_usd, 0)) AS cost_usd,
+      SELECT sum(coalesce(l.succeeded, c.succeeded)) AS succeeded, sum(coalesce(l.failed, c.failed)) AS failed, sum(coalesce(l.cancelled, c.cancelled)) AS cancelled,
+        sum(coalesce(l.expired, c.expired)) AS expired, sum(coalesce(l.input_tokens, c.input_tokens)) AS input_tokens,
+        sum(coalesce(l.output_tokens, c.output_tokens)) AS output_tokens, sum(coalesce(l.cost_usd, c.cost_usd)) AS cost_usd,
         -- The lines of a chunk that is done are taken to have ended evenly while it ran.
         sum(coalesce(l.recent, CASE WHEN c.finished_at > now() - ${WINDOW} THEN (c.succeeded + c.failed + c.cancelled + c.expired)
           * least(1, extract(epoch FROM c.finished_at - (now() - ${WINDOW})) / greatest(0.001, extract(epoch FROM c.finished_at - c.started_at))) END, 0))::float8 AS recent
       FROM batch_chunks c LEFT JOIN LATERAL (
         SELECT ${LINE_SUMS}, count(*) FILTER (WHERE t.finished_at > now() - ${WINDOW}) AS recent
         FROM ${LINES_OF_CHUNK} WHERE ${IN_CHUNK}
-      ) l ON c.status <> 'done' AND c.started_at IS NOT NULL
+        -- As a condition of the join it would be asked when all has been counted.
+        HAVING c.status <> 'done' AND c.started_at IS NOT NULL
+      ) l ON true
       WHERE c.batch_id = b.id AND c.step = 'run'
-    ) s ON b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling')`
+      HAVING b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+    ) s ON true`
 
 const withEta = (row: Omit<BatchView, 'eta_seconds'>): BatchView => {
   const left = row.total - row.succeeded - row.failed - row.cancelled - row.expired
@@ -230,32 +269,58 @@ export const readBatch = async (db: Db, id: string): Promise<BatchRow | null> =>
   null
 
 type ChunkClaim = { id: string; epoch: number; workerId: string | null }
-const closeClaim = (status = "'done'") => `c AS (
-      UPDATE batch_chunks c SET status = ${status}, worker_id = NULL, finished_at = now()
+const closeClaim = (condition = 'true') => `c AS (
+      UPDATE batch_chunks c SET status = 'done', worker_id = NULL, finished_at = now()
       WHERE c.id = $1 AND c.epoch = $2 AND (c.status || '') <> 'done'
-        AND ($3::uuid IS NULL OR (c.status || '') = 'running' AND c.worker_id = $3)
+        AND ($3::uuid IS NULL OR (c.status || '') = 'running' AND c.worker_id = $3) AND ${condition}
       RETURNING c.batch_id
     )`
 
-/** validating -> in_progress: all its lines are written. @returns false: the claim was lost, or the batch has moved on */
+/** Each of so many lines has to be in one chunk: what is in none is never run, and what is in two is counted twice. */
+const startStatement = {
+  name: 'batches_start',
+  text: `WITH ranges AS MATERIALIZED (
+      SELECT c.first_line > coalesce(lag(c.last_line) OVER (ORDER BY c.first_line), 0) AS apart,
+        (SELECT count(*) FROM tasks t WHERE t.batch_id = c.batch_id AND t.line BETWEEN c.first_line AND c.last_line) AS lines
+      FROM batch_chunks c WHERE c.batch_id = (SELECT v.batch_id FROM batch_chunks v WHERE v.id = $1) AND c.step = 'run'
+    ), whole AS MATERIALIZED (
+      SELECT coalesce(bool_and(apart) AND sum(lines) = $4::int, false) AND $4::int = (
+        SELECT count(*) FROM tasks t WHERE t.batch_id = (SELECT v.batch_id FROM batch_chunks v WHERE v.id = $1)
+      ) AS whole FROM ranges
+    ), ${closeClaim('(SELECT whole FROM whole)')}, b AS (
+      UPDATE batches b SET status = 'in_progress', in_progress_at = now(), total = $4, bound_usd = $5, model = $6
+      FROM c WHERE b.id = c.batch_id AND (b.status || '') = 'validating' RETURNING b.id
+    )
+    SELECT w.whole, b.id IS NOT NULL AS started FROM whole w LEFT JOIN b ON true`,
+}
+
+/**
+ * validating -> in_progress: all its lines are written. `uneven`: its chunks do not hold each of them once, and nothing has
+ * changed. `lost`: the claim was, or the batch has moved on.
+ */
 export async function startBatch(
   db: Db,
   chunk: ChunkClaim,
   found: { total: number; boundUsd: string | null; model: string | null },
-): Promise<boolean> {
-  const rows = await db.query(
-    {
-      name: 'batches_start',
-      text: `WITH ${closeClaim()}
-        UPDATE batches b SET status = 'in_progress', in_progress_at = now(), total = $4, bound_usd = $5, model = $6
-        FROM c WHERE b.id = c.batch_id AND (b.status || '') = 'validating' RETURNING b.id`,
-    },
-    [chunk.id, chunk.epoch, chunk.workerId, found.total, found.boundUsd, found.model],
-  )
-  return rows.length > 0
+): Promise<'started' | 'uneven' | 'lost'> {
+  const [row] = await db.query<{ whole: boolean; started: boolean }>(startStatement, [
+    chunk.id,
+    chunk.epoch,
+    chunk.workerId,
+    found.total,
+    found.boundUsd,
+    found.model,
+  ])
+  return row?.started ? 'started' : row?.whole ? 'lost' : 'uneven'
 }
 
-/** Whatever it was doing -> failed. @returns false: the claim was lost */
+/** What an earlier claim has read of its input: as chunks that nobody can do, the sweeper finds and ends it, some at a time. */
+const LEFT = `left_over AS (
+      UPDATE batch_chunks r SET status = 'running', worker_id = NULL, claims = ${HOPELESS}
+      FROM b WHERE r.batch_id = b.id AND r.step = 'run' AND (r.status || '') = 'waiting'
+    )`
+
+/** Whatever it was doing -> failed, with all of its lines that have not ended. @returns false: the claim was lost */
 export async function failBatch(db: Db, chunk: ChunkClaim, errors: BatchProblem[]): Promise<boolean> {
   const rows = await db.query(
     {
@@ -263,7 +328,7 @@ export async function failBatch(db: Db, chunk: ChunkClaim, errors: BatchProblem[
       text: `WITH ${closeClaim()}, b AS (
           UPDATE batches b SET status = 'failed', failed_at = now(), errors = $4
           FROM c WHERE b.id = c.batch_id AND (b.status || '') IN ('validating', 'finalizing', 'cancelling') RETURNING b.*
-        ), ${dropBudget}, ${HOOK}
+        ), ${LEFT}, ${dropBudget}, ${HOOK}
         SELECT id FROM b`,
     },
     [chunk.id, chunk.epoch, chunk.workerId, JSON.stringify(errors)],
@@ -357,8 +422,8 @@ export async function cancelBatch(db: Db, id: string): Promise<'cancelling' | 'n
 }
 
 /**
- * What was rejected when it was read (`run_at` infinity) stays so. A chunk is run again if it has such lines, and runs only
- * them. Its sums are made anew when it is done.
+ * What was rejected when it was read (`run_at` infinity) stays so. A chunk is run again if it has lines to try again, and runs
+ * only them. Its sums are those of the others until it is claimed, and are made anew when it is done.
  */
 const retryStatement = {
   name: 'batches_retry',
@@ -378,8 +443,8 @@ const retryStatement = {
       FROM b WHERE t.batch_id = b.id AND t.run_at < 'infinity' AND (t.status || '') IN ('failed', 'expired', 'cancelled')
       RETURNING t.line
     ), chunks AS (
-      UPDATE batch_chunks c SET status = 'waiting', epoch = c.epoch + 1, claims = 0, dispatched_at = NULL, started_at = now(),
-        finished_at = NULL, succeeded = 0, failed = 0, cancelled = 0, expired = 0, input_tokens = 0, output_tokens = 0, cost_usd = 0
+      UPDATE batch_chunks c SET status = 'waiting', epoch = c.epoch + 1, claims = 0, dispatched_at = NULL, started_at = NULL,
+        finished_at = NULL, cancelled = 0, expired = 0, failed = (SELECT count(*) FROM tasks t WHERE ${IN_CHUNK} AND t.run_at = 'infinity')
       FROM b WHERE c.batch_id = b.id AND c.step = 'run' AND c.failed + c.expired + c.cancelled > 0
     ), ${ownBudget('$3')}
     SELECT (SELECT count(*) FROM lines)::int AS lines FROM b`,

@@ -15,6 +15,9 @@ export const CHUNKS_AT_ONCE = 4
 /** Of each live batch so many may be in the queue or in workers' hands, however many batches there are. */
 const LEAST_BUSY = 2
 
+/** Claims of a chunk that are more than any limit: it is to be given up. */
+export const HOPELESS = 32_767
+
 const LIVE_STATUS = "('validating', 'in_progress', 'finalizing', 'cancelling')"
 /** For an UPDATE of batch_chunks c that joins its batch b. */
 const JOB = "c.id, c.epoch, 'batch' AS queue, b.priority"
@@ -163,15 +166,17 @@ const takeOverStatement = {
       WHERE c.id = d.id AND c.epoch = d.epoch AND c.worker_id = d.worker_id AND (c.status || '') = 'running' AND d.claims < $2
       RETURNING ${JOB}
     )
-    SELECT id, epoch, queue, priority, false AS hopeless, NULL AS batch_id, NULL AS step FROM taken
-    UNION ALL SELECT id, epoch, 'batch', '', true, batch_id, step FROM dead WHERE claims >= $2`,
+    SELECT id, epoch, queue, priority, false AS hopeless, NULL AS batch_id, NULL AS step, false AS failed FROM taken
+    UNION ALL SELECT d.id, d.epoch, 'batch', '', true, d.batch_id, d.step, b.status = 'failed'
+      FROM dead d JOIN batches b ON b.id = d.batch_id WHERE d.claims >= $2`,
 }
 
-export type HopelessChunk = { id: string; epoch: number; batch_id: string; step: Step }
+/** `failed`: its batch has, which is why nobody is to do it. */
+export type HopelessChunk = { id: string; epoch: number; batch_id: string; step: Step; failed: boolean }
 
 /**
  * Takes the chunks of dead processes away. The caller is to dispatch those that were `taken`; `hopeless` ones have been
- * claimed `maxClaims` times without being done and are left for it to give up.
+ * claimed `maxClaims` times without being done, or are of a batch that has failed, and are left for it to give up.
  */
 export async function takeOverDeadChunks(
   db: Db,

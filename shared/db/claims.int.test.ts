@@ -326,6 +326,25 @@ describe('taking over', () => {
   })
 })
 
+it('an attempt of a living worker is closed when its task has ended longer ago than a call can last', async () => {
+  const { running, outcomes, worker } = await fleet(db)
+  const ended = await running()
+  const kept = await running({ deadlineSeconds: 86_400 })
+  await clock.advance(7200)
+  await createEnder(db, () => {})({
+    ...{ id: ended, status: 'expired', from: 'live', epoch: null, workerId: null, settlement: null },
+  })
+  await beat(db, worker, [])
+  expect(await closeOrphanedAttempts(db, 100)).toBe(0)
+  await clock.advance(3600)
+  await beat(db, worker, [])
+  expect(await closeOrphanedAttempts(db, 100), 'a call may last an hour').toBe(0)
+  await clock.advance(360)
+  await beat(db, worker, [])
+  expect(await closeOrphanedAttempts(db, 100)).toBe(1)
+  expect([await outcomes(ended), await outcomes(kept)]).toEqual([['unknown'], ['started']])
+})
+
 describe('a beat', () => {
   it('tells which claims are gone: ended, given back, another’s, or unknown', async () => {
     const { running, worker } = await fleet(db)

@@ -222,6 +222,29 @@ export function createNextAttempt(db: Db, workerId: string): (request: NextReque
   )
 }
 
+/** Of the claim of this epoch and of no later one: that would be another run's, with a call under way. */
+const abandonStatement = {
+  name: 'attempts_abandon',
+  text: `WITH settled AS (
+      UPDATE attempts a SET outcome = 'aborted', error = $5, cost_usd = 0, settlements = a.settlements + 1, finished_at = now()
+      FROM tasks t WHERE a.task_id = $1 AND a.n = $3 AND a.worker_id = $4 AND (a.outcome || '') = 'started'
+        AND t.id = a.task_id AND t.epoch = $2 AND t.attempts = a.n
+      RETURNING ${SETTLED}
+    ), ${booking()}
+    SELECT n FROM settled`,
+}
+const NOT_MADE = { code: 'aborted', message: 'The task had ended before the call could be made; it was not made.' }
+
+/**
+ * For a claim that was found lost when it was asked for again: what an earlier time may have reserved and started is given
+ * back, as no call was made. @returns whether there was something
+ */
+export const abandonAttempt = async (
+  db: Db,
+  workerId: string,
+  { id, epoch, n }: Pick<ClaimRequest, 'id' | 'epoch' | 'n'>,
+): Promise<boolean> => (await db.query(abandonStatement, [id, epoch, n, workerId, JSON.stringify(NOT_MADE)])).length > 0
+
 export type Requeue = {
   id: string
   epoch: number
@@ -292,11 +315,16 @@ const takeOverStatement = {
     SELECT id, false AS hopeless FROM requeued UNION ALL SELECT id, true FROM dead WHERE claims >= $2`,
 }
 
+/** No call lasts longer than CALL_TIMEOUT_SECONDS may say; with time to write down what came of it. */
+const LONGEST_CALL = "interval '65 minutes'"
+
+/** Of the living, only the few that were started so long ago are looked at. */
 const orphansStatement = {
   name: 'attempts_orphaned',
   text: `WITH orphaned AS (
       SELECT a.task_id, a.n FROM attempts a LEFT JOIN workers w ON w.id = a.worker_id JOIN tasks t ON t.id = a.task_id
-      WHERE a.outcome = 'started' AND (w.id IS NULL OR ${DEAD}) AND t.status <> 'running'
+      WHERE a.outcome = 'started' AND (w.id IS NULL OR ${DEAD} OR a.started_at < now() - ${LONGEST_CALL}) AND t.status <> 'running'
+        AND (w.id IS NULL OR ${DEAD} OR t.finished_at < now() - ${LONGEST_CALL})
       LIMIT $1 FOR UPDATE OF a SKIP LOCKED
     ), settled AS (
       UPDATE attempts a SET ${UNKNOWN}
@@ -319,7 +347,10 @@ export async function takeOverDeadClaims(
   return { taken: rows.length - hopeless.length, hopeless }
 }
 
-/** Attempts of dead processes whose task has ended meanwhile (cancelled, expired) become `unknown`. */
+/**
+ * Attempts of dead processes whose task has ended meanwhile (cancelled, expired) become `unknown`; so do those of living ones
+ * whose call must be over, and of which nobody knows any more.
+ */
 export async function closeOrphanedAttempts(db: Db, limit: number): Promise<number> {
   return (await db.query(orphansStatement, [limit])).length
 }

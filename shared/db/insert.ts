@@ -36,7 +36,7 @@ export type InsertOutcome =
   | { kind: 'in_flight' }
 
 /** How long an Idempotency-Key is remembered. */
-const IDEMPOTENCY_HOURS = 24
+export const IDEMPOTENCY_HOURS = 24
 
 /** Characters of JSON that may wait for Postgres, in one process. */
 const MOST_WAITING = 64_000_000

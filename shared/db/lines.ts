@@ -21,8 +21,8 @@ export type NewLine = {
 export type NewChunk = { id: string; firstLine: number; lastLine: number }
 
 /**
- * The lock keeps a cancel from coming between: it finds these lines, or they find it. Lines and chunks that are there
- * already, of a validation that died, stay as they are.
+ * The lock keeps a cancel from coming between: it finds these lines, or they find it. Lines that are there already, of a
+ * validation that died, stay as they are. A chunk reaches as far as its lines have been written.
  */
 const insertStatement = {
   name: 'lines_insert',
@@ -33,7 +33,8 @@ const insertStatement = {
       INSERT INTO batch_chunks (id, batch_id, step, first_line, last_line)
       SELECT c.id, b.id, 'run', c.first_line, c.last_line
       FROM b CROSS JOIN unnest($12::uuid[], $13::int[], $14::int[]) AS c(id, first_line, last_line)
-      ON CONFLICT (batch_id, step, first_line) DO NOTHING
+      ON CONFLICT (batch_id, step, first_line) DO UPDATE SET last_line = excluded.last_line
+        WHERE batch_chunks.last_line < excluded.last_line
     ), lines AS (
       INSERT INTO tasks (id, kind, queue, priority, api_key_id, input, options, metadata, cache_key, status, error, run_at,
         dispatched_at, deadline_at, created_at, finished_at, batch_id, line, custom_id)
@@ -48,7 +49,10 @@ const insertStatement = {
     SELECT id FROM b`,
 }
 
-/** Writes lines with the chunks that they make up. To be repeated at will. @returns false: the batch is validated no more */
+/**
+ * Writes lines with the chunks that they are in, of which the last may be written again, longer, with the lines that follow.
+ * To be repeated at will, as long as chunks begin at the same lines. @returns false: the batch is validated no more
+ */
 export async function insertLines(db: Db, batchId: string, lines: NewLine[], chunks: NewChunk[]): Promise<boolean> {
   const rows = await db.query(insertStatement, [
     batchId,

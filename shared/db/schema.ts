@@ -583,8 +583,9 @@ export const idempotencyKeys = pgTable(
   {
     apiKeyId: uuid('api_key_id').notNull(),
     key: text('key').notNull(),
+    /** The task that was made of it, or the batch. */
     taskId: uuid('task_id').notNull(),
-    /** SHA-256 of kind and canonical body. */
+    /** SHA-256 of what was asked for. */
     requestHash: bytea('request_hash').notNull(),
     expiresAt: moment('expires_at').notNull(),
   },

@@ -12,9 +12,12 @@ import { newId } from '#shared/ids.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
 import { promptVersionOf } from '#shared/jobs/prompt.ts'
 
-/** Lines of a chunk. */
+/**
+ * Lines of a chunk. Nothing else says where one ends: a validation that is repeated may find other texts in the lines (a policy
+ * or a document was changed), and must come to the same chunks.
+ */
 const CHUNK_LINES = 200
-/** Of one statement; a chunk ends with it. */
+/** Of one statement. */
 const SLICE_LINES = 1000
 const SLICE_CHARACTERS = 4_000_000
 /** Writes all lines and their chunks. To be repeated at will. @returns false: the batch is validated no more */
@@ -34,10 +37,11 @@ export async function writeLines(
 
   async function flush(): Promise<boolean> {
     const slice = [lines, chunks] as const
+    const begun = inChunk > 0 ? chunks.at(-1) : undefined
     lines = []
-    chunks = []
+    // Where it ends is written with each slice that it is part of.
+    chunks = begun ? [{ ...begun }] : []
     characters = 0
-    inChunk = 0
     if (!(await writing)) return false
     writing = persist(() => insertLines(deps.db, batch.id, ...slice))
     // It is awaited before the next one, or at the end.

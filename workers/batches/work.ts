@@ -1,7 +1,15 @@
 import { type CheckDeps, checkInput } from '#shared/batches/check-input.ts'
 import { giveUpChunk, MAX_CHUNK_CLAIMS } from '#shared/batches/give-up.ts'
 import { type BatchProblem, endBatch, failBatch, finalizeReady, readBatch, startBatch } from '#shared/db/batches.ts'
-import { type ChunkJob, type ClaimedChunk, claimChunk, listHeldChunks, releaseChunk, topUp } from '#shared/db/chunks.ts'
+import {
+  type ChunkJob,
+  type Claim,
+  type ClaimedChunk,
+  claimChunk,
+  listHeldChunks,
+  releaseChunk,
+  topUp,
+} from '#shared/db/chunks.ts'
 import { persist } from '#shared/db/persist.ts'
 import { isUnavailable } from '#shared/db/pool.ts'
 import type { Ender } from '#shared/db/tasks.ts'
@@ -75,6 +83,17 @@ export function createBatchWork(deps: BatchWorkDeps): BatchWork {
     await dispatch(next.length > 0 ? next : await persist(() => finalizeReady(db, batchId)))
   }
 
+  /** A claim whose answer was lost may be ours all the same, although its batch has been stopped since: nobody else would give it back. */
+  async function claimSurely(claim: Claim): Promise<ClaimedChunk | null> {
+    let asked = 0
+    const chunk = await persist(() => {
+      asked++
+      return claimChunk(db, claim)
+    })
+    if (!chunk && asked > 1) await persist(() => releaseChunk(db, claim, { dispatched: false }))
+    return chunk
+  }
+
   async function validate({ chunk, held }: Work): Promise<StepOutcome> {
     const batch = await persist(() => readBatch(db, chunk.batch_id))
     if (!batch) return DONE
@@ -91,8 +110,9 @@ export function createBatchWork(deps: BatchWorkDeps): BatchWork {
     const again = await deps.files.read(batch.input_file_id)
     if (!again) return fail([NO_FILE])
     if (!(await writeLines(deps, batch, again.bytes, held.signal))) return stopped()
-    await persist(() => startBatch(db, held, { total: found.lines, boundUsd: found.boundUsd, model: found.model }))
-    return DONE
+    const { lines: total, boundUsd, model } = found
+    const start = await persist(() => startBatch(db, held, { total, boundUsd, model }))
+    return start === 'uneven' ? fail([UNEVEN]) : DONE
   }
 
   async function run({ held }: Work): Promise<StepOutcome> {
@@ -155,7 +175,7 @@ export function createBatchWork(deps: BatchWorkDeps): BatchWork {
     if (outcome.failed && chunk.claims >= MAX_CHUNK_CLAIMS) {
       metrics.batchChunks.inc({ step: chunk.step, outcome: 'given_up' })
       await persist(() =>
-        giveUpChunk(deps, { id: own.id, epoch: own.epoch, batch_id: chunk.batch_id, step: chunk.step }),
+        giveUpChunk(deps, { id: own.id, epoch: own.epoch, batch_id: chunk.batch_id, step: chunk.step, failed: false }),
       )
       await goOn(chunk.batch_id)
       return
@@ -174,7 +194,7 @@ export function createBatchWork(deps: BatchWorkDeps): BatchWork {
       try {
         await deps.whenFit()
         const claim = { id: job.id, epoch: job.epoch, workerId }
-        const chunk = await persist(() => claimChunk(db, claim))
+        const chunk = await claimSurely(claim)
         if (!chunk) return 'done'
         // Held only once it is ours: what Postgres does not show as ours counts as lost.
         const controller = new AbortController()
@@ -199,3 +219,10 @@ const NO_FILE: BatchProblem = {
   param: 'input_file_id',
 }
 const EMPTY_FILE: BatchProblem = { line: null, code: 'empty_file', message: 'The file has no lines.', param: null }
+/** Of a version that cut it up in another way, and died. Reading it once more would come to the same. */
+const UNEVEN: BatchProblem = {
+  line: null,
+  code: 'lines_uneven',
+  message: 'Two versions of Sluice have read the file in parts that do not fit together: start the batch again.',
+  param: null,
+}

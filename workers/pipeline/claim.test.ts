@@ -25,8 +25,13 @@ const need = {
 async function claim(...answers: (typeof CLAIMED | typeof REFUSED | typeof LOST | Error)[]) {
   vi.useFakeTimers()
   const held = createHeld()
+  const abandoned: unknown[] = []
   const db = {
-    query: async () => {
+    query: async ({ name }, values) => {
+      if (name === 'attempts_abandon') {
+        abandoned.push(values)
+        return []
+      }
       const answer = answers.shift()!
       if (answer instanceof Error) throw new DatabaseUnavailable(answer)
       return [answer]
@@ -36,7 +41,7 @@ async function claim(...answers: (typeof CLAIMED | typeof REFUSED | typeof LOST 
   const claiming = claims.claim({ id: 'task', epoch: 0, n: 1, need }, new AbortController())
   await vi.advanceTimersByTimeAsync(10_000)
   vi.useRealTimers()
-  return { outcome: await claiming, held: held.size, left: answers.length }
+  return { outcome: await claiming, held: held.size, left: answers.length, abandoned: abandoned.length }
 }
 
 describe('a claim', () => {
@@ -49,5 +54,13 @@ describe('a claim', () => {
     expect(await claim(lost, REFUSED, CLAIMED)).toMatchObject({ outcome: { kind: 'claimed' }, held: 1, left: 0 })
     expect(await claim(lost, REFUSED, REFUSED)).toMatchObject({ outcome: { kind: 'refused' }, held: 0, left: 0 })
     expect(await claim(lost, LOST, CLAIMED)).toMatchObject({ outcome: { kind: 'lost' }, held: 0, left: 1 })
+  })
+
+  it('that was lost has left nothing to give back, unless it was asked for more than once', async () => {
+    const lost = new Error('connection reset')
+    expect(await claim(LOST)).toMatchObject({ outcome: { kind: 'lost' }, abandoned: 0 })
+    expect(await claim(lost, LOST)).toMatchObject({ outcome: { kind: 'lost' }, abandoned: 1 })
+    expect(await claim(lost, REFUSED, LOST)).toMatchObject({ outcome: { kind: 'lost' }, abandoned: 1 })
+    expect(await claim(lost, CLAIMED)).toMatchObject({ outcome: { kind: 'claimed' }, abandoned: 0 })
   })
 })

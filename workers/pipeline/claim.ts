@@ -1,4 +1,5 @@
 import {
+  abandonAttempt,
   type ClaimOutcome,
   type ClaimRequest,
   createClaimer,
@@ -22,27 +23,33 @@ export function createClaims(db: Db, workerId: string, held: Held, whenFit: () =
   const next = createNextAttempt(db, workerId)
   /**
    * A statement whose answer was lost may still be at work, and the one that repeats it then waits for its reservation and
-   * counts it as somebody else's. Once refused that way the first has ended: asked again, it is found.
+   * counts it as somebody else's. Once refused that way the first has ended: asked again, it is found. Unless the task has
+   * ended between the two: then what the first has reserved is nobody's.
    */
-  async function surely(ask: () => Promise<ClaimOutcome>): Promise<ClaimOutcome> {
+  async function surely<Request extends ClaimRequest>(
+    request: Request,
+    claim: (request: Request) => Promise<ClaimOutcome>,
+  ): Promise<ClaimOutcome> {
     let asked = 0
     const again = () => {
       asked++
-      return ask()
+      return claim(request)
     }
-    const outcome = await persist(again)
-    return outcome.kind === 'refused' && asked > 1 ? await persist(again) : outcome
+    let outcome = await persist(again)
+    if (outcome.kind === 'refused' && asked > 1) outcome = await persist(again)
+    if (outcome.kind === 'lost' && asked > 1) await persist(() => abandonAttempt(db, workerId, request))
+    return outcome
   }
   return {
     async claim(request, controller) {
       await whenFit()
-      const outcome = await surely(() => claim(request))
+      const outcome = await surely(request, claim)
       if (outcome.kind !== 'claimed') return outcome
       // Held only once it is ours, since a beat reports every held claim that Postgres does not show as ours.
       held.add({ id: request.id, epoch: request.epoch, controller })
       await whenFit()
       return outcome
     },
-    next: request => surely(() => next(request)),
+    next: request => surely(request, next),
   }
 }

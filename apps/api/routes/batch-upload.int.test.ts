@@ -25,6 +25,38 @@ const { call, send, sendForm, ended, resultsOf, prompts, asked, kept, leavesNoth
 const CSV = 'id,review\n1,"Good,\nreally"\n2,Bad\n'
 const TEMPLATE = { template: 'Classify: {{review}}', custom_id: 'id' }
 
+describe('an Idempotency-Key', () => {
+  const once = (body: unknown, settings = asking(), idempotencyKey = 'nightly') =>
+    call('POST', batchesWith(settings), { body, headers: { 'idempotency-key': idempotencyKey } })
+
+  it('makes one batch of what is sent twice, and keeps one file', async () => {
+    const lines = ['a', 'b'].map(line)
+    const first = await once(lines)
+    expect(first.status).toBe(202)
+    const done = await ended(first.body)
+    const before = await kept()
+    const again = await once(lines)
+    expect(again).toMatchObject({ status: 202, body: done })
+    expect(again.headers.get('location')).toBe(first.body.urls.self)
+    for (const other of [await once(lines.slice(1)), await once(lines, asking({ completion_window: '2h' }))])
+      expect(other).toMatchObject({ status: 422, body: { code: 'idempotency_mismatch' } })
+    for (const wrong of ['', 'a b', 'x'.repeat(256)])
+      expect(await once(lines, asking(), wrong)).toMatchObject({ status: 422, body: { code: 'invalid_request' } })
+    await leavesNothing(before)
+    expect(asked()).toEqual({ a: 1, b: 1 })
+  })
+
+  it('makes one batch of what is sent at the same moment, and is not a task’s', async () => {
+    const sent = await Promise.all([1, 2, 3].map(() => once([line('a')])))
+    expect(sent.map(one => one.status)).toEqual([202, 202, 202])
+    expect(new Set(sent.map(one => one.body.id)).size).toBe(1)
+    const task = await machine.submit({}, { key, headers: { 'idempotency-key': 'nightly' } })
+    expect(task).toMatchObject({ status: 422, body: { code: 'idempotency_mismatch' } })
+    await ended(sent[0]!.body)
+    expect(asked()).toEqual({ a: 1 })
+  })
+})
+
 describe('a dry run', () => {
   it('says what it is and what it can cost, and keeps nothing', async () => {
     const before = await kept()

@@ -10,6 +10,7 @@ import { batchJson, batchSchema, batchUrl, problemSchema } from '../batch-json.t
 import { type BatchSettings, createSettings, formatOfName, formatOfType, RAW_TYPES } from '../batch-settings.ts'
 import { acceptBatch, targetOf } from '../batches.ts'
 import type { ApiDeps } from '../deps.ts'
+import { idempotencyKey, idempotencyKeyOf } from '../idempotency.ts'
 import { traceparentOf } from '../plugins/trace.ts'
 import { acceptForms, type FormFields, receiveBody, receiveFile } from '../receive-file.ts'
 import { MAX_FILE_BYTES } from './openai-files.ts'
@@ -101,6 +102,7 @@ export const batchUpload: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps)
         summary: 'Run every line of a file',
         description: `A form with a \`file\`, or the lines as the body: ${RAW_TYPES.map(type => `\`${type}\``).join(', ')}. At most ${MAX_FILE_BYTES / 1_048_576} MB. What is wrong with the lines is found afterwards: the batch is \`failed\` then, with its \`errors\`; \`dry_run\` answers with them at once.`,
         consumes: ['multipart/form-data', ...RAW_TYPES],
+        headers: Type.Object({ 'idempotency-key': idempotencyKey('batch') }),
         querystring: settings.schema,
         response: { 200: checkedSchema, 202: batchSchema },
       },
@@ -109,17 +111,20 @@ export const batchUpload: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps)
       const { file, settings: said } = await receive(request)
       let kept = false
       try {
+        const key = idempotencyKeyOf(request)
         if (said.dryRun) return reply.send(await check(said, file, request.apiKey.id))
         const { kind, mapping, priority, metadata, completionWindow, windowSeconds, maxCostUsd } = said
-        const batch = await acceptBatch(deps, {
-          ...{ apiKeyId: request.apiKey.id, surface: 'native', endpoint: null, outputExpiresSeconds: null },
+        const asked = {
+          ...{ apiKeyId: request.apiKey.id, surface: 'native' as const, endpoint: null, outputExpiresSeconds: null },
           ...{ kind, mapping, priority, metadata, completionWindow, windowSeconds, maxCostUsd },
           inputFileId: file.id,
           options: said.options,
           webhookUrl: targetOf(deps, said.webhookUrl, 'options/webhook_url'),
           traceparent: traceparentOf(request),
-        })
-        kept = true
+        }
+        const batch = await acceptBatch(deps, asked, { key, input: file.sha256!.toString('hex') })
+        // One that was there already has a file of its own.
+        kept = batch.input_file_id === file.id
         return reply.code(202).header('location', batchUrl(batch.id)).header('retry-after', 1).send(batchJson(batch))
       } finally {
         if (!kept) await files.remove(file.id).catch(() => undefined)

@@ -272,6 +272,23 @@ describe('a batch of the openai SDK', () => {
     expect(batch).toMatchObject({ status: 'failed', failed_at: expect.any(Number) })
   })
 
+  it('is one of one Idempotency-Key', async () => {
+    const input_file_id = await upload(jsonl([line('a')]))
+    const params = { input_file_id, endpoint: ENDPOINT, completion_window: '24h' } as const
+    const once = (more: object = {}, key = 'nightly') =>
+      client.batches.create({ ...params, ...more }, { headers: { 'idempotency-key': key } })
+    const first = await once({ metadata: { a: '1', b: '2' } })
+    const batch = await ended(first)
+    expect(await once({ metadata: { b: '2', a: '1' } }), 'as it is by now').toEqual(batch)
+    const other = await once({}, 'another')
+    expect(other.id).not.toBe(first.id)
+    expect(await errorOf(once({ metadata: { a: '2' } }))).toMatchObject({ status: 400, code: 'idempotency_mismatch' })
+    await errorOf(once({}, 'x'.repeat(256)))
+    expect((await client.batches.list()).data).toHaveLength(2)
+    await ended(other)
+    expect(asked()).toEqual({ a: 2 })
+  })
+
   it('is one of many from the same file', async () => {
     const file = await upload(jsonl([line('a')]))
     const batches = [await create(file), await create(file)]

@@ -8,6 +8,7 @@ import { openAiBatchJson, openAiBatchSchema } from '../batch-json.ts'
 import { acceptBatch, cancelOwn, ownBatch, targetOf } from '../batches.ts'
 import type { ApiDeps } from '../deps.ts'
 import { dollarsInput, exactDollars } from '../dollars.ts'
+import { idempotencyKey, idempotencyKeyOf } from '../idempotency.ts'
 import { traceparentOf } from '../plugins/trace.ts'
 import { invalid } from '../receive-file.ts'
 import { ownFile } from './openai-files.ts'
@@ -63,6 +64,7 @@ export const openAiBatches: FastifyPluginAsyncTypebox<ApiDeps> = async (app, dep
         tags: ['openai'],
         summary: 'Run the requests of a file',
         description: 'What is wrong with the file is found afterwards: the batch is `failed` then, with its `errors`.',
+        headers: Type.Object({ 'idempotency-key': idempotencyKey('batch') }),
         body: newBatchSchema,
         response: { 200: openAiBatchSchema },
       },
@@ -78,8 +80,9 @@ export const openAiBatches: FastifyPluginAsyncTypebox<ApiDeps> = async (app, dep
       const maxCostUsd = own.max_cost_usd === undefined ? null : exactDollars(own.max_cost_usd)
       if (own.max_cost_usd !== undefined && maxCostUsd === null)
         throw invalid('max_cost_usd', 'is not an exact decimal')
-      return openAiBatchJson(
-        await acceptBatch(deps, {
+      const batch = await acceptBatch(
+        deps,
+        {
           apiKeyId: request.apiKey.id,
           surface: 'openai',
           endpoint,
@@ -95,8 +98,10 @@ export const openAiBatches: FastifyPluginAsyncTypebox<ApiDeps> = async (app, dep
           webhookUrl: targetOf(deps, own.webhook_url, 'webhook_url'),
           maxCostUsd,
           traceparent: traceparentOf(request),
-        }),
+        },
+        { key: idempotencyKeyOf(request), input: file.id },
       )
+      return openAiBatchJson(batch)
     },
   )
 

@@ -1,8 +1,6 @@
-import { createHash } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { canonicalJson } from '#shared/canonical.ts'
 import { isTerminal } from '#shared/db/tasks.ts'
 import { SluiceError } from '#shared/errors.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
@@ -10,6 +8,7 @@ import { optionsFor, type TaskOptions } from '#shared/jobs/options.ts'
 import { findUnstorable, isTooDeep, MAX_DEPTH } from '#shared/text.ts'
 import { assertTarget, type TargetPolicy } from '#shared/webhooks/target.ts'
 import type { ApiDeps } from '../deps.ts'
+import { idempotencyKey, mismatch, requestHash } from '../idempotency.ts'
 import { preparedInput, submitTask } from '../submit-task.ts'
 import { accepted, acceptedSchema, answeredJson, taskJson, taskSchema, taskUrl } from '../task-json.ts'
 import { MAX_WAIT_SECONDS, waitForEnd } from '../wait.ts'
@@ -19,14 +18,7 @@ const MAX_METADATA_BYTES = 16_384
 const POLL_AFTER_SECONDS = 1
 
 const headers = Type.Object({
-  'idempotency-key': Type.Optional(
-    Type.String({
-      minLength: 1,
-      maxLength: 255,
-      pattern: '^[\\x21-\\x7e]+$',
-      description: 'Same key, same body: the same task, for 24 hours.',
-    }),
-  ),
+  'idempotency-key': idempotencyKey('task'),
   'x-user-id': Type.Optional(
     Type.String({
       minLength: 1,
@@ -106,13 +98,14 @@ async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply
     options,
     metadata: metadata ?? null,
     wait,
-    idempotency: key === undefined ? null : { key, requestHash: hashOf(job.kind, { ...request.body, options }) },
+    idempotency:
+      key === undefined ? null : { key, requestHash: requestHash({ kind: job.kind, ...request.body, options }) },
   })
   switch (outcome.kind) {
     case 'in_flight':
       throw new SluiceError('idempotency_in_flight', undefined, { retryAfter: 1 })
     case 'mismatch':
-      throw new SluiceError('idempotency_mismatch', undefined, { context: { field: 'Idempotency-Key' } })
+      throw mismatch()
     case 'exists':
       return await answerAgain(deps, request, reply, outcome.taskId, wait)
     case 'answered':
@@ -179,8 +172,3 @@ function waitSeconds(prefer: string | undefined): number {
   const seconds = /(?:^|[,;\s])wait=(\d{1,9})(?:$|[,;\s])/i.exec(prefer ?? '')?.[1]
   return seconds === undefined ? 0 : Math.min(Number(seconds), MAX_WAIT_SECONDS)
 }
-
-const hashOf = (kind: string, body: Body): Buffer =>
-  createHash('sha256')
-    .update(canonicalJson({ kind, ...body }))
-    .digest()
