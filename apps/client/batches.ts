@@ -15,7 +15,7 @@ export function createBatches(http: Http) {
     http.json<OpenAIBatch>({ method: 'GET', path: openai(id), repeatable: true, signal })
 
   return {
-    /** Not made again when the connection breaks: whether it was started, `list` says. */
+    /** Asked for again when the connection breaks, it is the same batch: by its Idempotency-Key. */
     create: (
       { completion_window = '24h', ...request }: BatchRequest,
       { idempotencyKey = randomUUID(), signal }: RequestOptions & { idempotencyKey?: string } = {},
@@ -25,7 +25,7 @@ export function createBatches(http: Http) {
         path: '/v1/batches',
         json: { ...request, completion_window },
         headers: { 'idempotency-key': idempotencyKey },
-        repeatable: false,
+        repeatable: true,
         signal,
       }),
 
