@@ -66,15 +66,21 @@ describe('what is tried again', () => {
     expect(once.sent).toHaveLength(1)
   })
 
-  it('starting a batch and running its failed lines again only when the server has done nothing (429)', async () => {
+  it('starting a batch, under the same Idempotency-Key', async () => {
     const request = { input_file_id: 'file_1', endpoint: '/v1/chat/completions' }
+    const { client, sent } = clientOf(problem(503), lost(), Response.json({ id: 'batch_1' }))
+    expect(await client.batches.create(request)).toEqual({ id: 'batch_1' })
+    expect(sent).toHaveLength(3)
+    expect(new Set(sent.map(one => one.headers.get('idempotency-key'))).size).toBe(1)
+  })
+
+  it('running failed lines again only when the server has done nothing (429)', async () => {
     const { client, sent } = clientOf(problem(429), lost())
-    await expect(client.batches.create(request)).rejects.toThrow(SluiceConnectionError)
+    await expect(client.batches.retry('batch_1')).rejects.toThrow(SluiceConnectionError)
     expect(sent).toHaveLength(2)
-    const away = clientOf(problem(503), lost())
-    await expect(away.client.batches.create(request)).rejects.toMatchObject({ status: 503 })
-    await expect(away.client.batches.retry('batch_1')).rejects.toThrow(SluiceConnectionError)
-    expect(away.sent).toHaveLength(2)
+    const away = clientOf(problem(503))
+    await expect(away.client.batches.retry('batch_1')).rejects.toMatchObject({ status: 503 })
+    expect(away.sent).toHaveLength(1)
   })
 
   it('nothing more than `retries` times, and nothing that will fail again', async () => {

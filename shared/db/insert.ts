@@ -98,6 +98,23 @@ const findIdempotent = {
     FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS i(api_key_id, key, ord) JOIN idempotency_keys k USING (api_key_id, key)`,
 }
 
+/** What an Idempotency-Key has made, of which a new request with it is to be told; null: nothing, or too long ago. */
+export async function findMade(
+  db: Db,
+  apiKeyId: string,
+  key: string,
+): Promise<{ id: string; requestHash: Buffer } | null> {
+  const [row] = await db.query<{ id: string; requestHash: Buffer }>(
+    {
+      name: 'idempotency_find',
+      text: `SELECT task_id AS id, request_hash AS "requestHash" FROM idempotency_keys
+        WHERE api_key_id = $1 AND key = $2 AND expires_at > now()`,
+    },
+    [apiKeyId, key],
+  )
+  return row ?? null
+}
+
 type Serialized = NewTask & { json: [input: string, options: string, metadata: string | null, result: string | null] }
 
 const inputValues = (items: Serialized[]) => [

@@ -76,6 +76,8 @@ export function toSluiceError(error: FastifyError): SluiceError {
   const code = BY_FASTIFY_CODE[error.code]
   if (code) return new SluiceError(code, error.message, { context: { field: '/' } })
   if (error.statusCode === 400) return new SluiceError('invalid_json', error.message)
+  // Of a plugin that serves files: a path that is none.
+  if (error.statusCode === 403 || error.statusCode === 404) return new SluiceError('not_found')
   return new SluiceError('internal')
 }
 

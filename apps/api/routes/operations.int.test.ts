@@ -42,6 +42,11 @@ describe('operation', () => {
       }
     }
   })
+
+  it.each(['%00', 'a%00.css', '..%5c..%5cpackage.json', 'none.css'])('has no page /docs/static/%s', async name => {
+    const { status, body } = await machine.call('GET', `/docs/static/${name}`, { key: null })
+    expect([status, body.code]).toEqual([404, 'not_found'])
+  })
 })
 
 describe('metrics', () => {

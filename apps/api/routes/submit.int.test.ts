@@ -80,4 +80,22 @@ describe('submitting', () => {
     const stranger = await machine.submit({}, { headers, key: secret })
     expect(stranger.body.task_id).not.toBe(first.body.task_id)
   })
+
+  it('gives the task of an Idempotency-Key though the same request would be refused by now', async () => {
+    const body = { input: { question: 'Which?', collection: 'passing' } }
+    const headers = { 'idempotency-key': 'ask-1' }
+    const path = '/api/v1/collections/passing'
+    expect((await machine.call('PUT', path, { body: { language: 'english' } })).status).toBe(200)
+    const documents = [{ id: 'one', text: 'This is what there is to know.' }]
+    expect((await machine.call('POST', `${path}/documents`, { body: documents })).status).toBe(200)
+    const first = await machine.call('POST', '/api/v1/tasks/ask', { body, headers })
+    expect(first.status).toBe(202)
+    expect((await machine.call('DELETE', path)).status).toBe(200)
+    const again = await machine.call('POST', '/api/v1/tasks/ask', { body, headers })
+    expect([again.status, again.body.task_id]).toEqual([202, first.body.task_id])
+    const fresh = { 'idempotency-key': 'ask-2' }
+    expect(await machine.call('POST', '/api/v1/tasks/ask', { body, headers: fresh })).toMatchObject({ status: 422 })
+    const other = { input: { question: 'What?', collection: 'passing' } }
+    expect(await machine.call('POST', '/api/v1/tasks/ask', { body: other, headers })).toMatchObject({ status: 422 })
+  })
 })

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { findMade } from '#shared/db/insert.ts'
 import { isTerminal } from '#shared/db/tasks.ts'
 import { SluiceError } from '#shared/errors.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
@@ -87,19 +88,25 @@ type SubmitRequest = FastifyRequest<{ Body: Body; Headers: Record<string, string
 
 async function accept(deps: ApiDeps, job: JobKind, request: SubmitRequest, reply: FastifyReply) {
   const { metadata } = request.body
-  checkBody(job, request.body, deps.config.webhookTargets)
+  checkBody(job, request.body)
   const key = request.headers['idempotency-key']
   const userId = request.headers['x-user-id']
   const options = { ...(userId !== undefined && { user_id: userId }), ...request.body.options }
   const wait = waitSeconds(request.headers.prefer)
-  const outcome = await submitTask(deps, request, {
-    job,
-    input: await preparedInput(deps, request, job, request.body.input),
-    options,
-    metadata: metadata ?? null,
-    wait,
-    idempotency:
-      key === undefined ? null : { key, requestHash: requestHash({ kind: job.kind, ...request.body, options }) },
+  const idempotency =
+    key === undefined ? null : { key, requestHash: requestHash({ kind: job.kind, ...request.body, options }) }
+  const submitted = async () => {
+    checkTarget(request.body, deps.config.webhookTargets)
+    const input = await preparedInput(deps, request, job, request.body.input)
+    return await submitTask(deps, request, { job, input, options, metadata: metadata ?? null, wait, idempotency })
+  }
+  const outcome = await submitted().catch(async error => {
+    // What stood in no way of the first request may stand in that of the same one now: its collection is gone, a budget is
+    // smaller. Its task is there all the same.
+    if (!idempotency || !(error instanceof SluiceError)) throw error
+    const made = await findMade(deps.db, request.apiKey.id, idempotency.key)
+    if (!made?.requestHash.equals(idempotency.requestHash)) throw error
+    return { kind: 'exists', taskId: made.id } as const
   })
   switch (outcome.kind) {
     case 'in_flight':
@@ -142,7 +149,7 @@ function send202(reply: FastifyReply, task: Parameters<typeof accepted>[0]) {
 }
 
 /** What the route's schema cannot say. */
-function checkBody(job: JobKind, body: Body, targets: TargetPolicy): void {
+function checkBody(job: JobKind, body: Body): void {
   for (const field of ['input', 'metadata'] as const) {
     if (!isTooDeep(body[field])) continue
     throw new SluiceError('invalid_request', `/${field} is nested deeper than ${MAX_DEPTH} levels`, {
@@ -156,16 +163,17 @@ function checkBody(job: JobKind, body: Body, targets: TargetPolicy): void {
       context: { field: '/metadata', limit_bytes: MAX_METADATA_BYTES },
     })
   }
-  const { webhook_url } = body.options
-  const target = webhook_url === undefined ? null : assertTarget(webhook_url, targets)
-  if (target) {
-    const field = '/options/webhook_url'
-    throw new SluiceError('invalid_request', `${field} ${target}`, { context: { field } })
-  }
   const wrong = job.validate(body.input)
   if (!wrong) return
   const code = wrong.tooLarge ? 'field_too_large' : 'invalid_request'
   throw new SluiceError(code, `${wrong.field} ${wrong.message}`, { context: { field: wrong.field } })
+}
+
+function checkTarget({ options: { webhook_url } }: Body, targets: TargetPolicy): void {
+  const target = webhook_url === undefined ? null : assertTarget(webhook_url, targets)
+  if (!target) return
+  const field = '/options/webhook_url'
+  throw new SluiceError('invalid_request', `${field} ${target}`, { context: { field } })
 }
 
 function waitSeconds(prefer: string | undefined): number {
