@@ -1,7 +1,10 @@
-import { describe, expect, it } from 'vitest'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { compileSchema, violation } from './json-schema.ts'
 
 const wrong = (schema: Record<string, unknown>, value: unknown) => violation(compileSchema(schema), value)
+
+afterEach(() => void vi.restoreAllMocks())
 
 describe('a JSON Schema from outside', () => {
   it('accepts what matches and names what does not', () => {
@@ -68,6 +71,38 @@ describe('a JSON Schema from outside', () => {
     expect(violation(validate, 'a'.repeat(50_000))).toBeNull()
     // With a backtracking engine this would not end in a lifetime.
     expect(violation(validate, `${'a'.repeat(50_000)}!`)).toMatch(/pattern/)
+  })
+
+  it('is compiled once, also if it cannot be', () => {
+    const refused = () => {
+      try {
+        compileSchema({ type: 'text', title: 'refused' })
+        return null
+      } catch (error) {
+        return (error as Error).message
+      }
+    }
+    const first = refused()
+    expect(first).toMatch(/type/)
+    const validateSchema = vi.spyOn(Ajv2020.prototype, 'validateSchema')
+    expect(refused()).toBe(first)
+    expect(validateSchema).not.toHaveBeenCalled()
+  })
+
+  it('is refused in few words, whatever is wrong with it', () => {
+    const properties = Object.fromEntries(Array.from({ length: 500 }, (_, n) => [`p${n}`, { type: 'text' }]))
+    expect(() => compileSchema({ properties })).toThrow(/^.{10,500}$/)
+  })
+
+  it.each([
+    ['what is too large', { enum: Array.from({ length: 5000 }, (_, n) => n) }],
+    ['patterns that are too large', { pattern: 'a{1000}'.repeat(100) }],
+  ])('is not compiled: %s', (_, schema) => expect(() => compileSchema(schema)).toThrow(/^its? /))
+
+  it('has every definition written out once, however often it is referred to', () => {
+    const large = { properties: Object.fromEntries(Array.from({ length: 400 }, (_, n) => [`p${n}`, { type: 'null' }])) }
+    const properties = Object.fromEntries(Array.from({ length: 500 }, (_, n) => [`q${n}`, { $ref: '#/$defs/large' }]))
+    expect(wrong({ $defs: { large }, properties }, { q499: { p399: 1 } })).toBe('/q499/p399 must be null')
   })
 
   // Compiling 200 of them is seconds of work on a machine that is busy otherwise.

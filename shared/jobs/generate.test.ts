@@ -38,6 +38,7 @@ describe('generate', () => {
     ],
     ['a schema that is none', { prompt: 'a', schema: { type: 'text' } }, '/input/schema'],
     ['a schema that is too large', { prompt: 'a', schema: { title: 'x'.repeat(70_000) } }, '/input/schema'],
+    ['a schema that is too much to compile', { prompt: 'a', schema: { enum: Array(5000).fill(1) } }, '/input/schema'],
     ['a schema with $async', { prompt: 'a', schema: { $async: true } }, '/input/schema'],
   ])('refuses %s and names the field', (_, input, field) => {
     expect(generate.validate(input)).toEqual({ field, message: expect.stringMatching(/^[^\n]{5,}$/) })
@@ -75,6 +76,11 @@ describe('generate', () => {
     for (const depth of [1000, 5000, 100_000]) {
       expect(await generate.check('['.repeat(depth) + ']'.repeat(depth), input, '')).toMatchObject({ ok: false })
     }
+  })
+
+  it('fails at once with a schema that was accepted when more was', async () => {
+    const checked = await generate.check('{}', { prompt: 'a', schema: { enum: Array(5000).fill(1) } }, '')
+    expect(checked).toMatchObject({ ok: false, fatal: 'invalid_output', reason: expect.stringMatching(/2000/) })
   })
 
   it('has rules for text that say that no model answered, and none that could honour a schema', () => {
