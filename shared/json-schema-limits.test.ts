@@ -73,3 +73,45 @@ describe('the size of a pattern', () => {
     expect(complaintOfSchema({ properties: named(900, () => ({ pattern: '^[a-z]{1,1000}$' })) })).toBeNull()
   })
 })
+
+describe('what a value is checked by', () => {
+  /** Each definition asks twice for the next. */
+  const doubling = (keyword: string, levels: number) => ({
+    $ref: '#/$defs/p0',
+    $defs: {
+      ...named(levels, n => ({ [keyword]: [{ $ref: `#/$defs/p${n + 1}` }, { $ref: `#/$defs/p${n + 1}` }] })),
+      [`p${levels}`]: { type: 'null' },
+    },
+  })
+
+  it.each(['allOf', 'anyOf', 'oneOf'])('may not double along its references without end (%s)', keyword => {
+    expect(complaintOfSchema(doubling(keyword, 5))).toBeNull()
+    expect(complaintOfSchema(doubling(keyword, 50))).toMatch(/more than 10000 schemas/)
+  })
+
+  it.each([
+    ['itself', { $ref: '#' }],
+    ['itself, among others', { anyOf: [{ type: 'null' }, { $ref: '#' }] }],
+    ['itself, by its id', { $id: 'mine', not: { $ref: 'mine' } }],
+    ['itself, by an anchor', { allOf: [{ $anchor: 'here', if: { $ref: '#here' } }] }],
+    ['itself, by a pointer with escapes', { $ref: '#/$defs/a~1%62', $defs: { 'a/b': { $ref: '#/$defs/a~1b' } } }],
+    [
+      'one that refers back',
+      {
+        $ref: '#/$defs/a',
+        $defs: { a: { dependentSchemas: { x: { $ref: '#/$defs/b' } } }, b: { else: { $ref: '#/$defs/a' } } },
+      },
+    ],
+    ['one that does so and is referred to by nobody', { $defs: { a: { $ref: '#/$defs/a' } } }],
+    ['the root of its own, which has an id', { $defs: { a: { $id: 'a', oneOf: [{ $ref: '#' }] } } }],
+  ])('may not be %s', (_, schema) => expect(complaintOfSchema(schema)).toMatch(/refers to itself/))
+
+  it.each([
+    ['a tree', { $defs: { n: { properties: { kids: { items: { $ref: '#/$defs/n' } } } } }, $ref: '#/$defs/n' }],
+    ['a list of itself', { anyOf: [{ type: 'null' }, { type: 'array', items: { $ref: '#' } }] }],
+    [
+      'one by an id, as TypeBox writes them',
+      { $defs: { A: { $id: 'A', additionalProperties: { $ref: 'A' } } }, $ref: 'A' },
+    ],
+  ])('may be %s', (_, schema) => expect(complaintOfSchema(schema)).toBeNull())
+})

@@ -11,6 +11,8 @@ export const SCHEMA_LIMITS = {
   patternCharacters: 4000,
   /** The same, with all that a `{n,m}` repeats written out. */
   patternSize: 5000,
+  /** Schemas that one value is checked by, along `$ref`, `allOf` and their like: a few lines can double them 60 times. */
+  visits: 10_000,
 } as const
 
 type Schema = Record<string, unknown>
@@ -72,7 +74,7 @@ export function complaintOfSchema(root: Schema): string | null {
   if (targets.size > SCHEMA_LIMITS.definitions) {
     return `it refers to more than ${SCHEMA_LIMITS.definitions} definitions`
   }
-  return complaintOfPatterns(new Set(patterns))
+  return complaintOfPatterns(new Set(patterns)) ?? complaintOfVisits(found, refer)
 }
 
 function complaintOfPatterns(patterns: ReadonlySet<string>): string | null {
@@ -114,6 +116,28 @@ export function sizeOfPattern(pattern: string): number {
     }
   }
   return around.reduce((sum, one) => sum + one, before + last)
+}
+
+/** How many schemas one value is checked by. A schema that comes to itself on the way never ends. */
+function complaintOfVisits(schemas: Iterable<Schema>, refer: (schema: Schema) => Schema[]): string | null {
+  const counted = new Map<Schema, number>()
+  const under = new Set<Schema>()
+  const visits = (schema: Schema): number => {
+    const known = counted.get(schema)
+    if (known !== undefined) return known
+    if (under.has(schema)) return Number.POSITIVE_INFINITY
+    under.add(schema)
+    const all = [...schemasOf(schema, HERE), ...refer(schema)].reduce((sum, one) => sum + visits(one), 1)
+    under.delete(schema)
+    counted.set(schema, all)
+    return all
+  }
+  let most = 0
+  for (const schema of schemas) most = Math.max(most, visits(schema))
+  if (most === Number.POSITIVE_INFINITY) return 'it refers to itself without going on to what is within a value'
+  return most > SCHEMA_LIMITS.visits
+    ? `it checks one value by more than ${SCHEMA_LIMITS.visits} schemas, along its references`
+    : null
 }
 
 /**

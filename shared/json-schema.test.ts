@@ -96,8 +96,41 @@ describe('a JSON Schema from outside', () => {
 
   it.each([
     ['what is too large', { enum: Array.from({ length: 5000 }, (_, n) => n) }],
+    ['what never ends', { $ref: '#' }],
     ['patterns that are too large', { pattern: 'a{1000}'.repeat(100) }],
   ])('is not compiled: %s', (_, schema) => expect(() => compileSchema(schema)).toThrow(/^its? /))
+
+  it('may refer to itself where it goes on to what is within', () => {
+    const tree = {
+      $ref: '#/$defs/node',
+      $defs: {
+        node: {
+          type: 'object',
+          required: ['kids'],
+          properties: { kids: { type: 'array', items: { $ref: '#/$defs/node' } } },
+        },
+      },
+    }
+    const node = (levels: number): unknown => ({ kids: levels === 0 ? [] : [node(levels - 1), node(levels - 1)] })
+    expect(wrong(tree, node(10))).toBeNull()
+    expect(wrong(tree, { kids: [{ kids: [{}] }] })).toBe("/kids/0/kids/0 must have required property 'kids'")
+  })
+
+  it.each(['anyOf', 'allOf', 'oneOf'])('does not take twice as long for every level of an answer (%s)', keyword => {
+    const list = { type: 'array', items: { [keyword]: [{ $ref: '#/$defs/list' }, { $ref: '#/$defs/list' }] } }
+    const nested = (levels: number, value: unknown): unknown => (levels === 0 ? value : [nested(levels - 1, value)])
+    const within = (levels: number) => wrong({ $ref: '#/$defs/list', $defs: { list } }, nested(levels, []))
+    if (keyword !== 'oneOf') expect(within(5)).toBeNull()
+    // Followed to its end this would take longer than the universe has existed.
+    expect(wrong({ $ref: '#/$defs/list', $defs: { list } }, nested(150, 1))).toMatch(/./)
+    if (keyword === 'allOf') expect(within(150)).toBe('(root) takes too long to be checked')
+  })
+
+  it('has references enough for an answer as long as models write', () => {
+    const schema = { items: { $ref: '#/$defs/n' }, $defs: { n: { type: 'integer' } } }
+    expect(wrong(schema, Array(150_000).fill(1))).toBeNull()
+    expect(wrong(schema, [...Array(1000).fill(1), '1'])).toBe('/1000 must be integer')
+  })
 
   it('has every definition written out once, however often it is referred to', () => {
     const large = { properties: Object.fromEntries(Array.from({ length: 400 }, (_, n) => [`p${n}`, { type: 'null' }])) }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
+import { _, Ajv2020, type CodeKeywordDefinition, type ValidateFunction } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { RE2JS } from 're2js'
 import { complaintOfSchema } from './json-schema-limits.ts'
@@ -17,6 +17,16 @@ const linear = Object.assign(
   { code: 'linear' },
 )
 
+/**
+ * References that are followed for one answer, at most. A schema may follow several for every level of the answer, and so
+ * many times more for the next; an honest one needs some for every value.
+ */
+const MOST_STEPS = 200_000
+let stepsLeft = 0
+const step = () => {
+  if (--stepsLeft < 0) throw new RangeError('too many references to follow')
+}
+
 /** Knows the drafts' own schemas, which take longer to compile than most of what they are asked about. */
 const meta = new Ajv2020({ strict: false, logger: false })
 addFormats.default(meta)
@@ -33,6 +43,17 @@ function createAjv(): Ajv2020 {
     code: { regExp: linear, optimize: false },
   })
   addFormats.default(ajv)
+  for (const keyword of ['$ref', '$dynamicRef', '$recursiveRef']) {
+    const definition = ajv.getKeyword(keyword) as CodeKeywordDefinition
+    ajv.removeKeyword(keyword)
+    ajv.addKeyword({
+      ...definition,
+      code(context) {
+        context.gen.code(_`${context.gen.scopeValue('func', { ref: step })}()`)
+        definition.code(context)
+      },
+    })
+  }
   return ajv
 }
 
@@ -90,7 +111,14 @@ export function compileSchema(schema: Record<string, unknown>): ValidateFunction
 
 /** @returns what is wrong with `value`, or null */
 export function violation(validate: ValidateFunction, value: unknown): string | null {
-  if (validate(value)) return null
+  stepsLeft = MOST_STEPS
+  try {
+    if (validate(value)) return null
+  } catch (error) {
+    // Out of steps, or of stack.
+    if (error instanceof RangeError) return '(root) takes too long to be checked'
+    throw error
+  }
   const first = validate.errors?.[0]
   return `${first?.instancePath || '(root)'} ${first?.message ?? 'does not match'}`
 }
