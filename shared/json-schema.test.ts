@@ -138,6 +138,21 @@ describe('a JSON Schema from outside', () => {
     expect(wrong({ $defs: { large }, properties }, { q499: { p399: 1 } })).toBe('/q499/p399 must be null')
   })
 
+  it('finds duplicates in long lists', () => {
+    const items = Array.from({ length: 20_000 }, (_, n) => ({ n, text: 'a' }))
+    expect(wrong({ uniqueItems: true }, items)).toBeNull()
+    expect(wrong({ uniqueItems: true }, [...items, { text: 'a', n: 0 }])).toBe('(root) must not have duplicate items')
+    expect(wrong({ uniqueItems: false }, [1, 1])).toBeNull()
+    expect(wrong({ properties: { a: { uniqueItems: true } } }, { a: [1, '1', 1.5, [1], null, 1] })).toMatch(/^\/a /)
+  })
+
+  it('takes no text that is too long for a URL', () => {
+    expect(wrong({ format: 'url' }, 'https://example.com/a?b=c')).toBeNull()
+    expect(wrong({ format: 'url' }, 'example')).not.toBeNull()
+    // Ajv's regular expression takes quadratic time: an hour.
+    expect(wrong({ format: 'url' }, `http://[${':'.repeat(2_000_000)} `)).not.toBeNull()
+  })
+
   // Compiling 200 of them is seconds of work on a machine that is busy otherwise.
   it('is remembered in bounded number', { timeout: 60_000 }, () => {
     const first = compileSchema({ title: 'first' })

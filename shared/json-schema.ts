@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { _, Ajv2020, type CodeKeywordDefinition, type ValidateFunction } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { RE2JS } from 're2js'
+import { canonicalJson } from './canonical.ts'
 import { complaintOfSchema } from './json-schema-limits.ts'
 
 /**
@@ -27,6 +28,17 @@ const step = () => {
   if (--stepsLeft < 0) throw new RangeError('too many references to follow')
 }
 
+/** Characters of what has the format `url`, whose regular expression takes quadratic time. */
+const MOST_URL = 4096
+
+const unique = new WeakMap<unknown[], boolean>()
+/** Ajv's own compares every two items. */
+function isUnique(items: unknown[]): boolean {
+  const known = unique.get(items) ?? new Set(items.map(canonicalJson)).size === items.length
+  unique.set(items, known)
+  return known
+}
+
 /** Knows the drafts' own schemas, which take longer to compile than most of what they are asked about. */
 const meta = new Ajv2020({ strict: false, logger: false })
 addFormats.default(meta)
@@ -43,6 +55,8 @@ function createAjv(): Ajv2020 {
     code: { regExp: linear, optimize: false },
   })
   addFormats.default(ajv)
+  const url = ajv.formats.url as RegExp
+  ajv.addFormat('url', text => text.length <= MOST_URL && url.test(text))
   for (const keyword of ['$ref', '$dynamicRef', '$recursiveRef']) {
     const definition = ajv.getKeyword(keyword) as CodeKeywordDefinition
     ajv.removeKeyword(keyword)
@@ -54,6 +68,15 @@ function createAjv(): Ajv2020 {
       },
     })
   }
+  ajv.removeKeyword('uniqueItems')
+  ajv.addKeyword({
+    keyword: 'uniqueItems',
+    type: 'array',
+    schemaType: 'boolean',
+    validate: (wanted: boolean, items: unknown[]) => !wanted || isUnique(items),
+    errors: false,
+    error: { message: 'must not have duplicate items' },
+  })
   return ajv
 }
 
