@@ -104,6 +104,12 @@ export const ERRORS = {
     title: 'Nothing to review there',
     advice: 'Check the id; GET /api/v1/reviews lists what waits for a person.',
   },
+  review_not_open: {
+    status: 409,
+    retryable: false,
+    title: 'The task does not wait for a person any more',
+    advice: 'It is being judged again, or has a verdict now: read it.',
+  },
   no_verdict: {
     status: 503,
     retryable: true,

@@ -1,7 +1,10 @@
-import { describe, expect, it } from 'vitest'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { compileSchema, violation } from './json-schema.ts'
 
 const wrong = (schema: Record<string, unknown>, value: unknown) => violation(compileSchema(schema), value)
+
+afterEach(() => void vi.restoreAllMocks())
 
 describe('a JSON Schema from outside', () => {
   it('accepts what matches and names what does not', () => {
@@ -68,6 +71,86 @@ describe('a JSON Schema from outside', () => {
     expect(violation(validate, 'a'.repeat(50_000))).toBeNull()
     // With a backtracking engine this would not end in a lifetime.
     expect(violation(validate, `${'a'.repeat(50_000)}!`)).toMatch(/pattern/)
+  })
+
+  it('is compiled once, also if it cannot be', () => {
+    const refused = () => {
+      try {
+        compileSchema({ type: 'text', title: 'refused' })
+        return null
+      } catch (error) {
+        return (error as Error).message
+      }
+    }
+    const first = refused()
+    expect(first).toMatch(/type/)
+    const validateSchema = vi.spyOn(Ajv2020.prototype, 'validateSchema')
+    expect(refused()).toBe(first)
+    expect(validateSchema).not.toHaveBeenCalled()
+  })
+
+  it('is refused in few words, whatever is wrong with it', () => {
+    const properties = Object.fromEntries(Array.from({ length: 500 }, (_, n) => [`p${n}`, { type: 'text' }]))
+    expect(() => compileSchema({ properties })).toThrow(/^.{10,500}$/)
+  })
+
+  it.each([
+    ['what is too large', { enum: Array.from({ length: 5000 }, (_, n) => n) }],
+    ['what never ends', { $ref: '#' }],
+    ['patterns that are too large', { pattern: 'a{1000}'.repeat(100) }],
+  ])('is not compiled: %s', (_, schema) => expect(() => compileSchema(schema)).toThrow(/^its? /))
+
+  it('may refer to itself where it goes on to what is within', () => {
+    const tree = {
+      $ref: '#/$defs/node',
+      $defs: {
+        node: {
+          type: 'object',
+          required: ['kids'],
+          properties: { kids: { type: 'array', items: { $ref: '#/$defs/node' } } },
+        },
+      },
+    }
+    const node = (levels: number): unknown => ({ kids: levels === 0 ? [] : [node(levels - 1), node(levels - 1)] })
+    expect(wrong(tree, node(10))).toBeNull()
+    expect(wrong(tree, { kids: [{ kids: [{}] }] })).toBe("/kids/0/kids/0 must have required property 'kids'")
+  })
+
+  it.each(['anyOf', 'allOf', 'oneOf'])('does not take twice as long for every level of an answer (%s)', keyword => {
+    const list = { type: 'array', items: { [keyword]: [{ $ref: '#/$defs/list' }, { $ref: '#/$defs/list' }] } }
+    const nested = (levels: number, value: unknown): unknown => (levels === 0 ? value : [nested(levels - 1, value)])
+    const within = (levels: number) => wrong({ $ref: '#/$defs/list', $defs: { list } }, nested(levels, []))
+    if (keyword !== 'oneOf') expect(within(5)).toBeNull()
+    // Followed to its end this would take longer than the universe has existed.
+    expect(wrong({ $ref: '#/$defs/list', $defs: { list } }, nested(150, 1))).toMatch(/./)
+    if (keyword === 'allOf') expect(within(150)).toBe('(root) takes too long to be checked')
+  })
+
+  it('has references enough for an answer as long as models write', () => {
+    const schema = { items: { $ref: '#/$defs/n' }, $defs: { n: { type: 'integer' } } }
+    expect(wrong(schema, Array(150_000).fill(1))).toBeNull()
+    expect(wrong(schema, [...Array(1000).fill(1), '1'])).toBe('/1000 must be integer')
+  })
+
+  it('has every definition written out once, however often it is referred to', () => {
+    const large = { properties: Object.fromEntries(Array.from({ length: 400 }, (_, n) => [`p${n}`, { type: 'null' }])) }
+    const properties = Object.fromEntries(Array.from({ length: 500 }, (_, n) => [`q${n}`, { $ref: '#/$defs/large' }]))
+    expect(wrong({ $defs: { large }, properties }, { q499: { p399: 1 } })).toBe('/q499/p399 must be null')
+  })
+
+  it('finds duplicates in long lists', () => {
+    const items = Array.from({ length: 20_000 }, (_, n) => ({ n, text: 'a' }))
+    expect(wrong({ uniqueItems: true }, items)).toBeNull()
+    expect(wrong({ uniqueItems: true }, [...items, { text: 'a', n: 0 }])).toBe('(root) must not have duplicate items')
+    expect(wrong({ uniqueItems: false }, [1, 1])).toBeNull()
+    expect(wrong({ properties: { a: { uniqueItems: true } } }, { a: [1, '1', 1.5, [1], null, 1] })).toMatch(/^\/a /)
+  })
+
+  it('takes no text that is too long for a URL', () => {
+    expect(wrong({ format: 'url' }, 'https://example.com/a?b=c')).toBeNull()
+    expect(wrong({ format: 'url' }, 'example')).not.toBeNull()
+    // Ajv's regular expression takes quadratic time: an hour.
+    expect(wrong({ format: 'url' }, `http://[${':'.repeat(2_000_000)} `)).not.toBeNull()
   })
 
   // Compiling 200 of them is seconds of work on a machine that is busy otherwise.

@@ -50,20 +50,26 @@ export const deleteExperiment = async (db: Db, name: string): Promise<Experiment
     )
   )[0] ?? null
 
-/** Of whom: a task, or a user, who has what the newest task got. */
+/** Of whom: a user, or the one whom a task is for. */
 export type Converted = { by: 'task'; taskId: string } | { by: 'user'; userHash: Buffer }
-/** `variant` null: the task or the user is not part of the experiment. `counted` false: it was counted before. */
+/** `variant`: what the user got first; null: is not part of the experiment. `counted` false: it was counted before. */
 export type Conversion = { variant: string | null; counted: boolean }
 
 /**
  * Tasks and conversions from before the experiment are those of one that had its name and was deleted; a conversion of
- * such a one may have come in while it went, and gives way.
+ * such a one may have come in while it went, and gives way. A user who got another variant later, as the weights had changed,
+ * is still one of the first: with both, those who come often would count twice.
  */
 const convertStatement = (by: Converted['by']) => ({
   name: `experiments_convert_${by}`,
-  text: `WITH exposed AS MATERIALIZED (
-      SELECT t.variant, t.user_hash, e.created_at FROM experiments e JOIN tasks t ON t.experiment = e.name AND t.created_at >= e.created_at
-      WHERE e.name = $1 AND ${by === 'task' ? 't.id' : 't.user_hash'} = $2 ORDER BY t.id DESC LIMIT 1
+  text: `WITH who AS (
+      SELECT e.name, e.created_at, ${by === 'user' ? '$2::bytea' : 't.user_hash'} AS user_hash FROM experiments e
+      ${by === 'user' ? '' : 'JOIN tasks t ON t.id = $2 AND t.experiment = e.name AND t.created_at >= e.created_at'}
+      WHERE e.name = $1
+    ), exposed AS MATERIALIZED (
+      SELECT t.variant, t.user_hash, who.created_at FROM who
+        JOIN tasks t ON t.experiment = who.name AND t.user_hash = who.user_hash AND t.created_at >= who.created_at
+      ORDER BY t.id LIMIT 1
     ), counted AS (
       INSERT INTO conversions AS c (experiment, user_key, variant, task_id, value)
       SELECT $1, user_hash, variant, ${by === 'task' ? '$2' : 'NULL'}, $3::numeric FROM exposed
@@ -89,10 +95,14 @@ export async function convert(
   return rows[0]!
 }
 
-/** What became of the users of a variant. Milliseconds; dollars and values are exact decimals. */
+/**
+ * What became of the tasks that got a variant, and of the users who got it first: of one user in two variants it would
+ * not be known which of them led to a conversion. Milliseconds; dollars and values are exact decimals.
+ */
 export type VariantCounts = {
   variant: string
   tasks: number
+  /** Who got it before any other. */
   users: number
   conversions: number
   value: string
@@ -110,23 +120,24 @@ const countsStatement = {
         (extract(epoch FROM t.finished_at - t.created_at) * 1000)::float8 AS ms
       FROM experiments e JOIN tasks t ON t.experiment = e.name AND t.created_at >= e.created_at WHERE e.name = $1
     ), tasks_of AS (
-      SELECT x.variant, count(*) AS tasks, count(DISTINCT x.user_hash) AS users, coalesce(sum(a.cost_usd), 0) AS cost_usd,
+      SELECT x.variant, count(*) AS tasks, coalesce(sum(a.cost_usd), 0) AS cost_usd,
         percentile_cont(0.5) WITHIN GROUP (ORDER BY x.ms) AS p50_ms,
         percentile_cont(0.95) WITHIN GROUP (ORDER BY x.ms) AS p95_ms,
         count(f.score) AS ratings, avg(f.score) AS mean_score
       FROM exposed x LEFT JOIN LATERAL (SELECT sum(cost_usd) AS cost_usd FROM attempts WHERE task_id = x.id) a ON true
         LEFT JOIN feedback f ON f.task_id = x.id
       GROUP BY x.variant
-    ), converted AS (
-      SELECT u.variant, count(*) AS conversions, sum(c.value) AS value
-      FROM (SELECT DISTINCT variant, user_hash, since FROM exposed) u
-        JOIN conversions c ON c.experiment = $1 AND c.user_key = u.user_hash AND c.variant = u.variant AND c.at >= u.since
+    ), users_of AS (
+      -- Each in the variant that came first, whatever came later.
+      SELECT u.variant, count(*) AS users, count(c.user_key) AS conversions, sum(c.value) AS value
+      FROM (SELECT DISTINCT ON (user_hash) user_hash, variant, since FROM exposed WHERE user_hash IS NOT NULL ORDER BY user_hash, id) u
+        LEFT JOIN conversions c ON c.experiment = $1 AND c.user_key = u.user_hash AND c.at >= u.since
       GROUP BY u.variant
     )
-    SELECT t.variant, t.tasks::float8 AS tasks, t.users::float8 AS users, coalesce(c.conversions, 0)::float8 AS conversions,
-      trim_scale(coalesce(c.value, 0))::text AS value, trim_scale(t.cost_usd)::text AS cost_usd, t.p50_ms, t.p95_ms,
+    SELECT t.variant, t.tasks::float8 AS tasks, coalesce(u.users, 0)::float8 AS users, coalesce(u.conversions, 0)::float8 AS conversions,
+      trim_scale(coalesce(u.value, 0))::text AS value, trim_scale(t.cost_usd)::text AS cost_usd, t.p50_ms, t.p95_ms,
       t.ratings::float8 AS ratings, t.mean_score::float8 AS mean_score
-    FROM tasks_of t LEFT JOIN converted c ON c.variant = t.variant`,
+    FROM tasks_of t LEFT JOIN users_of u ON u.variant = t.variant`,
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Db } from './pool.ts'
+import { STATUS } from './tasks.ts'
 
 export type ReviewDecision = {
   decision: 'allow' | 'block'
@@ -46,18 +47,29 @@ export function listReviews(db: Db, { status, after, limit }: ReviewFilter): Pro
 
 const decideStatement = {
   name: 'reviews_decide',
-  text: `WITH decided AS (
-      UPDATE reviews SET decision = $2 WHERE task_id = $1 RETURNING task_id
+  text: `WITH open AS MATERIALIZED (
+      -- A line that is tried anew has no verdict yet, and may get one while this is read.
+      SELECT r.task_id FROM reviews r JOIN tasks t ON t.id = r.task_id
+      WHERE r.task_id = $1 AND ${STATUS} NOT IN ('queued', 'running')
+        AND (r.decision IS NOT NULL OR t.result->>'decision' = 'review')
+      FOR SHARE OF t
+    ), decided AS (
+      UPDATE reviews r SET decision = $2 FROM open WHERE r.task_id = open.task_id RETURNING r.task_id
     ) INSERT INTO review_decisions (task_id, decision, note, decided_by) SELECT task_id, $2, $3, $4 FROM decided RETURNING task_id`,
 }
 
-/** Writes a decision down, in the place of the one before, which stays in the history. @returns null: there is nothing to decide */
+/** `not_open`: its task is being judged again, or has a verdict since. */
+export type Decided = { kind: 'decided'; review: Review } | { kind: 'not_open' } | { kind: 'not_found' }
+
+/** Writes a decision down, in the place of the one before, which stays in the history. */
 export async function decideReview(
   db: Db,
   { taskId, decision, note, by }: { taskId: string; decision: 'allow' | 'block'; note: string | null; by: string },
-): Promise<Review | null> {
+): Promise<Decided> {
   const decided = await db.query(decideStatement, [taskId, decision, note, by])
-  return decided.length === 0 ? null : await readReview(db, taskId)
+  const review = await readReview(db, taskId)
+  if (!review) return { kind: 'not_found' }
+  return decided.length === 0 ? { kind: 'not_open' } : { kind: 'decided', review }
 }
 
 export const readReview = async (db: Db, taskId: string): Promise<Review | null> =>

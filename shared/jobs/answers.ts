@@ -34,13 +34,30 @@ export const wordsOnly = (text: string): string =>
       .match(/[\p{L}\p{M}\p{N}]+/gu) ?? []
   ).join(' ')
 
+const MARK = '```'
+
+/**
+ * What stands in a Markdown fence, whose marks have lines of their own; a text that is in none as it is. Without a regular
+ * expression: where white space may stand beside more of it, a model that writes nothing else would keep one busy for hours.
+ */
+function unfenced(text: string): string {
+  const whole = text.trim()
+  if (!whole.startsWith(MARK) || !whole.endsWith(MARK)) return text
+  const inner = whole.slice(MARK.length, -MARK.length)
+  const from = inner.indexOf('\n')
+  const to = inner.lastIndexOf('\n')
+  if (from === to) return text
+  const isFence = ['', 'json'].includes(inner.slice(0, from).trim()) && inner.slice(to).trim() === ''
+  return isFence ? inner.slice(from, to) : text
+}
+
 export type JsonAnswer<Result> = { ok: true; value: Result } | { ok: false; reason: string }
 
 /** Reads an answer that must be one JSON value of a shape, with nothing around it but a Markdown fence. */
 export function readJson<Result>(text: string, schema: TSchema): JsonAnswer<Result> {
   let value: unknown
   try {
-    value = JSON.parse(/^\s*```(?:json)?\s*\n([\s\S]*?)\n\s*```\s*$/.exec(text)?.[1] ?? text)
+    value = JSON.parse(unfenced(text))
   } catch {
     return { ok: false, reason: 'the answer is not JSON' }
   }

@@ -57,6 +57,9 @@ export type Tools = {
   runQuery: ((sql: string, limits: { rows: number; columns: Tables }) => Promise<QueryOutcome>) | null
 }
 
+/** Takes secrets and personal numbers out of every text in a value, and counts them. */
+export type Filter = <T>(value: T) => T
+
 /**
  * `ok: false`: the answer is of no use; `reason` names why, for the attempt's error. `fatal`: no other answer would do
  * better, and the task fails with this error.
@@ -102,6 +105,8 @@ type AnyKind = {
   deadlineSeconds: number
   /** Takes secrets and personal numbers out of the result, unless `options.output_filter` says otherwise. Such text is not streamed. */
   outputFilter: boolean
+  /** Filters a result: the whole of it, unless a part would be something else afterwards. */
+  filter(result: unknown, filter: Filter): unknown
   /**
    * The result of a task that ends without one, however it ends (failed, expired, cancelled); null: it has none then. For
    * kinds of which an absent answer could be mistaken for a good one.
@@ -156,6 +161,7 @@ type Common<I extends TObject> = Omit<AnyKind, keyof Defaults | 'input' | 'rules
   priority?: Priority
   deadlineSeconds?: number
   outputFilter?: boolean
+  filter?(result: unknown, filter: Filter): unknown
   noVerdict?: unknown
   exampleAnswer?: string
   validate?(input: Static<I>): Complaint | null
@@ -184,6 +190,7 @@ const DEFAULTS = {
   priority: 'normal',
   deadlineSeconds: 600,
   outputFilter: true,
+  filter: (result: unknown, filter: Filter): unknown => filter(result),
   noVerdict: null,
   exampleAnswer: null,
   validate: () => null,

@@ -38,6 +38,8 @@ describe('generate', () => {
     ],
     ['a schema that is none', { prompt: 'a', schema: { type: 'text' } }, '/input/schema'],
     ['a schema that is too large', { prompt: 'a', schema: { title: 'x'.repeat(70_000) } }, '/input/schema'],
+    ['a schema that is too much to compile', { prompt: 'a', schema: { enum: Array(5000).fill(1) } }, '/input/schema'],
+    ['a schema that would never end', { prompt: 'a', schema: { anyOf: [{ $ref: '#' }] } }, '/input/schema'],
     ['a schema with $async', { prompt: 'a', schema: { $async: true } }, '/input/schema'],
   ])('refuses %s and names the field', (_, input, field) => {
     expect(generate.validate(input)).toEqual({ field, message: expect.stringMatching(/^[^\n]{5,}$/) })
@@ -75,6 +77,21 @@ describe('generate', () => {
     for (const depth of [1000, 5000, 100_000]) {
       expect(await generate.check('['.repeat(depth) + ']'.repeat(depth), input, '')).toMatchObject({ ok: false })
     }
+  })
+
+  it('turns down an answer whose check would not end, and may be given another', async () => {
+    const list = { items: { allOf: [{ $ref: '#/$defs/list' }, { $ref: '#/$defs/list' }] } }
+    const input = { prompt: 'a', schema: { $ref: '#/$defs/list', $defs: { list } } }
+    expect(generate.validate(input)).toBeNull()
+    expect(await generate.check('['.repeat(100) + ']'.repeat(100), input, '')).toEqual({
+      ok: false,
+      reason: 'the answer does not match the schema: (root) takes too long to be checked',
+    })
+  })
+
+  it('fails at once with a schema that was accepted when more was', async () => {
+    const checked = await generate.check('{}', { prompt: 'a', schema: { $ref: '#' } }, '')
+    expect(checked).toMatchObject({ ok: false, fatal: 'invalid_output', reason: expect.stringMatching(/itself/) })
   })
 
   it('has rules for text that say that no model answered, and none that could honour a schema', () => {

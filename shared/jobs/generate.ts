@@ -36,6 +36,15 @@ const input = Type.Object(
   { additionalProperties: false },
 )
 
+/** @returns what checks an answer, or why the schema is refused */
+function usable(schema: Record<string, unknown>): ReturnType<typeof compileSchema> | string {
+  try {
+    return compileSchema(schema)
+  } catch (error) {
+    return `is not a usable JSON Schema: ${(error as Error).message}`
+  }
+}
+
 export const generate = defineJob({
   kind: 'generate',
   title: 'Generate text or a JSON object',
@@ -74,12 +83,8 @@ export const generate = defineJob({
     if (JSON.stringify(schema).length > MAX_SCHEMA_BYTES) {
       return { field: '/input/schema', message: `must be at most ${MAX_SCHEMA_BYTES} bytes of JSON` }
     }
-    try {
-      compileSchema(schema)
-      return null
-    } catch (error) {
-      return { field: '/input/schema', message: `is not a usable JSON Schema: ${(error as Error).message}` }
-    }
+    const validate = usable(schema)
+    return typeof validate === 'string' ? { field: '/input/schema', message: validate } : null
   },
 
   prompts: {
@@ -101,7 +106,10 @@ export const generate = defineJob({
     }
     if (isTooDeep(value)) return { ok: false, reason: 'the answer is nested too deeply' }
     value = cleanDeep(value)
-    const wrong = violation(compileSchema(schema), value)
+    const validate = usable(schema)
+    // It was accepted when more was.
+    if (typeof validate === 'string') return { ok: false, reason: validate, fatal: 'invalid_output' }
+    const wrong = violation(validate, value)
     return wrong ? { ok: false, reason: `the answer does not match the schema: ${wrong}` } : { ok: true, result: value }
   },
 

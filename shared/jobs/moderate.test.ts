@@ -117,10 +117,33 @@ describe('Llama Guard', () => {
     expect([verdict.decision, verdict.violations.toSorted()]).toEqual([decision, violations])
   })
 
-  it.each(['unsafe', 'safe!', 'unsafe\nS99', 'safe\nunsafe\nS1', 'I think it is safe', 'unsafe\nS1 and more'])(
+  it.each(['safe!', 'safe\nunsafe\nS1', 'I think it is safe', 'un', '', 'unsafely put'])(
     'gives no verdict by %j',
     text => expect(reasonOf(text, NICE, GUARD)).not.toBeNull(),
   )
+
+  it.each([
+    ['unsafe', 'review', []],
+    ['Unsafe.', 'review', []],
+    ['unsafe\nS99', 'review', []],
+    ['unsafe\nO3', 'review', []],
+    ['unsafe\nS10, S99', 'block', ['hate']],
+    ['unsafe\nS10 and more', 'block', ['hate']],
+  ] as const)('that says %j is believed, also about hazards that nobody knows: %s', (text, decision, violations) => {
+    const verdict = verdictOf(text, NICE, GUARD)
+    expect(verdict).toMatchObject({ safe: false, decision, violations })
+    expect(moderate.keeps(verdict)).toBe(decision === 'block')
+  })
+
+  it('that says unsafe without a hazard that is known is let through by no policy', () => {
+    const off = { review: null, block: null }
+    const rules = { thresholds: Object.fromEntries(CATEGORIES.map(name => [name, off])), min_confidence: 0 }
+    const input = { ...NICE, policy: { name: 'lax', version: 1, rules } }
+    expect(verdictOf('unsafe\nS10', input, GUARD).decision).toBe('allow')
+    for (const text of ['unsafe', 'unsafe\nS99', 'unsafe\nS10,S99']) {
+      expect(verdictOf(text, input, GUARD)).toMatchObject({ safe: false, decision: 'review' })
+    }
+  })
 
   it('cannot judge a list', () => expect(reasonOf('safe', { texts: ['One.', 'Two.'] }, GUARD)).not.toBeNull())
 })

@@ -9,6 +9,8 @@ import { defineJob } from './define.ts'
 const MAX_TEXT = 50_000
 const MAX_TEXTS = 20
 const MAX_ALL = 200_000
+/** Characters of a reason that a model gives. */
+const MOST_REASON = 2000
 
 const text = Type.String({ minLength: 1, maxLength: MAX_TEXT, pattern: '\\S' })
 
@@ -38,7 +40,7 @@ const answerSchema = (texts: number) =>
               additionalProperties: false,
             }),
             confidence: unit,
-            reason: Type.String({ minLength: 1, maxLength: 2000 }),
+            reason: Type.String({ minLength: 1, maxLength: MOST_REASON }),
           },
           { additionalProperties: false },
         ),
@@ -87,6 +89,9 @@ function verdict(text: string, model: Answer['verdicts'][number], policy: Policy
   const reason = [model.reason, ...rules.reasons].join('; ')
   return { safe: decision === 'allow', confidence: model.confidence, violations, reason, decision, categories, scores }
 }
+
+const atLeastReview = (verdict: Verdict): Verdict =>
+  verdict.decision === 'allow' ? { ...verdict, safe: false, decision: 'review' } : verdict
 
 const WORST: Decision[] = ['block', 'review', 'allow']
 
@@ -203,10 +208,12 @@ export const moderate = defineJob({
     const texts = textsOf(input)
     const policy = policyOf(input)
     if (isLlamaGuard(model)) {
-      const scores = texts.length === 1 ? readLlamaGuard(text) : null
-      if (!scores) return { ok: false, reason: 'the answer is neither "safe" nor "unsafe" with hazards' }
-      const said = { scores, confidence: 1, reason: `Llama Guard: ${text.trim().replace(/\s+/g, ' ')}` }
-      return { ok: true, result: verdict(texts[0]!, said, policy) }
+      const guard = texts.length === 1 ? readLlamaGuard(text) : null
+      if (!guard) return { ok: false, reason: 'the answer is neither "safe" nor "unsafe" with hazards' }
+      const reason = `Llama Guard: ${text.trim().replace(/\s+/g, ' ').slice(0, MOST_REASON).toWellFormed()}`
+      const judged = verdict(texts[0]!, { scores: guard.scores, confidence: guard.whole ? 1 : 0, reason }, policy)
+      // A policy may let pass what it knows the name of, and not what nobody knows.
+      return { ok: true, result: guard.whole ? judged : atLeastReview(judged) }
     }
     const answer = readJson<Answer>(text, answerSchema(texts.length))
     if (!answer.ok) return answer

@@ -34,8 +34,27 @@ describe('query', () => {
   it('says that it executes nothing unless it is told to', () =>
     expect(query.description).toContain('only if you say so'))
 
-  it('leaves the numbers in its queries alone, and has no rules', () => {
-    expect(query.outputFilter).toBe(false)
+  it('has its result filtered, but not its query, and has no rules', () => {
+    expect(query.outputFilter).toBe(true)
+    const result = { sql: 'SELECT id FROM orders WHERE x = 1', tables: ['orders'], explanation: 'Of 1.' }
+    const columns = ['id', 'ssn'].map(name => ({ name, type: 'text' }))
+    const rows = { columns, rows: [['219099999', '219099999']], truncated: true }
+    // With the name of its column where that tells what it is.
+    const asked: unknown[] = []
+    const noted = <T>(value: T): T => {
+      asked.push(value)
+      return value
+    }
+    expect(query.filter(result, noted)).toEqual(result)
+    expect(query.filter({ ...result, ...rows }, noted)).toEqual({ ...result, ...rows })
+    const { explanation } = result
+    expect(asked).toEqual([
+      { explanation },
+      { explanation, truncated: true },
+      columns,
+      '219099999',
+      { ssn: '219099999' },
+    ])
     expect(query.fallback).toBe('cache')
     expect(query.rules(INPUT)).toBeNull()
   })

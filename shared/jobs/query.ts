@@ -2,8 +2,9 @@ import { type Static, Type } from 'typebox'
 import { guardSql } from '#shared/sql-guard/guard.ts'
 import { secretColumns } from '#shared/sql-guard/schema.ts'
 import type { Tables } from '#shared/sql-guard/scope.ts'
+import { isSsnField } from '#shared/text-rules/ssn.ts'
 import { FENCED, fenced, readJson, repeatsFence } from './answers.ts'
-import { type Cell, type Checked, type Complaint, defineJob, type Tools } from './define.ts'
+import { type Cell, type Checked, type Complaint, defineJob, type Filter, type Tools } from './define.ts'
 
 const DEFAULT_ROWS = 100
 const MOST_ROWS = 1000
@@ -132,6 +133,10 @@ async function executed(
   }
 }
 
+/** Some numbers are known for what they are by the name of their column alone. */
+const filterCell = (cell: Cell, column: string, filter: Filter): Cell =>
+  typeof cell === 'string' && isSsnField(column, cell) ? Object.values(filter({ [column]: cell }))[0]! : filter(cell)
+
 const columnsByTable = (tables: Table[]): Record<string, string[]> =>
   Object.fromEntries(tables.map(one => [one.name, one.columns.map(column => column.name)]))
 
@@ -203,8 +208,17 @@ export const query = defineJob({
   maxTokens: 2048,
   cache: { ttlSeconds: 3600, staleSeconds: 86_400 },
   fallback: 'cache',
-  // A number that is taken out of a query makes it another query.
-  outputFilter: false,
+  // A number that is taken out of a query makes it another query, and the tables are the client's own words.
+  filter(result, filter) {
+    const { sql, tables, rows, columns, ...rest } = result as Result
+    return {
+      sql,
+      tables,
+      ...filter(rest),
+      ...(columns && { columns: filter(columns) }),
+      ...(rows && { rows: rows.map(row => row.map((cell, n) => filterCell(cell, columns?.[n]?.name ?? '', filter))) }),
+    } satisfies Result
+  },
 
   validate({ schema }) {
     const { tables } = schema

@@ -21,12 +21,24 @@ const HAZARDS: Record<string, Category> = {
   S14: 'illicit',
 }
 
-/** @returns null: that is no verdict */
-export function readLlamaGuard(text: string): Scores | null {
+/** `whole` false: it is unsafe, and the scores do not say of all that it said why. */
+export type GuardVerdict = { whole: boolean; scores: Scores }
+
+/**
+ * Reads an answer. `unsafe` is one whatever follows: not to know a hazard is no reason to ask for another opinion.
+ * @returns null: that is no verdict
+ */
+export function readLlamaGuard(text: string): GuardVerdict | null {
   const answer = text.trim()
-  if (answer === 'safe') return scoresOf(() => 0)
-  const codes = /^unsafe\s*\n\s*(S\d{1,2}(?:\s*,\s*S\d{1,2})*)$/.exec(answer)?.[1]?.split(/\s*,\s*/)
-  if (!codes?.every(code => Object.hasOwn(HAZARDS, code))) return null
-  const named = new Set(codes.map(code => HAZARDS[code]))
-  return scoresOf(category => (named.has(category) ? 1 : 0))
+  if (answer === 'safe') return { whole: true, scores: scoresOf(() => 0) }
+  if (!/^unsafe\b/i.test(answer)) return null
+  const codes = answer
+    .slice('unsafe'.length)
+    .split(/[\s,]+/)
+    .filter(code => code !== '')
+  const named = new Set(codes.flatMap(code => (Object.hasOwn(HAZARDS, code) ? [HAZARDS[code]!] : [])))
+  return {
+    whole: codes.length > 0 && codes.every(code => Object.hasOwn(HAZARDS, code)),
+    scores: scoresOf(category => (named.has(category) ? 1 : 0)),
+  }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Checked } from '#shared/jobs/define.ts'
 import { generate } from '#shared/jobs/generate.ts'
+import { query } from '#shared/jobs/query.ts'
 import type { CallAnswer } from '#workers/providers/define.ts'
 import { check } from './check.ts'
 
@@ -71,5 +72,39 @@ describe('check', () => {
     expect(await check(generate, of(PLAIN, true), answer(leak))).toEqual({ ok: true, result, filtered: { card: 1 } })
     expect(await check(generate, of(PLAIN), answer(leak))).toEqual({ ok: true, result: { text: leak }, filtered: null })
     expect(await check(generate, of(PLAIN, true), answer('Nothing'))).toMatchObject({ filtered: null })
+  })
+
+  it('takes it out of the rows that a query found, and leaves the query as it was run', async () => {
+    const sql = "SELECT name, note, ssn, n FROM cards WHERE note <> '4111 1111 1111 1111' LIMIT 100"
+    const explanation = 'All but 4111 1111 1111 1111.'
+    const columns = ['name', 'note', 'ssn', 'n'].map(name => ({ name, type: 'text' }))
+    const rows = [
+      ['Ann', 'paid with 4111 1111 1111 1111', '219099999', 219099999],
+      ['Bo', null, null, 1],
+    ]
+    const found = { kind: 'rows' as const, columns, rows, truncated: false }
+    const input = { question: 'Who?', schema: { tables: [{ name: 'cards', columns }] }, execute: true }
+    const checked = (filter: boolean) =>
+      check(
+        query,
+        { ...of(input, filter), tools: { runQuery: async () => found } },
+        answer(JSON.stringify({ sql, explanation })),
+      )
+    expect(await checked(true)).toEqual({
+      ok: true,
+      result: {
+        sql,
+        tables: ['cards'],
+        explanation: 'All but [card removed].',
+        columns,
+        rows: [
+          ['Ann', 'paid with [card removed]', '[ssn removed]', 219099999],
+          ['Bo', null, null, 1],
+        ],
+        truncated: false,
+      },
+      filtered: { card: 2, ssn: 1 },
+    })
+    expect(await checked(false)).toMatchObject({ result: { sql, explanation, rows }, filtered: null })
   })
 })

@@ -35,6 +35,11 @@ export async function check(
     return { ok: false, reason: `${verdict.reason}${cut ? ' (it was cut off at max_tokens)' : ''}`, again: !cut }
   }
   if (!filter) return { ok: true, result: verdict.result, filtered: null }
-  const { value, filtered } = filterOutput(verdict.result)
-  return { ok: true, result: value, filtered }
+  const counts: Record<string, number> = {}
+  const result = kind.filter(verdict.result, value => {
+    const { value: kept, filtered } = filterOutput(value)
+    for (const [type, count] of Object.entries(filtered ?? {})) counts[type] = (counts[type] ?? 0) + count
+    return kept as typeof value
+  })
+  return { ok: true, result, filtered: Object.keys(counts).length > 0 ? counts : null }
 }

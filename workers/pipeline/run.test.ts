@@ -7,6 +7,7 @@ import type { Ending, RunnableTask } from '#shared/db/tasks.ts'
 import type { Checked, JobKind, Prompt } from '#shared/jobs/define.ts'
 import { embed } from '#shared/jobs/embed.ts'
 import { generate } from '#shared/jobs/generate.ts'
+import { moderate } from '#shared/jobs/moderate.ts'
 import { createLogger } from '#shared/logger.ts'
 import { createBulk } from '#workers/bulk.ts'
 import { createHeld } from '#workers/held.ts'
@@ -636,6 +637,46 @@ describe('a run', () => {
     await run()
     expect(calls).toEqual(['anthropic', 'anthropic', 'anthropic', 'openai', 'ollama'])
     expect(asked).toEqual(['Hi', 'That', 'That', 'Hi', 'Hi'])
+  })
+
+  describe('of a guard that judges what was said last', () => {
+    const GUARD = 'llama-guard3:8b'
+    const moderation = (behaviours: Behaviour[], models = [GUARD]) =>
+      harness(behaviours, {
+        task: { kind: 'moderate', input: { text: 'What a lovely photograph.' } },
+        deps: {
+          jobs: new Map([['moderate', moderate]]),
+          available: async () => models.map((defaultModel, n) => ({ name: NAMES[n]!, defaultModel })),
+        },
+      })
+
+    it('is not asked to mend an answer: it would judge our own words', async () => {
+      const prompts: unknown[] = []
+      const safe = ({ prompt }: CallInput) => {
+        prompts.push(prompt)
+        return answer('safe')
+      }
+      const { run, calls, endings } = moderation([answer('I cannot say.'), safe], [GUARD, GUARD])
+      await run()
+      expect(calls).toEqual(['anthropic', 'openai'])
+      expect(prompts).toEqual([{ messages: [{ role: 'user', content: 'What a lovely photograph.' }] }])
+      expect(endings[0]).toMatchObject({ status: 'succeeded', result: { decision: 'allow' } })
+    })
+
+    it('is asked afresh, under a new dispatch, where there is nobody else', async () => {
+      const { run, calls, requeues, endings } = moderation([answer('I cannot say.'), answer('safe')])
+      await run()
+      expect(calls).toEqual(['anthropic'])
+      expect(requeues).toMatchObject([{ delayMs: 0, tries: 1 }])
+      expect(endings).toEqual([])
+    })
+
+    it('is believed when it names a hazard that nobody knows, whatever it would say next', async () => {
+      const { run, calls, endings } = moderation([answer('unsafe\nS99'), answer('safe')])
+      await run()
+      expect(calls).toEqual(['anthropic'])
+      expect(endings[0]).toMatchObject({ status: 'succeeded', result: { safe: false, decision: 'review' } })
+    })
   })
 
   it.each([

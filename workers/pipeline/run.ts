@@ -139,8 +139,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   const prompt = promptOf(kind, task.input, options)
   /** That an answer be mended, if that is what the next call asks for. */
   let mending: Ask | null = null
-  const promptTo = ({ model }: Candidate): Ask =>
-    mending ?? (kind.operation === 'chat' ? kind.promptFor(task.input, model) : null) ?? prompt
+  /** For a model that is asked in a form of its own; null: it is asked as everybody is. */
+  const ownPromptTo = ({ model }: Candidate) => (kind.operation === 'chat' ? kind.promptFor(task.input, model) : null)
+  const promptTo = (candidate: Candidate): Ask => mending ?? ownPromptTo(candidate) ?? prompt
   /** An answer that failed its check, if the same model may do better. */
   let wrong: { text: string; reason: string } | null = null
   const controller = new AbortController()
@@ -441,6 +442,8 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
   /** Asks one candidate, and again while its answer may be mended. `null`: the next candidate, please. */
   async function ask(candidate: Candidate, book: boolean): Promise<RunOutcome | null> {
     let outcome = await attempt(candidate, book)
+    // A form of its own knows no conversation: a guard would judge our request for another answer, and find it safe.
+    if (ownPromptTo(candidate)) return outcome
     while (!outcome && wrong && tries <= MOST_REPAIRS && mayGoOn()) {
       const { text, reason }: { text: string; reason: string } = wrong
       mending = null

@@ -236,7 +236,7 @@ describe('a conversion', () => {
     expect((await read(name)).variants.map((one: { conversions: number }) => one.conversions)).toEqual([0, 0])
   })
 
-  it('is of what the user had got, whatever the weights are later', async () => {
+  it('is of what the user got first, whatever the weights are later', async () => {
     const name = await begin()
     const [user] = usersOf(name, 'control', 1)
     const first = await ask(user!)
@@ -246,10 +246,33 @@ describe('a conversion', () => {
     )
     expect((await ask(user!)).experiment).toEqual({ name, variant: 'sonnet' })
     expect((await convert(name, { task_id: first.task_id })).body).toMatchObject({ variant: 'control', counted: true })
-    expect((await convert(name, { user_id: user })).body).toMatchObject({ variant: 'sonnet', counted: false })
+    expect((await convert(name, { user_id: user })).body).toMatchObject({ variant: 'control', counted: false })
     expect((await read(name)).variants).toMatchObject([
-      { users: 1, conversions: 1 },
-      { users: 1, conversions: 0 },
+      { users: 1, tasks: 1, conversions: 1 },
+      { users: 0, tasks: 1, conversions: 0 },
+    ])
+  })
+
+  it('counts in one variant, also of a user who got two of them before it', async () => {
+    const name = await begin()
+    const [user, other] = usersOf(name, 'control', 2)
+    await ask(user!)
+    await ask(other!)
+    await put(
+      name,
+      HALVES.map(one => ({ ...one, weight: one.name === 'control' ? 0 : 1 })),
+    )
+    const later = await ask(user!)
+    expect(later.experiment).toEqual({ name, variant: 'sonnet' })
+    expect((await convert(name, { task_id: later.task_id, value: 2 })).body).toEqual({
+      experiment: name,
+      variant: 'control',
+      counted: true,
+    })
+    expect((await convert(name, { user_id: user })).body).toMatchObject({ variant: 'control', counted: false })
+    expect((await read(name)).variants).toMatchObject([
+      { users: 2, tasks: 2, conversions: 1, rate: 0.5, value: '2' },
+      { users: 0, tasks: 1, conversions: 0 },
     ])
   })
 

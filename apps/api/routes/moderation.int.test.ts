@@ -1,5 +1,6 @@
 import OpenAI from 'openai'
 import { describe, expect, it, vi } from 'vitest'
+import { toWire } from '#shared/ids.ts'
 import { CATEGORIES, OPENAI_CATEGORIES } from '#shared/moderation/categories.ts'
 import { startMachine } from '#shared/testing/machine.ts'
 import type { Script } from '#shared/testing/upstream.ts'
@@ -196,6 +197,29 @@ describe('a review', () => {
     }
     const { status } = await machine.call('POST', `/api/v1/reviews/${task.task_id}`, { body: { decision: 'perhaps' } })
     expect(status).toBe(422)
+  })
+
+  it('is not of a line that was tried anew with its batch and has a verdict now', async () => {
+    const text = fresh()
+    machine.upstream.rule(text, { text: 'Fine!' })
+    const { body: batch } = await machine.call('POST', '/api/v1/batches?kind=moderate', { body: [{ input: { text } }] })
+    const ended = (counts: object) =>
+      vi.waitFor(
+        async () => {
+          const { body } = await machine.call('GET', `/api/v1/batches/${batch.id}`)
+          expect(body).toMatchObject({ status: 'completed', counts })
+        },
+        { timeout: 20_000, interval: 50 },
+      )
+    await ended({ failed: 1 })
+    machine.upstream.rule(text, { text: answer(verdict({ hate: 0.9 })) })
+    expect((await machine.call('POST', batch.urls.retry)).status).toBe(200)
+    await ended({ succeeded: 1 })
+    const [line] = await machine.sql<{ id: string }>(`SELECT id FROM tasks WHERE input->>'text' = '${text}'`)
+    const decided = await machine.call('POST', `/api/v1/reviews/${toWire('task', line!.id)}`, {
+      body: { decision: 'allow' },
+    })
+    expect(decided).toMatchObject({ status: 409, body: { code: 'review_not_open' } })
   })
 })
 

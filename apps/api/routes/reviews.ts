@@ -101,7 +101,7 @@ export const reviews: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db }) =
         tags: ['moderation'],
         summary: 'Decide what moderation left open',
         description:
-          'Written down with who decided and when; a later decision takes its place and leaves it in the history. The task itself stays as it ended.',
+          'Written down with who decided and when; a later decision takes its place and leaves it in the history. The task itself stays as it ended. 409 while it is judged again, and once it has a verdict.',
         params,
         body: Type.Object(
           { decision, note: Type.Optional(Type.String({ maxLength: 2000 })) },
@@ -114,10 +114,13 @@ export const reviews: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db }) =
       if (findUnstorable(body) !== null)
         throw new SluiceError('invalid_text', undefined, { context: { field: '/note' } })
       const taskId = fromWire('task', id)
-      const review =
-        taskId && (await decideReview(db, { taskId, by: apiKey.id, decision: body.decision, note: body.note ?? null }))
-      if (!review) throw new SluiceError('review_not_found', undefined, { context: { task_id: id } })
-      return reviewJson(review)
+      const { decision, note = null } = body
+      const outcome = taskId === null ? null : await decideReview(db, { taskId, by: apiKey.id, decision, note })
+      if (outcome?.kind !== 'decided') {
+        const code = outcome?.kind === 'not_open' ? 'review_not_open' : 'review_not_found'
+        throw new SluiceError(code, undefined, { context: { task_id: id } })
+      }
+      return reviewJson(outcome.review)
     },
   )
 }
