@@ -83,7 +83,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   app.setSerializerCompiler(() => data => JSON.stringify(data))
 
   await app.register(errors)
-  await app.register(observe, { metrics: deps.metrics })
+  await app.register(observe, deps)
   await app.register(trace, { tracing: deps.tracing })
   await app.register(bodyTime, {})
   await app.register(onlyOpenAi)

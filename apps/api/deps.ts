@@ -23,6 +23,7 @@ import type { Afford } from './afford.ts'
 import type { Experiments } from './experiments.ts'
 import type { Fleet } from './fleet.ts'
 import type { KeyRing } from './key-ring.ts'
+import type { Outbox } from './outbox.ts'
 import type { Room } from './room.ts'
 
 /** What the HTTP face works with. Made in `server.ts`; routes and plugins take what they need. */
@@ -32,7 +33,9 @@ export type ApiDeps = {
   redis: Redis
   jobs: ReadonlyMap<string, JobKind>
   insert(task: NewTask): Promise<InsertOutcome>
+  /** @throws SluiceError server_busy, if its result is large */
   view(id: string): Promise<TaskView | null>
+  outbox: Outbox
   state(id: string): Promise<TaskState | null>
   end: Ender
   /** @throws SluiceError server_busy */

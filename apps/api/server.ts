@@ -32,6 +32,7 @@ import { buildApp } from './app.ts'
 import { createExperiments } from './experiments.ts'
 import { createFleet } from './fleet.ts'
 import { createKeyRing } from './key-ring.ts'
+import { createOutbox, LARGE } from './outbox.ts'
 import { createRoom } from './room.ts'
 import { createBoundedSearch } from './search.ts'
 
@@ -107,6 +108,7 @@ async function start({ config, logger }: ApiOptions, metrics: Metrics, lifecycle
   const gate = createGate({ redis, prefix, limitsOf: limits.of, seed: createSeeder(db) })
 
   const search = createBoundedSearch(db)
+  const outbox = createOutbox()
 
   const app = await buildApp({
     config,
@@ -114,7 +116,8 @@ async function start({ config, logger }: ApiOptions, metrics: Metrics, lifecycle
     redis,
     jobs,
     insert: createInserter(db),
-    view: createViewer(db, [...noVerdicts.keys()]),
+    outbox,
+    view: createViewer(db, { reviewed: [...noVerdicts.keys()], large: LARGE, readLarge: outbox.read }),
     state: createStateReader(db),
     end,
     search,

@@ -50,6 +50,28 @@ const tokens = (inputTokens: number, outputTokens: number) => ({
   cacheWriteTokens: 0,
 })
 
+it('a large result is read by itself, as its reader lets it', async () => {
+  const [db] = database.dbs
+  const id = await withAttempts([{ costUsd: '0', usage: tokens(1, 1), outcome: 'succeeded' }])
+  let read = 0
+  const reader = (large: number) =>
+    createViewer(db, {
+      large,
+      readLarge: work => {
+        read++
+        return work()
+      },
+    })
+  const bytes = JSON.stringify({ text: 'Hi' }).length
+  const whole = await reader(bytes)(id)
+  expect([whole?.result, read]).toEqual([{ text: 'Hi' }, 0])
+  expect(await reader(bytes - 1)(id)).toEqual(whole)
+  expect(read).toBe(1)
+  const busy = createViewer(db, { large: bytes - 1, readLarge: () => Promise.reject(new Error('busy')) })
+  await expect(busy(id)).rejects.toThrow('busy')
+  expect(await busy(newId())).toBeNull()
+})
+
 describe('the view of a task', () => {
   it('adds up its attempts to the last decimal', async () => {
     const id = await withAttempts([

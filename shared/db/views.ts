@@ -38,7 +38,7 @@ const SUMS = `sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_to
 
 const viewStatement = {
   name: 'views_by_id',
-  text: `SELECT ${COLUMNS}, t.result, coalesce((t.options->>'stream')::boolean, false) AS stream, coalesce(a.list, '[]') AS attempt_list,
+  text: `SELECT ${COLUMNS}, CASE WHEN octet_length(t.result::text) <= $3 THEN t.result END AS result, octet_length(t.result::text) AS result_bytes, coalesce((t.options->>'stream')::boolean, false) AS stream, coalesce(a.list, '[]') AS attempt_list,
       CASE WHEN t.kind = ANY($2::text[]) THEN (
         SELECT json_build_object('decision', d.decision, 'decided_at', d.decided_at) FROM review_decisions d
         WHERE d.task_id = t.id ORDER BY d.task_id DESC, d.id DESC LIMIT 1
@@ -50,18 +50,41 @@ const viewStatement = {
     ) a ON true`,
 }
 
-/** Reads tasks as clients see them; reads that come together share a query. `reviewed`: the kinds that people may decide on. */
-export function createViewer(db: Db, reviewed: string[] = []): (id: string) => Promise<TaskView | null> {
-  return coalesce<string, TaskView | null>({
+const resultStatement = { name: 'views_result', text: 'SELECT result FROM tasks WHERE id = $1' }
+
+export type ViewOptions = {
+  /** The kinds that people may decide on. */
+  reviewed?: string[]
+  /** Bytes, as JSON, from which on a result is read by itself: two hundred of them would not fit into a process. */
+  large?: number
+  /** How one is read. */
+  readLarge?: <T>(read: () => Promise<T>) => Promise<T>
+}
+
+/** Reads tasks as clients see them; reads that come together share a query. */
+export function createViewer(
+  db: Db,
+  { reviewed = [], large = 262_144, readLarge = read => read() }: ViewOptions = {},
+): (id: string) => Promise<TaskView | null> {
+  const readMost = coalesce<string, (TaskView & { result_bytes: number | null }) | null>({
     max: 200,
     concurrency: 2,
     itemsToBlame,
     flush: async ids => {
-      const rows = await db.query<TaskView>(viewStatement, [[...new Set(ids)], reviewed])
+      const unique = [...new Set(ids)]
+      const rows = await db.query<TaskView & { result_bytes: number | null }>(viewStatement, [unique, reviewed, large])
       const byId = new Map(rows.map(row => [row.id, row]))
       return ids.map(id => byId.get(id) ?? null)
     },
   })
+  return async id => {
+    const row = await readMost(id)
+    if (!row) return null
+    const { result_bytes, ...view } = row
+    if (result_bytes === null || result_bytes <= large) return view
+    const [found] = await readLarge(() => db.query<{ result: unknown }>(resultStatement, [id]))
+    return { ...view, result: found?.result ?? null }
+  }
 }
 
 /** What a task was given, as it is stored; undefined: there is no such task. */

@@ -1,0 +1,41 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import fastify from 'fastify'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { createMetrics } from '#shared/metrics.ts'
+import { createOutbox, LARGE } from './outbox.ts'
+import { observe } from './plugins/observe.ts'
+
+/** A server with one large answer, of which it holds at most two. */
+async function serve(size: number) {
+  const outbox = createOutbox(1.5 * size)
+  const app = fastify()
+  await app.register(observe, { metrics: createMetrics('api'), outbox })
+  app.get('/', () => outbox.read(async () => 'x'.repeat(size)))
+  app.setErrorHandler((error: { code: string }, _, reply) => reply.code(503).send(error.code))
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  onTestFinished(() => app.close())
+  const status = async () => (await fetch(url)).status
+  /** A client that asks and takes nothing. */
+  async function stalled(): Promise<Socket> {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    onTestFinished(() => void socket.destroy())
+    await once(socket, 'connect')
+    socket.pause()
+    socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
+    return socket
+  }
+  return { status, stalled }
+}
+
+// More than the buffers of a connection hold.
+const SIZE = 64 * LARGE
+
+it('large answers that nobody takes are no more than so many, and who is gone makes room', async () => {
+  const { status, stalled } = await serve(SIZE)
+  expect(await status()).toBe(200)
+  const clients = [await stalled(), await stalled()]
+  await vi.waitFor(async () => expect(await status()).toBe(503), 10_000)
+  for (const client of clients) client.destroy()
+  await vi.waitFor(async () => expect(await status()).toBe(200), 10_000)
+})

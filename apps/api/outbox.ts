@@ -1,0 +1,40 @@
+import type { ServerResponse } from 'node:http'
+import { SluiceError } from '#shared/errors.ts'
+import { createLanes } from '#shared/lanes.ts'
+import { dropWhenStalled } from './backpressure.ts'
+
+/** Characters from which on an answer is large. */
+export const LARGE = 262_144
+/** Of large answers that their clients have not taken yet, in one process. */
+const MOST = 268_435_456
+const READS = { atOnce: 2, waiting: 200, waitMs: 10_000 }
+/** Seconds after which a client that was turned away should ask again. */
+const AGAIN_SECONDS = 2
+
+/** What one process holds of large answers: those that are being read, and those on their way to clients that are slow to take them. */
+export type Outbox = {
+  /** Reads what makes an answer large, some at a time. @throws SluiceError server_busy */
+  read<T>(work: () => Promise<T>): Promise<T>
+  /** To be told of each answer as it is sent. */
+  sending(response: ServerResponse, characters: number): void
+}
+
+export function createOutbox(most = MOST): Outbox {
+  const lanes = createLanes(READS)
+  let held = 0
+  return {
+    async read(work) {
+      const done = await lanes(async () => (held > most ? null : { read: await work() }))
+      if (!done) throw new SluiceError('server_busy', undefined, { retryAfter: AGAIN_SECONDS })
+      return done.read
+    },
+    sending(response, characters) {
+      if (characters < LARGE) return
+      held += characters
+      response.once('close', () => {
+        held -= characters
+      })
+      dropWhenStalled(response)
+    },
+  }
+}
