@@ -386,6 +386,23 @@ describe('a run', () => {
     expect(admission.released).toEqual(['anthropic'])
   })
 
+  it('has an answer that broke off charged and booked at the most it can have cost, whatever the failure', async () => {
+    const broken = new CallFailure('server_error', 'it broke off', { begun: true })
+    const { run, admission, deps } = harness([
+      { kind: 'failure', hurried: false, failure: broken },
+      failure('overloaded'),
+      answer('Hello'),
+    ])
+    const attempt = vi.spyOn(deps.settle, 'attempt')
+    await run()
+    expect(attempt.mock.calls).toMatchObject([
+      [{ outcome: 'server_error', usage: null, billed: true, begun: true }],
+      [{ outcome: 'overloaded', usage: null, billed: true, begun: false }],
+      [{ outcome: 'succeeded' }],
+    ])
+    expect(admission.reports[0]).toMatchObject(['anthropic', { inputTokens: null, outputTokens: null }])
+  })
+
   it('does not blame a provider that the deadline left no time', async () => {
     const hurried: CallResult = { kind: 'failure', hurried: true, failure: new CallFailure('timeout', 'too late') }
     const slow: Behaviour = input => {

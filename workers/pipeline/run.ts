@@ -189,7 +189,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     { need, at }: Calling,
     outcome: string,
     usage: Usage | null,
-    more: { error?: Settlement['error']; billed?: boolean } = {},
+    more: { error?: Settlement['error']; billed?: boolean; begun?: boolean } = {},
   ) => {
     calling = null
     settlement = settle.attempt({ n, need, at, outcome, usage, billed: true, ...more })
@@ -424,7 +424,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       'provider call failed',
     )
     const error = { code: failure.kind, message: failure.message }
-    settled(current, failure.kind, failure.usage, { error, billed: failure.sent })
+    settled(current, failure.kind, failure.usage, { error, billed: failure.sent, begun: failure.begun })
     failed = { code: 'provider_failed', message: `${candidate.provider}: ${failure.message}` }
     if (failure.scope === 'task') {
       await fail('provider_rejected', failed.message)

@@ -88,12 +88,14 @@ export class CallFailure extends Error {
   readonly status: number | null
   /** What the provider's Retry-After asked for, milliseconds. */
   readonly retryAfterMs: number | null
-  /** Usage that the provider reported before the call failed (a stream cut in the middle). */
+  /** Final usage, if the provider had reported it before the call failed; never what it counted half way. */
   readonly usage: Usage | null
   /** What the provider's rate-limit headers said, if they came; null: nothing. `guarded` knows. */
   limits: HeaderLimits | null
   /** false: the request surely never reached the provider, so that nobody is billed for it. `guarded` knows. */
   sent: boolean
+  /** true: the provider had begun to answer, and may bill for what it wrote. `guarded` knows of streams. */
+  begun: boolean
 
   constructor(kind: CallFailureKind, message: string, more: FailureDetails = {}) {
     // It may quote what the provider sent, and ends up in Postgres, which takes neither U+0000 nor half a surrogate.
@@ -105,10 +107,11 @@ export class CallFailure extends Error {
     this.usage = more.usage ?? null
     this.limits = more.limits ?? null
     this.sent = more.sent ?? true
+    this.begun = more.begun ?? false
   }
 }
 
-type FailureDetails = Partial<Pick<CallFailure, 'status' | 'retryAfterMs' | 'usage' | 'limits' | 'sent'>> & {
+type FailureDetails = Partial<Pick<CallFailure, 'status' | 'retryAfterMs' | 'usage' | 'limits' | 'sent' | 'begun'>> & {
   cause?: unknown
 }
 
