@@ -386,6 +386,22 @@ describe('a run', () => {
     expect(admission.released).toEqual(['anthropic'])
   })
 
+  it.each(CALL_FAILURES)('has the gate pause for what a %s asks only if it is about rate or load', async kind => {
+    const { run, admission } = harness([failure(kind, 9000), answer('Hello')])
+    await run()
+    const pauses = kind === 'rate_limited' || kind === 'overloaded'
+    expect(admission.reports[0]).toMatchObject(['anthropic', { retryAfterMs: pauses ? 9000 : null }])
+  })
+
+  it('has the gate pause for nothing that an overloaded provider did not ask for', async () => {
+    const { run, admission } = harness([failure('overloaded', 0), failure('overloaded'), answer('Hello')])
+    await run()
+    expect(admission.reports.slice(0, 2)).toMatchObject([
+      ['anthropic', { retryAfterMs: null }],
+      ['openai', { retryAfterMs: null }],
+    ])
+  })
+
   it('has an answer that broke off charged and booked at the most it can have cost, whatever the failure', async () => {
     const broken = new CallFailure('server_error', 'it broke off', { begun: true })
     const { run, admission, deps } = harness([

@@ -72,6 +72,12 @@ const LINE_BOOKS_MS = 150
 /** The pause after a refusal for the rate that did not say how long. */
 const RATE_PAUSE_MS = 1000
 
+/** What a failure asks of everybody; others than these are one call's business. 0 would end a pause that is there. */
+const pauseOf = ({ kind, retryAfterMs }: CallFailure): number | null => {
+  if (kind === 'rate_limited') return retryAfterMs ?? RATE_PAUSE_MS
+  return kind === 'overloaded' ? retryAfterMs || null : null
+}
+
 /** Answers that failed their check are asked for again so often at most, and not after other failures in their stead. */
 const MOST_REPAIRS = 2
 
@@ -381,7 +387,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       latencyMs: performance.now() - from,
       inputTokens: usage?.inputTokens ?? null,
       outputTokens: usage?.outputTokens ?? null,
-      retryAfterMs: failure?.retryAfterMs ?? (failure?.kind === 'rate_limited' ? RATE_PAUSE_MS : null),
+      retryAfterMs: failure && pauseOf(failure),
       ...(limits && { headers: limits }),
     })
 
