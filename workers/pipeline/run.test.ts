@@ -393,6 +393,16 @@ describe('a run', () => {
     expect(admission.reports[0]).toMatchObject(['anthropic', { retryAfterMs: pauses ? 9000 : null }])
   })
 
+  it.each([0, 100])('backs off all the same when a provider asks for less: %i ms', async retryAfterMs => {
+    const random = vi.spyOn(Math, 'random').mockReturnValue(0.5)
+    const { run, requeues, admission } = harness(Array(3).fill(failure('rate_limited', retryAfterMs)))
+    await run()
+    random.mockRestore()
+    // Half of 500, 1000 and 2000 ms after the first, second and third failure.
+    expect(requeues).toMatchObject([{ delayMs: 250, tries: 3 }])
+    expect(admission.reports).toMatchObject(NAMES.map(name => [name, { retryAfterMs: retryAfterMs || 1000 }]))
+  })
+
   it('has the gate pause for nothing that an overloaded provider did not ask for', async () => {
     const { run, admission } = harness([failure('overloaded', 0), failure('overloaded'), answer('Hello')])
     await run()

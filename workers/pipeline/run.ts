@@ -69,12 +69,12 @@ const marginMs = (task: RunnableTask) => Math.min(1000, task.left_ms / 10)
 const LATE_PERMIT_MS = 500
 /** Too short to stand in the line for a concurrent call, in front of whoever is not a batch. */
 const LINE_BOOKS_MS = 150
-/** The pause after a refusal for the rate that did not say how long. */
+/** The pause after a refusal for the rate that did not say how long, or said a time that has passed by our clock. */
 const RATE_PAUSE_MS = 1000
 
 /** What a failure asks of everybody; others than these are one call's business. 0 would end a pause that is there. */
 const pauseOf = ({ kind, retryAfterMs }: CallFailure): number | null => {
-  if (kind === 'rate_limited') return retryAfterMs ?? RATE_PAUSE_MS
+  if (kind === 'rate_limited') return retryAfterMs || RATE_PAUSE_MS
   return kind === 'overloaded' ? retryAfterMs || null : null
 }
 
@@ -437,7 +437,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       return 'done'
     }
     if (failure.scope === 'none') {
-      waits.push({ candidate, ms: failure.retryAfterMs ?? backoff(tries, deps.backoff), bookable: false })
+      // Whoever asks for no wait, or until a time that has passed by our clock, must not have all attempts at once.
+      const ms = Math.max(failure.retryAfterMs ?? 0, backoff(tries, deps.backoff))
+      waits.push({ candidate, ms, bookable: false })
     }
     return null
   }
