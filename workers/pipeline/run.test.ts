@@ -429,6 +429,20 @@ describe('a run', () => {
     expect(admission.reports[0]).toMatchObject(['anthropic', { inputTokens: null, outputTokens: null }])
   })
 
+  it('gives the permit back when the claim, or the next attempt, is what Postgres refuses', async () => {
+    const refused = () => Promise.reject(new Error('refused'))
+    const first = harness()
+    first.deps.claims.claim = refused
+    await first.run()
+    expect([first.admission.released, first.admission.reports]).toEqual([['anthropic'], []])
+    expect(first.endings).toMatchObject([{ status: 'failed', error: { code: 'internal' }, settlement: null }])
+    const second = harness([failure('server_error')])
+    second.deps.claims.next = refused
+    await second.run()
+    expect([second.calls, second.admission.released]).toEqual([['anthropic'], ['openai']])
+    expect(second.endings).toMatchObject([{ status: 'failed', settlement: { n: 1, outcome: 'server_error' } }])
+  })
+
   it('does not blame a provider that the deadline left no time', async () => {
     const hurried: CallResult = { kind: 'failure', hurried: true, failure: new CallFailure('timeout', 'too late') }
     const slow: Behaviour = input => {

@@ -334,7 +334,10 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     }
 
     const { pass } = admittance
-    const begun = await begin(candidate, need)
+    const begun = await begin(candidate, need).catch(error => {
+      pass.release()
+      throw error
+    })
     if (begun.kind !== 'claimed') {
       pass.release()
       if (begun.kind === 'lost') return 'done'
