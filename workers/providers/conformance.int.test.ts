@@ -1,3 +1,4 @@
+import { Agent, getGlobalDispatcher, setGlobalDispatcher } from 'undici'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { ProviderConfig } from '#shared/config.ts'
 import { type Script, startUpstream, type Upstream } from '#shared/testing/upstream.ts'
@@ -425,6 +426,32 @@ describe.each(SUBJECTS.filter(one => ['openai', 'google', 'ollama'].includes(one
     })
   },
 )
+
+it('has every call wait as long as its own time limit says, for the headers and between the parts', async () => {
+  await using upstream = await startUpstream()
+  // Stands for the agent that fetch has, with limits of 300 s; undici rounds up to a second or so.
+  const before = getGlobalDispatcher()
+  const impatient = new Agent({ headersTimeout: 100, bodyTimeout: 100 })
+  setGlobalDispatcher(impatient)
+  try {
+    upstream.rule('headers', { delayMs: 2500 })
+    const gate = upstream.hold({ when: /parts/, midway: true })
+    const ask = (content: string) =>
+      Promise.all(
+        SUBJECTS.flatMap(subject =>
+          MODES.map(({ onDelta }) => {
+            const request: CallRequest = { ...REQUEST, messages: [{ role: 'user', content }] }
+            return providerOf(configOf(subject, upstream.url)).call(request, contextOf({ onDelta }))
+          }),
+        ),
+      )
+    const answers = await Promise.all([ask('parts'), ask('headers').finally(gate.release)])
+    expect(answers.flat()).toHaveLength(4 * SUBJECTS.length)
+  } finally {
+    setGlobalDispatcher(before)
+    await impatient.close()
+  }
+})
 
 describe('what the providers do each in their own way', () => {
   let upstream: Upstream
