@@ -387,6 +387,63 @@ describe('a run', () => {
     expect(admission.released).toEqual(['anthropic'])
   })
 
+  it.each(CALL_FAILURES)('has the gate pause for what a %s asks only if it is about rate or load', async kind => {
+    const { run, admission } = harness([failure(kind, 9000), answer('Hello')])
+    await run()
+    const pauses = kind === 'rate_limited' || kind === 'overloaded'
+    expect(admission.reports[0]).toMatchObject(['anthropic', { retryAfterMs: pauses ? 9000 : null }])
+  })
+
+  it.each([0, 100])('backs off all the same when a provider asks for less: %i ms', async retryAfterMs => {
+    const random = vi.spyOn(Math, 'random').mockReturnValue(0.5)
+    const { run, requeues, admission } = harness(Array(3).fill(failure('rate_limited', retryAfterMs)))
+    await run()
+    random.mockRestore()
+    // Half of 500, 1000 and 2000 ms after the first, second and third failure.
+    expect(requeues).toMatchObject([{ delayMs: 250, tries: 3 }])
+    expect(admission.reports).toMatchObject(NAMES.map(name => [name, { retryAfterMs: retryAfterMs || 1000 }]))
+  })
+
+  it('has the gate pause for nothing that an overloaded provider did not ask for', async () => {
+    const { run, admission } = harness([failure('overloaded', 0), failure('overloaded'), answer('Hello')])
+    await run()
+    expect(admission.reports.slice(0, 2)).toMatchObject([
+      ['anthropic', { retryAfterMs: null }],
+      ['openai', { retryAfterMs: null }],
+    ])
+  })
+
+  it('has an answer that broke off charged and booked at the most it can have cost, whatever the failure', async () => {
+    const broken = new CallFailure('server_error', 'it broke off', { begun: true })
+    const { run, admission, deps } = harness([
+      { kind: 'failure', hurried: false, failure: broken },
+      failure('overloaded'),
+      answer('Hello'),
+    ])
+    const attempt = vi.spyOn(deps.settle, 'attempt')
+    await run()
+    expect(attempt.mock.calls).toMatchObject([
+      [{ outcome: 'server_error', usage: null, billed: true, begun: true }],
+      [{ outcome: 'overloaded', usage: null, billed: true, begun: false }],
+      [{ outcome: 'succeeded' }],
+    ])
+    expect(admission.reports[0]).toMatchObject(['anthropic', { inputTokens: null, outputTokens: null }])
+  })
+
+  it('gives the permit back when the claim, or the next attempt, is what Postgres refuses', async () => {
+    const refused = () => Promise.reject(new Error('refused'))
+    const first = harness()
+    first.deps.claims.claim = refused
+    await first.run()
+    expect([first.admission.released, first.admission.reports]).toEqual([['anthropic'], []])
+    expect(first.endings).toMatchObject([{ status: 'failed', error: { code: 'internal' }, settlement: null }])
+    const second = harness([failure('server_error')])
+    second.deps.claims.next = refused
+    await second.run()
+    expect([second.calls, second.admission.released]).toEqual([['anthropic'], ['openai']])
+    expect(second.endings).toMatchObject([{ status: 'failed', settlement: { n: 1, outcome: 'server_error' } }])
+  })
+
   it('does not blame a provider that the deadline left no time', async () => {
     const hurried: CallResult = { kind: 'failure', hurried: true, failure: new CallFailure('timeout', 'too late') }
     const slow: Behaviour = input => {

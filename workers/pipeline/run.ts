@@ -69,8 +69,14 @@ const marginMs = (task: RunnableTask) => Math.min(1000, task.left_ms / 10)
 const LATE_PERMIT_MS = 500
 /** Too short to stand in the line for a concurrent call, in front of whoever is not a batch. */
 const LINE_BOOKS_MS = 150
-/** The pause after a refusal for the rate that did not say how long. */
+/** The pause after a refusal for the rate that did not say how long, or said a time that has passed by our clock. */
 const RATE_PAUSE_MS = 1000
+
+/** What a failure asks of everybody; others than these are one call's business. 0 would end a pause that is there. */
+const pauseOf = ({ kind, retryAfterMs }: CallFailure): number | null => {
+  if (kind === 'rate_limited') return retryAfterMs || RATE_PAUSE_MS
+  return kind === 'overloaded' ? retryAfterMs || null : null
+}
 
 /** Answers that failed their check are asked for again so often at most, and not after other failures in their stead. */
 const MOST_REPAIRS = 2
@@ -190,7 +196,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     { need, at }: Calling,
     outcome: string,
     usage: Usage | null,
-    more: { error?: Settlement['error']; billed?: boolean } = {},
+    more: { error?: Settlement['error']; billed?: boolean; begun?: boolean } = {},
   ) => {
     calling = null
     settlement = settle.attempt({ n, need, at, outcome, usage, billed: true, ...more })
@@ -329,7 +335,10 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
     }
 
     const { pass } = admittance
-    const begun = await begin(candidate, need)
+    const begun = await begin(candidate, need).catch(error => {
+      pass.release()
+      throw error
+    })
     if (begun.kind !== 'claimed') {
       pass.release()
       if (begun.kind === 'lost') return 'done'
@@ -382,7 +391,7 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       latencyMs: performance.now() - from,
       inputTokens: usage?.inputTokens ?? null,
       outputTokens: usage?.outputTokens ?? null,
-      retryAfterMs: failure?.retryAfterMs ?? (failure?.kind === 'rate_limited' ? RATE_PAUSE_MS : null),
+      retryAfterMs: failure && pauseOf(failure),
       ...(limits && { headers: limits }),
     })
 
@@ -425,14 +434,16 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       'provider call failed',
     )
     const error = { code: failure.kind, message: failure.message }
-    settled(current, failure.kind, failure.usage, { error, billed: failure.sent })
+    settled(current, failure.kind, failure.usage, { error, billed: failure.sent, begun: failure.begun })
     failed = { code: 'provider_failed', message: `${candidate.provider}: ${failure.message}` }
     if (failure.scope === 'task') {
       await fail('provider_rejected', failed.message)
       return 'done'
     }
     if (failure.scope === 'none') {
-      waits.push({ candidate, ms: failure.retryAfterMs ?? backoff(tries, deps.backoff), bookable: false })
+      // Whoever asks for no wait, or until a time that has passed by our clock, must not have all attempts at once.
+      const ms = Math.max(failure.retryAfterMs ?? 0, backoff(tries, deps.backoff))
+      waits.push({ candidate, ms, bookable: false })
     }
     return null
   }

@@ -11,7 +11,10 @@ import type { Prices } from '#shared/models/prices.ts'
 import type { Producer } from '#shared/queue/producer.ts'
 import type { Usage } from '#workers/providers/define.ts'
 
-/** What came of one attempt. `billed` false: it surely costs nothing. */
+/**
+ * What came of one attempt. `billed` false: it surely costs nothing. `begun`: the provider was answering when it failed, so that
+ * no failure is free.
+ */
 export type AttemptEnd = {
   n: number
   need: Need
@@ -21,6 +24,7 @@ export type AttemptEnd = {
   /** null: the provider did not say. */
   usage: Usage | null
   billed: boolean
+  begun?: boolean
   error?: TaskError | undefined
 }
 
@@ -36,7 +40,7 @@ export type Settle = {
   requeue(task: RunnableTask, request: Omit<Requeue, 'id' | 'epoch'>): Promise<number | null>
 }
 
-/** Calls that the provider surely did not bill. */
+/** Calls that the provider surely did not bill, unless it had begun to answer. */
 const UNBILLED = new Set([
   'rate_limited',
   'overloaded',
@@ -59,9 +63,9 @@ export function createSettle(deps: {
   const { metrics, producer, prices } = deps
   const requeue = createRequeuer(deps.db, deps.workerId)
 
-  function cost({ need, at, outcome, usage, billed }: AttemptEnd): string | null {
+  function cost({ need, at, outcome, usage, billed, begun = false }: AttemptEnd): string | null {
     if (usage) return prices.costOf(need.provider, need.model, usage, { at })
-    return !billed || UNBILLED.has(outcome) ? '0' : null
+    return !billed || (!begun && UNBILLED.has(outcome)) ? '0' : null
   }
 
   return {

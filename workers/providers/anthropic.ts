@@ -98,24 +98,25 @@ async function readStream(stream: Stream, call: Call): Promise<Answer> {
   let text = ''
   let model: string | null = null
   let stop: Anthropic.StopReason | null = null
-  let usage: WireUsage | null = null
+  let usage: WireUsage = {}
   let complete = false
-  const report = (more: WireUsage | null | undefined) => {
-    if (!more) return
-    // Counts are cumulative, and null where an event does not repeat them.
-    usage = { ...usage, ...Object.fromEntries(Object.entries(more).filter(([, value]) => value !== null)) }
-    call.usage = toUsage(usage)
+  // Counts are cumulative, and null where an event does not repeat them.
+  const count = (more: WireUsage | null | undefined) => {
+    usage = { ...usage, ...Object.fromEntries(Object.entries(more ?? {}).filter(([, value]) => value !== null)) }
   }
   for await (const event of stream) {
+    call.begun = true
     if (event.type === 'message_start') {
       model = event.message.model
-      report(event.message.usage)
+      count(event.message.usage)
     } else if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') {
       text += event.delta.text
       call.emit(event.delta.text)
     } else if (event.type === 'message_delta') {
       stop = event.delta.stop_reason ?? stop
-      report(event.usage as WireUsage)
+      count(event.usage as WireUsage)
+      // The output that message_start counts is that of its first moment.
+      if (stop && typeof event.usage?.output_tokens === 'number') call.usage = toUsage(usage)
     } else if (event.type === 'message_stop') complete = true
   }
   if (model === null) throw new CallFailure('bad_response', 'The stream has no message')

@@ -1,3 +1,4 @@
+import { Agent, getGlobalDispatcher, setGlobalDispatcher } from 'undici'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { ProviderConfig } from '#shared/config.ts'
 import { type Script, startUpstream, type Upstream } from '#shared/testing/upstream.ts'
@@ -297,6 +298,28 @@ describe.each(SUBJECTS)('$name', subject => {
     if (subject.adapter !== 'ollama') expect(upstream.calls[0]?.headers.authorization).toBe('Bearer a-key')
   })
 
+  it.each(['cut_midway', 'error_event', 'truncated', 'hang_midway'] as const)(
+    'does not know what a stream has cost that fails in the middle: %s',
+    async fault => {
+      await call({}, { onDelta: () => {} }) // The connection is there, so that the time limit finds the call in the middle.
+      upstream.script({ fault, usage: { inputTokens: 40, cacheReadTokens: 30, outputTokens: 9 } })
+      const failure = await failureOf(call({}, { onDelta: () => {}, timeoutMs: 500 }))
+      expect(failure).toMatchObject({ usage: null, begun: true, sent: true })
+    },
+  )
+
+  it('does not know what a stream has cost that is aborted in the middle', async () => {
+    const controller = new AbortController()
+    upstream.script({ fault: 'dribble', usage: { inputTokens: 40, outputTokens: 9 } })
+    const failure = failureOf(call({}, { onDelta: () => controller.abort(), signal: controller.signal }))
+    expect(await failure).toMatchObject({ kind: 'aborted', usage: null, begun: true })
+  })
+
+  it('knows that a call that was refused had no answer begun', async () => {
+    upstream.script({ status: 529 })
+    expect(await failureOf(call({}, { onDelta: () => {} }))).toMatchObject({ kind: 'overloaded', begun: false })
+  })
+
   it('has as many calls under way as it is given, and uses their connections again', async () => {
     for (let round = 0; round < 5; round++) {
       const gate = upstream.hold()
@@ -404,6 +427,32 @@ describe.each(SUBJECTS.filter(one => ['openai', 'google', 'ollama'].includes(one
   },
 )
 
+it('has every call wait as long as its own time limit says, for the headers and between the parts', async () => {
+  await using upstream = await startUpstream()
+  // Stands for the agent that fetch has, with limits of 300 s; undici rounds up to a second or so.
+  const before = getGlobalDispatcher()
+  const impatient = new Agent({ headersTimeout: 100, bodyTimeout: 100 })
+  setGlobalDispatcher(impatient)
+  try {
+    upstream.rule('headers', { delayMs: 2500 })
+    const gate = upstream.hold({ when: /parts/, midway: true })
+    const ask = (content: string) =>
+      Promise.all(
+        SUBJECTS.flatMap(subject =>
+          MODES.map(({ onDelta }) => {
+            const request: CallRequest = { ...REQUEST, messages: [{ role: 'user', content }] }
+            return providerOf(configOf(subject, upstream.url)).call(request, contextOf({ onDelta }))
+          }),
+        ),
+      )
+    const answers = await Promise.all([ask('parts'), ask('headers').finally(gate.release)])
+    expect(answers.flat()).toHaveLength(4 * SUBJECTS.length)
+  } finally {
+    setGlobalDispatcher(before)
+    await impatient.close()
+  }
+})
+
 describe('what the providers do each in their own way', () => {
   let upstream: Upstream
   beforeEach(async () => {
@@ -487,15 +536,53 @@ describe('what the providers do each in their own way', () => {
     expect((await failureOf(named(name).call(REQUEST, context))).kind).toBe(kind)
   })
 
-  it.each(['cut_midway', 'error_event', 'truncated', 'hang_midway'] as const)(
-    'charges the input of an Anthropic stream that fails in the middle: %s',
-    async fault => {
-      upstream.script({ fault, usage: { inputTokens: 40, cacheReadTokens: 30 } })
-      const context = contextOf({ onDelta: () => {}, timeoutMs: 200 })
-      const { usage } = await failureOf(named('anthropic').call(REQUEST, context))
-      expect(usage).toEqual({ inputTokens: 40, outputTokens: 1, cacheReadTokens: 30, cacheWriteTokens: 0 })
-    },
-  )
+  const streamed = (name: string, events: object[]) => {
+    const lines = (event: object) =>
+      `${'type' in event ? `event: ${event.type}\n` : ''}data: ${JSON.stringify(event)}\n\n`
+    upstream.script({ body: events.map(lines).join('') })
+    return named(name).call(REQUEST, contextOf({ onDelta: () => {} }))
+  }
+  const error = { type: 'server_error', message: 'Sorry' }
+  const chunk = (usage: object | null, choice: object | null = { delta: { content: 'Hi' }, finish_reason: null }) => ({
+    model: 'm',
+    choices: choice ? [choice] : [],
+    usage,
+  })
+  const start = { type: 'message_start', message: { model: 'm', usage: { input_tokens: 9, output_tokens: 1 } } }
+  const counted = { prompt_tokens: 9, completion_tokens: 2 }
+
+  it('does not take for the whole what Google, in every chunk, counts so far', async () => {
+    const events = [chunk({ ...counted, completion_tokens: 1 }), chunk(counted), { error }]
+    const failure = await failureOf(streamed('google', events))
+    expect(failure).toMatchObject({ kind: 'server_error', begun: true, usage: null })
+  })
+
+  it('charges a stream that fails after the provider counted the whole for just that', async () => {
+    const done = { delta: {}, finish_reason: 'stop' }
+    const chunks = [chunk(null), chunk(null, done), chunk(counted, null), { error }]
+    expect((await failureOf(streamed('openai', chunks))).usage).toMatchObject({ inputTokens: 9, outputTokens: 2 })
+    const end = { type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 25 } }
+    const failure = await failureOf(streamed('anthropic', [start, end]))
+    expect(failure).toMatchObject({ kind: 'connection', begun: true, usage: { inputTokens: 9, outputTokens: 25 } })
+  })
+
+  it('does not take Anthropic’s first count for the last one, should that be missing', async () => {
+    const events = [
+      start,
+      { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'Hi' } },
+      { type: 'message_delta', delta: { stop_reason: 'end_turn' } },
+      { type: 'message_stop' },
+    ]
+    expect(await streamed('anthropic', events)).toMatchObject({ text: 'Hi', usage: null })
+  })
+
+  it.each(['openai', 'anthropic'])('knows that %s had not begun to answer when an error came first', async name => {
+    expect(await failureOf(streamed(name, [{ type: 'error', error }]))).toMatchObject({
+      kind: 'server_error',
+      begun: false,
+      usage: null,
+    })
+  })
 
   const completion = (usage: Record<string, number>, finish_reason = 'stop') => ({
     model: 'a-model',
@@ -520,7 +607,7 @@ describe('what the providers do each in their own way', () => {
     const usage = { prompt_tokens: 9, completion_tokens: 1 }
     upstream.script({ body: completion(usage, 'insufficient_system_resource') })
     const failure = await failureOf(named('deepseek').call(REQUEST, contextOf()))
-    expect(failure).toMatchObject({ kind: 'overloaded', usage: { inputTokens: 9 } })
+    expect(failure).toMatchObject({ kind: 'overloaded', begun: true, usage: { inputTokens: 9 } })
   })
 
   it('takes a count that Ollama leaves out for 0', async () => {

@@ -13,7 +13,10 @@ describe('retryAfter', () => {
     ['milliseconds, before seconds', { 'retry-after-ms': '150', 'retry-after': '9' }, 150],
     ['seconds beside milliseconds that are not a number', { 'retry-after-ms': 'soon', 'retry-after': '9' }, 9000],
     ['a negative number as no wait', { 'retry-after': '-5' }, 0],
-    ['days without a bound of its own', { 'retry-after': '172800' }, 172_800_000],
+    ['an hour', { 'retry-after': '3600' }, 3_600_000],
+    ['days as an hour', { 'retry-after': '172800' }, 3_600_000],
+    ['centuries as an hour', { 'retry-after-ms': '1e300' }, 3_600_000],
+    ['a date far away as an hour', { 'retry-after': 'Fri, 01 Jan 2999 12:00:00 GMT' }, 3_600_000],
   ])('reads %s', (_, headers, expected) => expect(read(headers)).toBe(expected))
 
   it.each(['', 'soon', 'soon 5', 'Infinity', 'NaN'])('has nothing to say about %j', value =>

@@ -86,14 +86,16 @@ export class CallFailure extends Error {
   readonly scope: 'none' | 'provider' | 'task'
   /** HTTP status, if there was an answer. */
   readonly status: number | null
-  /** What the provider's Retry-After asked for, milliseconds. */
+  /** What the provider's Retry-After asked for, milliseconds, an hour at most. */
   readonly retryAfterMs: number | null
-  /** Usage that the provider reported before the call failed (a stream cut in the middle). */
+  /** Final usage, if the provider had reported it before the call failed; never what it counted half way. */
   readonly usage: Usage | null
   /** What the provider's rate-limit headers said, if they came; null: nothing. `guarded` knows. */
   limits: HeaderLimits | null
   /** false: the request surely never reached the provider, so that nobody is billed for it. `guarded` knows. */
   sent: boolean
+  /** true: the provider had begun to answer, and may bill for what it wrote. `guarded` knows of streams. */
+  begun: boolean
 
   constructor(kind: CallFailureKind, message: string, more: FailureDetails = {}) {
     // It may quote what the provider sent, and ends up in Postgres, which takes neither U+0000 nor half a surrogate.
@@ -105,10 +107,11 @@ export class CallFailure extends Error {
     this.usage = more.usage ?? null
     this.limits = more.limits ?? null
     this.sent = more.sent ?? true
+    this.begun = more.begun ?? false
   }
 }
 
-type FailureDetails = Partial<Pick<CallFailure, 'status' | 'retryAfterMs' | 'usage' | 'limits' | 'sent'>> & {
+type FailureDetails = Partial<Pick<CallFailure, 'status' | 'retryAfterMs' | 'usage' | 'limits' | 'sent' | 'begun'>> & {
   cause?: unknown
 }
 
@@ -140,20 +143,24 @@ export function kindOfStatus(status: number): CallFailureKind {
   return 'bad_response'
 }
 
+/** What a provider may ask for at most, milliseconds: an answer that says more is not to stop a model for days. */
+const MOST_ASKED_MS = 3_600_000
+export const boundedWait = (ms: number): number => Math.min(Math.max(0, ms), MOST_ASKED_MS)
+
 /**
  * Reads `retry-after-ms` (milliseconds) or `retry-after` (seconds or an HTTP date).
- * @returns milliseconds, however many (whoever waits bounds them), or null when there is none that can be understood
+ * @returns milliseconds, an hour at most, or null when there is none that can be understood
  */
 export function retryAfter(headers: { get(name: string): string | null } | undefined, now = Date.now()): number | null {
   const ms = headers?.get('retry-after-ms')
-  if (ms && Number.isFinite(Number(ms))) return Math.max(0, Number(ms))
+  if (ms && Number.isFinite(Number(ms))) return boundedWait(Number(ms))
   const value = headers?.get('retry-after')
   if (!value) return null
   const seconds = Number(value)
-  if (Number.isFinite(seconds)) return Math.max(0, seconds * 1000)
+  if (Number.isFinite(seconds)) return boundedWait(seconds * 1000)
   // V8 would read "soon 5" as a day in May.
   const date = /\d\d:\d\d:\d\d/.test(value) ? Date.parse(value) : Number.NaN
-  return Number.isNaN(date) ? null : Math.max(0, date - now)
+  return Number.isNaN(date) ? null : boundedWait(date - now)
 }
 
 export interface Provider {

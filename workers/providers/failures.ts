@@ -1,5 +1,5 @@
 import { subscribe } from 'node:diagnostics_channel'
-import { CallFailure, type CallFailureKind, kindOfStatus, retryAfter, type Usage } from './define.ts'
+import { boundedWait, CallFailure, type CallFailureKind, kindOfStatus, retryAfter, type Usage } from './define.ts'
 
 /**
  * Codes and types in an error's body. A streamed error arrives under HTTP 200, so that this is all there is to go by.
@@ -84,7 +84,7 @@ export function failureOfAnswer(
   const kind = precise.find(Boolean) ?? misnamed ?? kindOfStatus(status)
   return new CallFailure(kind, message ?? `HTTP ${status}`, {
     status,
-    retryAfterMs: retryAfter(headers) ?? retryDelayInBody(text),
+    retryAfterMs: retryAfter(headers) ?? (status === 429 || status === 503 ? retryDelayOf(body) : null),
     usage,
     cause,
   })
@@ -163,8 +163,25 @@ function describe(error: SdkError): string {
   return [...new Set(messages)].join(': ') || 'The provider failed'
 }
 
-/** Gemini has no Retry-After header but a google.rpc.RetryInfo in the body: `"retryDelay": "34s"`. */
-function retryDelayInBody(text: string): number | null {
-  const seconds = /"retryDelay":\s*"([\d.]+)s"/.exec(text)?.[1]
-  return seconds === undefined || Number.isNaN(Number(seconds)) ? null : Number(seconds) * 1000
+/**
+ * Gemini has no Retry-After header but a google.rpc.RetryInfo among the error's details: `"retryDelay": "34s"`. Not to be searched
+ * for in the text, which may quote what a client sent.
+ */
+function retryDelayOf(body: unknown): number | null {
+  const [first] = [typeof body === 'string' ? parsed(body) : body].flat()
+  const { error = first } = Object(first) as SdkError
+  const { details } = Object(error) as { details?: unknown }
+  const info = Array.isArray(details) ? details.find(one => one?.['@type'] === RETRY_INFO) : undefined
+  const seconds = /^(\d+(?:\.\d+)?)s$/.exec(String(info?.retryDelay))?.[1]
+  return seconds === undefined ? null : boundedWait(Number(seconds) * 1000)
+}
+
+const RETRY_INFO = 'type.googleapis.com/google.rpc.RetryInfo'
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
 }

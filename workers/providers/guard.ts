@@ -13,7 +13,12 @@ export type Call = {
   streaming: boolean
   /** Passes text on, unless the call is over. */
   emit(text: string): void
-  /** Set as soon as the provider reports it, so that a call that fails later is still charged. */
+  /** Set once the provider says anything of an answer, be it no text: what it writes is billed, whatever comes then. */
+  begun: boolean
+  /**
+   * Set once the provider reports what the whole answer used, so that a call that fails later is charged for that. Counts of a
+   * stream that goes on are less than what is billed, and are not to be put here: null is charged at the reservation.
+   */
   usage: Usage | null
 }
 
@@ -45,6 +50,7 @@ export async function guarded<Made extends object = Answer>(
     emit: text => {
       if (!controller.signal.aborted && text) context.onDelta?.(text)
     },
+    begun: false,
     usage: null,
   }
   const carried: Carried = {
@@ -71,6 +77,7 @@ export async function guarded<Made extends object = Answer>(
     const { headers } = Object(error) as { headers?: unknown }
     failure.limits = headers instanceof Headers ? readLimits(headers, Date.now()) : limits
     failure.sent = carried.fetched && !failedToConnect(error)
+    failure.begun ||= call.begun
     throw failure
   } finally {
     clearTimeout(timer)

@@ -98,6 +98,7 @@ function toParams(request: CallRequest) {
 async function readStream(stream: AsyncIterable<ChatResponse>, call: Call): Promise<Answer> {
   let text = ''
   for await (const part of stream) {
+    call.begun = true
     const delta = part.message?.content ?? ''
     text += delta
     call.emit(delta)

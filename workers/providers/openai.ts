@@ -150,11 +150,12 @@ async function readStream(
   let refused = false
   let reason: string | null = null
   let model: string | null = null
+  let usage: Usage | null = null
   for await (const chunk of stream) {
+    call.begun = true
     if (!Array.isArray(chunk.choices)) throw new CallFailure('bad_response', 'A chunk has no choices')
     model ??= chunk.model ?? asked
-    // Google repeats it in every chunk, growing.
-    if (chunk.usage) call.usage = toUsage(chunk.usage)
+    if (chunk.usage) usage = toUsage(chunk.usage)
     const choice = chunk.choices[0]
     const delta = choice?.delta?.content || choice?.delta?.refusal
     if (delta) {
@@ -163,16 +164,18 @@ async function readStream(
     }
     if (choice?.delta?.refusal) refused = true
     reason = choice?.finish_reason ?? reason
+    // Google repeats it in every chunk, growing: that of a chunk after the last choice is of the whole.
+    if (reason && !choice) call.usage = usage
   }
   if (model === null) throw new CallFailure('bad_response', 'The stream has no completion')
   if (!reason) throw new CallFailure('connection', 'The stream ended before the answer did', { usage: call.usage })
-  return finish(text, refused, reason, call.usage, model)
+  return finish(text, refused, reason, usage, model)
 }
 
 function finish(text: string, refused: boolean, reason: string, usage: Usage | null, model: string): Answer {
   // DeepSeek's way to say, in mid-answer, that it has no capacity left.
   if (reason === 'insufficient_system_resource') {
-    throw new CallFailure('overloaded', 'The provider ran out of resources', { usage })
+    throw new CallFailure('overloaded', 'The provider ran out of resources', { usage, begun: true })
   }
   return answered({ text, stop: refused ? 'refusal' : toStop(reason), usage, model })
 }

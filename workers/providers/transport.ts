@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { Agent, request } from 'undici'
+import { Agent, request, type RequestInit as UndiciInit, fetch as undiciFetch } from 'undici'
 
 /** What the transport has to do with the call that is under way. */
 export type Carried = {
@@ -18,10 +18,23 @@ export const carry = <T>(carried: Carried, run: () => Promise<T>): Promise<T> =>
 
 /** Without time limits of its own: the guard has them. */
 const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 })
+/** Streams have a connection each, as with Node's own fetch: over HTTP/2 one that breaks would take all of them along. */
+const streamsAgent = new Agent({ headersTimeout: 0, bodyTimeout: 0, allowH2: false })
+
+/**
+ * Not Node's own, which gives a provider 300 s for the headers and 300 s for every pause in the body, whatever the guard says,
+ * and takes no agent of another version than its own.
+ */
+const streamingFetch = (input: Parameters<typeof fetch>[0], init: RequestInit | undefined) =>
+  // The types differ by their versions only.
+  undiciFetch(String(input), {
+    ...(init as object as UndiciInit),
+    dispatcher: streamsAgent,
+  }) as Promise<unknown> as Promise<Response>
 
 /**
  * For the SDKs, instead of fetch. Answers that are wanted whole come by undici's `request`, which costs less than half of
- * what fetch does (decision 0020); streams, and what is no call, by fetch.
+ * what fetch does (decision 0020); streams, and what is no call, by its fetch.
  */
 export const notedFetch: typeof fetch = async (input, init) => {
   const call = underWay.getStore()
@@ -30,7 +43,7 @@ export const notedFetch: typeof fetch = async (input, init) => {
   if (call) call.fetched = true
   if (call?.traceparent) init = { ...init, headers: withTrace(init?.headers, call.traceparent) }
   if (!call || call.streaming || typeof init?.body !== 'string') {
-    const response = await fetch(input, init)
+    const response = await streamingFetch(input, init)
     call?.heard(response.headers)
     return response
   }
