@@ -16,10 +16,11 @@ export type Carried = {
 const underWay = new AsyncLocalStorage<Carried>()
 export const carry = <T>(carried: Carried, run: () => Promise<T>): Promise<T> => underWay.run(carried, run)
 
-/** Without time limits of its own: the guard has them. */
-const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 })
-/** Streams have a connection each, as with Node's own fetch: over HTTP/2 one that breaks would take all of them along. */
-const streamsAgent = new Agent({ headersTimeout: 0, bodyTimeout: 0, allowH2: false })
+/**
+ * Without time limits of its own: the guard has them. Calls have a connection each, as with Node's own fetch: over HTTP/2, which
+ * undici would choose, one that breaks would take all of them along.
+ */
+const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0, allowH2: false })
 
 /**
  * Not Node's own, which gives a provider 300 s for the headers and 300 s for every pause in the body, whatever the guard says,
@@ -29,7 +30,7 @@ const streamingFetch = (input: Parameters<typeof fetch>[0], init: RequestInit | 
   // The types differ by their versions only.
   undiciFetch(String(input), {
     ...(init as object as UndiciInit),
-    dispatcher: streamsAgent,
+    dispatcher: agent,
   }) as Promise<unknown> as Promise<Response>
 
 /**
