@@ -419,13 +419,36 @@ describe('the circuit breaker', () => {
 })
 
 describe('what the provider says', () => {
-  it('pauses the target, the latest word counts', async () => {
+  it('pauses the target; a shorter word does not end a longer pause', async () => {
     const { acquire, go, report, clock } = await open()
-    const [one, two] = [await go(), await go()]
+    const [one, two, three] = [await go(), await go(), await go()]
     await report(one, { result: 'neutral', retryAfterMs: 30_000 })
     expect(await acquire()).toEqual({ kind: 'closed', ms: 30_000, reason: 'pause' })
     await report(two, { result: 'neutral', retryAfterMs: 5000 })
-    clock.now += 5000
+    expect(await acquire()).toEqual({ kind: 'closed', ms: 30_000, reason: 'pause' })
+    await report(three, { result: 'neutral', retryAfterMs: 40_000 })
+    clock.now += 39_999
+    expect(await acquire()).toEqual({ kind: 'closed', ms: 1, reason: 'pause' })
+    clock.now += 1
+    granted(await acquire())
+  })
+
+  it.each([3_600_001, 1e12, Number.POSITIVE_INFINITY])('pauses it for an hour at most: %d ms', async retryAfterMs => {
+    const { acquire, go, report, clock, state } = await open()
+    await report(await go(), { result: 'neutral', retryAfterMs })
+    expect((await state()).pauseMs).toBe(3_600_000)
+    clock.now += 3_600_000
+    granted(await acquire())
+  })
+
+  it('shortens to an hour a pause that was written down without an upper bound', async () => {
+    const { acquire, go, clock, redis, prefix } = await open()
+    await go()
+    const [state] = await keysLike(redis, `{${prefix}:*:state`)
+    const lua = "redis.call('HSET', KEYS[1], 'b', cmsgpack.pack({ 0, 0, 0, 0, 0, '', '', tonumber(ARGV[1]) }))"
+    await redis.eval(lua, 1, state!, clock.now + 1e12)
+    expect(await acquire()).toEqual({ kind: 'closed', ms: 3_600_000, reason: 'pause' })
+    clock.now += 3_600_000
     granted(await acquire())
   })
 

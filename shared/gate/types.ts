@@ -70,7 +70,7 @@ export type CallOutcome = {
   /** Real usage; null: the estimate stands. */
   inputTokens: number | null
   outputTokens: number | null
-  /** Pauses the whole target; the latest wins. */
+  /** Pauses the whole target, for an hour at most; of several pauses the one that ends last holds. */
   retryAfterMs: number | null
   headers?: HeaderLimits
 }
