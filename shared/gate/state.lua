@@ -96,8 +96,9 @@ end
 -- Sub-windows that this run has read, and those that it changed.
 local subs, changed = {}, {}
 
-local function save()
-  local keep = now - keptAt > 60000
+-- used: the state is to live for another day.
+local function save(used)
+  local keep = used and now - keptAt > 60000
   if keep then keptAt = now end
   local fields = {
     'w',

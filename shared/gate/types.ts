@@ -78,7 +78,7 @@ export type CallOutcome = {
 export type Usage = { used: number; limit: number | null }
 export type TargetState = {
   target: Target
-  /** false: Redis knows nothing of it (never used, idle for a day, or forgotten). */
+  /** false: Redis knows nothing of it (never used, idle for a day, one of too many, or forgotten). */
   seeded: boolean
   breaker: 'closed' | 'open' | 'half_open'
   /** Until the breaker lets a probe through; 0 unless it is open. */
