@@ -72,6 +72,19 @@ describe('what a gate is seeded with', () => {
     ])
   })
 
+  it('are the calls of all names of the model, of which the ledger keeps the one that was called', async () => {
+    const base = { provider: 'anthropic', model: 'claude-sonnet-5-5' }
+    const running = await task('running')
+    await call({ model: base.model, outcome: 'succeeded', tokens: [1, 1] })
+    await call({ model: 'claude-sonnet-5-5-20261001', outcome: 'succeeded', tokens: [2, 2] })
+    await call({ model: 'claude-sonnet-5-5-20261001', taskId: running, agoSeconds: 600 })
+    await call({ model: 'claude-sonnet-5', outcome: 'succeeded', tokens: [3, 3] })
+    const { firstEver, calls, open } = await seed(base)
+    expect(firstEver).toBe(false)
+    expect(calls.map(one => one.inputTokens).toSorted()).toEqual([1, 2])
+    expect(open).toEqual([{ id: running }])
+  })
+
   it('are the calls that are under way, however old', async () => {
     const [running, ended, retried, other] = [
       await task('running'),

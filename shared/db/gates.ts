@@ -1,3 +1,4 @@
+import { targetOf } from '#shared/gate/target.ts'
 import type { SeedData, Target } from '#shared/gate/types.ts'
 import type { Db } from './pool.ts'
 
@@ -12,6 +13,13 @@ const FORGET_ROWS = 10_000
 /** A little more than the gate's window, which is gate.ts's to say. */
 const RECENT_SECONDS = 65
 
+/** What models of a provider were called lately, or are being called, by the names in the ledger. */
+const namesStatement = {
+  name: 'gates_names',
+  text: `SELECT model FROM attempts WHERE started_at > now() - interval '${RECENT_SECONDS} seconds' AND provider = $1
+    UNION SELECT model FROM attempts WHERE outcome = 'started' AND provider = $1`,
+}
+
 /**
  * Ages are by Postgres's clock, at the beginning of the statement: a call counts a little longer rather than less.
  * What a call has used is what the provider said, and until then what was booked.
@@ -25,11 +33,11 @@ const seedStatement = {
       SELECT json_agg(json_build_object('ageMs', (extract(epoch FROM now() - a.started_at) * 1000)::float8,
         'inputTokens', coalesce(a.input_tokens, a.booked_input_tokens), 'outputTokens', coalesce(a.output_tokens, a.booked_output_tokens))) AS calls
       FROM attempts a
-      WHERE a.started_at > now() - interval '${RECENT_SECONDS} seconds' AND a.provider = $1 AND a.model = $2
+      WHERE a.started_at > now() - interval '${RECENT_SECONDS} seconds' AND a.provider = $1 AND a.model = ANY($3)
     ), running AS (
       SELECT json_agg(json_build_object('id', a.task_id)) AS open
       FROM attempts a JOIN tasks t ON t.id = a.task_id AND t.attempts = a.n AND (t.status || '') = 'running'
-      WHERE a.outcome = 'started' AND a.provider = $1 AND a.model = $2
+      WHERE a.outcome = 'started' AND a.provider = $1 AND a.model = ANY($3)
     )
     SELECT opened.first, coalesce(recent.calls, '[]') AS calls, coalesce(running.open, '[]') AS open
     FROM opened CROSS JOIN recent CROSS JOIN running`,
@@ -41,7 +49,10 @@ type SeedRow = Pick<SeedData, 'calls' | 'open'> & { first: boolean }
 export const createSeeder =
   (db: Db) =>
   async ({ provider, model }: Target): Promise<SeedData> => {
-    const [row] = await db.query<SeedRow>(seedStatement, [provider, model])
+    // No call of this gate's can begin under a new name before it is seeded.
+    const called = await db.query<{ model: string }>(namesStatement, [provider])
+    const names = called.map(one => one.model).filter(name => targetOf({ provider, model: name }).model === model)
+    const [row] = await db.query<SeedRow>(seedStatement, [provider, model, names])
     const { first, calls, open } = row!
     // Calls from before the gates were written down are calls, too.
     return { firstEver: first && calls.length === 0 && open.length === 0, calls, open }

@@ -237,6 +237,33 @@ describe('the rate', () => {
   })
 })
 
+describe('the names of one model', () => {
+  const model = 'claude-sonnet-5-5'
+  const dated = 'claude-sonnet-5-5-20261001'
+
+  it.each([
+    ['anthropic', model, dated],
+    ['ollama', 'llama3', 'llama3:latest'],
+    ['google', 'gemini-2.5-pro', 'gemini-2.5-pro-made-up'],
+  ])('share its limits: %s, %s and %s', async (provider, one, other) => {
+    const { acquire, go, gate } = await open({ rpm: 2 })
+    await go({ provider, model: one })
+    await go({ provider, model: other })
+    for (const name of [one, other]) waits(await acquire({ provider, model: name }), 'rate')
+    expect(await gate.targets()).toEqual([{ provider, model: one }])
+  })
+
+  it('share its leases, its pauses and its health, whichever is reported', async () => {
+    const { acquire, go, report, gate } = await open({ concurrency: 1 })
+    const permit = await go({ model: dated })
+    waits(await acquire({ model, id: 'waits', wake: 'waits' }), 'concurrency')
+    expect(await report(permit, { result: 'failure', retryAfterMs: 9000 })).toEqual([])
+    expect(await acquire({ model })).toMatchObject({ kind: 'closed', ms: 9000, reason: 'pause' })
+    const [state] = await gate.describe([{ ...TARGET, model }])
+    expect(state).toMatchObject({ pauseMs: 9000, successRate: 0.9, concurrency: { used: 0 } })
+  })
+})
+
 describe('concurrency', () => {
   it('wakes waiters in their order and keeps the slot for them', async () => {
     const { acquire, go, report } = await open({ concurrency: 1 })

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { coalesce } from '#shared/coalesce.ts'
 import type { Redis } from '#shared/redis.ts'
 import { defineScript, keysOf, targetName } from './script.ts'
+import { targetOf } from './target.ts'
 import { createTargets } from './targets.ts'
 import {
   type AcquireRequest,
@@ -179,8 +180,8 @@ export function createGate(options: GateOptions) {
 
   return {
     async acquire(request: AcquireRequest): Promise<Decision> {
-      const { id, provider, model } = request
-      const target = { provider, model }
+      const { id } = request
+      const target = targetOf(request)
       for (let tries = 0; tries < SEED_TRIES; tries++) {
         const lease = newLease()
         const args = acquireArgs(request, lease)

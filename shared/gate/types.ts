@@ -1,4 +1,4 @@
-/** What has limits of its own: one model of one provider. */
+/** What has limits of its own: one model of one provider, by the one name that `targetOf` gives it. */
 export type Target = { provider: string; model: string }
 
 /**
@@ -15,6 +15,7 @@ export type GateLimits = {
 }
 export type LimitName = 'rpm' | 'tpm' | 'itpm' | 'otpm' | 'concurrency'
 
+/** `model` is any of the model's names. */
 export type AcquireRequest = Target & {
   /** Of the task; the same id redeems its own booking. */
   id: string
