@@ -36,6 +36,8 @@ export function startDispatcher(deps: DispatcherDeps): () => Promise<void> {
       deps.db.withLock(LOCKS.dispatch, async () => {
         const until = performance.now() + TURN_MS
         while (performance.now() < until && !stopping.signal.aborted) {
+          // Another process may reach Redis.
+          if (!deps.producer.ready()) return false
           const pause = (await dispatcher.round()) === 'hungry' ? HUNGRY_MS : ROUND_MS
           await sleep(pause, undefined, { signal: stopping.signal }).catch(() => undefined)
         }

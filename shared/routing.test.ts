@@ -165,6 +165,20 @@ describe('the order', () => {
     ])
   })
 
+  it('goes by how a model does, by whichever of its names it is asked for', () => {
+    const available = [
+      { name: 'anthropic', defaultModel: 'claude-sonnet-5-5-20261001' },
+      { name: 'ollama', defaultModel: 'llama3:latest' },
+    ]
+    for (const [bad, best] of [
+      ['anthropic/claude-sonnet-5-5', 'ollama'],
+      ['ollama/llama3', 'anthropic'],
+    ] as const) {
+      const [first] = route({}, available, { scores: new Map([[bad, { successRate: 0 }]]) })
+      expect(first).toEqual({ provider: best, model: available.find(one => one.name === best)!.defaultModel })
+    }
+  })
+
   it('gives what is not known the benefit of the doubt', () => {
     expect(scored({ ollama: { successRate: 0.8 }, anthropic: { latency: Number.NaN, successRate: 0.8 } })[0]).toBe(
       'openai',

@@ -1,3 +1,4 @@
+import { targetOf } from './gate/target.ts'
 import type { TargetState } from './gate/types.ts'
 import { autoTier } from './models/auto.ts'
 import { MODEL_FAMILIES, type Operation, operationOf } from './models/models.ts'
@@ -27,7 +28,7 @@ export type Signals = {
 }
 
 export type RouteOptions = {
-  /** By `candidateKey`. */
+  /** By `candidateKey` of the `targetOf` a candidate. */
   scores?: ReadonlyMap<string, Signals>
   /** What the task asks, for `auto`. */
   prompt?: string
@@ -100,7 +101,7 @@ function automatic({ name, defaultModel }: Available, prompt: string): string | 
 
 /** Best first; whoever is within MARGIN of the best of those that are left comes in the order that it came in. */
 function byScore(candidates: readonly Candidate[], scores: ReadonlyMap<string, Signals>): Candidate[] {
-  const signals = candidates.map(candidate => scores.get(candidateKey(candidate)) ?? {})
+  const signals = candidates.map(candidate => scores.get(candidateKey(targetOf(candidate))) ?? {})
   const fastest = Math.min(...signals.flatMap(({ latency }) => (isLatency(latency) ? [latency] : [])))
   let rest = candidates.map((candidate, i) => ({ candidate, score: score(signals[i]!, fastest) }))
   const ordered: Candidate[] = []

@@ -6,13 +6,22 @@ import { startSweeper } from './sweep.ts'
 import { fileDatabase } from './testing/postgres.ts'
 
 const database = fileDatabase()
+/** A queue that has all that is dispatched; `asked` about once a round, or more often. */
+const reachable = (asked: () => void) =>
+  ({
+    ready: () => {
+      asked()
+      return true
+    },
+    missing: async () => [],
+    dispatch: async () => {},
+  }) as never
 
 it('files are swept beside a dispatcher at work, until there is no more to do, and then not before the next housekeeping', async () => {
   const logger = createLogger({ level: 'silent', name: 'test' })
   const metrics = createMetrics('api')
-  const idle = { ready: () => false } as never
   const [db] = database.dbs
-  const stopDispatcher = startDispatcher({ db, producer: idle, metrics, logger })
+  const stopDispatcher = startDispatcher({ db, producer: { ready: () => true } as never, metrics, logger })
   const held = `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
     WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()`
   await vi.waitFor(async () => expect(await db.query({ name: 'held', text: held })).toHaveLength(1), 10_000)
@@ -23,7 +32,7 @@ it('files are swept beside a dispatcher at work, until there is no more to do, a
   const stop = startSweeper({
     db,
     end: async () => ({ ended: false }) as never,
-    producer: { ready: () => rounds++ < 0 } as never,
+    producer: reachable(() => rounds++),
     files: { sweep },
     resultRetentionDays: 0,
     metrics,
@@ -45,7 +54,7 @@ it('of several processes one sweeps at a time, for some seconds', async () => {
     startSweeper({
       db: database.dbs[0],
       end: async () => ({ ended: false }) as never,
-      producer: { ready: () => ++rounds[index]! < 0 } as never,
+      producer: reachable(() => rounds[index]!++),
       files: { sweep: async () => false },
       resultRetentionDays: 0,
       metrics: createMetrics('api'),
@@ -55,6 +64,34 @@ it('of several processes one sweeps at a time, for some seconds', async () => {
   try {
     await vi.waitFor(() => expect(Math.max(...rounds)).toBeGreaterThan(9), 10_000)
     expect(rounds.filter(count => count > 0)).toHaveLength(1)
+  } finally {
+    await Promise.all(stops.map(stop => stop()))
+  }
+})
+
+it('who cannot reach the queue leaves the sweep to others', async () => {
+  const swept = { with: 0, without: 0 }
+  const start = (how: keyof typeof swept, producer: never) =>
+    startSweeper({
+      db: database.dbs[0],
+      end: async () => ({ ended: false }) as never,
+      producer,
+      files: { sweep: async () => false },
+      resultRetentionDays: 0,
+      metrics: createMetrics('api'),
+      logger: createLogger({ level: 'silent', name: how }),
+    })
+  const unreachable = { ready: () => ++swept.without < 0 } as never
+  const stops = [start('without', unreachable)]
+  await vi.waitFor(() => expect(swept.without).toBeGreaterThan(0), 10_000)
+  stops.push(
+    start(
+      'with',
+      reachable(() => swept.with++),
+    ),
+  )
+  try {
+    await vi.waitFor(() => expect(swept.with).toBeGreaterThan(9), 20_000)
   } finally {
     await Promise.all(stops.map(stop => stop()))
   }

@@ -79,7 +79,10 @@ export function startSweeper(deps: SweeperDeps): () => Promise<void> {
     db.withLock(LOCKS.sweep, async () => {
       const until = performance.now() + TURN_MS
       while (performance.now() < until && !stopping.signal.aborted) {
-        if (!(await round())) await sleep(ROUND_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
+        const full = await round()
+        // Another process may reach Redis, and dispatch.
+        if (!deps.producer.ready()) return false
+        if (!full) await sleep(ROUND_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
       }
       return true
     })

@@ -7,14 +7,12 @@ import { candidateKey, type Signals, signalsOf } from '#shared/routing.ts'
 const LOOK_MS = 2000
 
 /** What the gates know of the providers' models, looked at every two seconds: what routing goes by. */
-export function startScores({ gate, logger }: { gate: Pick<Gate, 'describe' | 'targets' | 'forget'>; logger: Logger }) {
+export function startScores({ gate, logger }: { gate: Pick<Gate, 'describe' | 'targets'>; logger: Logger }) {
   let scores: ReadonlyMap<string, Signals> = new Map()
   const stop = every(
     LOOK_MS,
     async () => {
       const states = await gate.describe(await gate.targets())
-      // Clients name models: what nobody has called for a day must not pile up.
-      for (const one of states) if (!one.seeded) await gate.forget(one.target)
       scores = new Map(states.filter(one => one.seeded).map(one => [candidateKey(one.target), signalsOf(one)]))
     },
     error => {

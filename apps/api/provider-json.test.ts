@@ -70,6 +70,13 @@ describe('a provider', () => {
     })
   })
 
+  it('shows the figures of its default model by whichever of its names that is set', () => {
+    const figures = target({ successRate: 0.25 }, 'openai', 'gpt-5.4')
+    expect(
+      providerJson('openai', 'gpt-5.4-2026-03-05', NO_LIMITS, fleet([target({}, 'openai', 'a'), figures])),
+    ).toMatchObject({ default_model: 'gpt-5.4-2026-03-05', model: 'gpt-5.4', success_rate: 0.25 })
+  })
+
   it('has what is left of each limit, and never less than nothing', () => {
     const one = target({
       rpm: { used: 3, limit: 10 },

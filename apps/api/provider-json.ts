@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { MOST_LIMIT } from '#shared/config.ts'
 import { type Limits, NO_LIMITS } from '#shared/db/provider-limits.ts'
+import { targetOf } from '#shared/gate/target.ts'
 import type { LimitName, TargetState } from '#shared/gate/types.ts'
 import { score, signalsOf } from '#shared/routing.ts'
 import type { FleetState } from './fleet.ts'
@@ -98,7 +99,8 @@ export function stateOf(name: string, { targets, workers }: FleetState): (typeof
 /** @param limits of its default model */
 export function providerJson(name: string, defaultModel: string | null, limits: Limits, fleet: FleetState) {
   const models = fleet.targets.filter(one => one.target.provider === name)
-  const shown = models.find(one => one.target.model === defaultModel) ?? models[0]
+  const byDefault = defaultModel && targetOf({ provider: name, model: defaultModel }).model
+  const shown = models.find(one => one.target.model === byDefault) ?? models[0]
   return {
     name,
     state: stateOf(name, fleet),

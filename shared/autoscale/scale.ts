@@ -11,6 +11,8 @@ import {
   type Waiting,
 } from '#shared/db/load.ts'
 import type { Db } from '#shared/db/pool.ts'
+import { targetName } from '#shared/gate/script.ts'
+import { targetOf } from '#shared/gate/target.ts'
 import type { GateLimits, Target } from '#shared/gate/types.ts'
 import { QUEUES, type QueueName } from '#shared/queue/names.ts'
 import { decide, type Load, type Rules, type ScaleState } from './policy.ts'
@@ -171,7 +173,7 @@ function secondsByKind(calls: Calls[]): (kind: string) => number {
 
 /** By the targets that were called lately. What fails over to another target calls that one, which then counts. */
 function usableOf(calls: Calls[], limitsOf: (target: Target) => GateLimits): number | null {
-  const byTarget = Map.groupBy(calls, row => `${row.provider}/${row.model}`)
+  const byTarget = Map.groupBy(calls, row => targetName(targetOf(row)))
   return usableSlots(
     [...byTarget.values()].map(rows => {
       const { provider, model, span_seconds } = rows[0]!

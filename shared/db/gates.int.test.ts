@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { ask, fileDatabase } from '#shared/testing/postgres.ts'
-import { createSeeder } from './gates.ts'
+import { createSeeder, createUseNotes } from './gates.ts'
 
 const database = fileDatabase()
 const db = () => database.dbs[0]
@@ -72,6 +72,19 @@ describe('what a gate is seeded with', () => {
     ])
   })
 
+  it('are the calls of all names of the model, of which the ledger keeps the one that was called', async () => {
+    const base = { provider: 'anthropic', model: 'claude-sonnet-5-5' }
+    const running = await task('running')
+    await call({ model: base.model, outcome: 'succeeded', tokens: [1, 1] })
+    await call({ model: 'claude-sonnet-5-5-20261001', outcome: 'succeeded', tokens: [2, 2] })
+    await call({ model: 'claude-sonnet-5-5-20261001', taskId: running, agoSeconds: 600 })
+    await call({ model: 'claude-sonnet-5', outcome: 'succeeded', tokens: [3, 3] })
+    const { firstEver, calls, open } = await seed(base)
+    expect(firstEver).toBe(false)
+    expect(calls.map(one => one.inputTokens).toSorted()).toEqual([1, 2])
+    expect(open).toEqual([{ id: running }])
+  })
+
   it('are the calls that are under way, however old', async () => {
     const [running, ended, retried, other] = [
       await task('running'),
@@ -110,4 +123,49 @@ describe('what a gate is seeded with', () => {
     )
     return row!.n
   }
+})
+
+describe('a row of a gate', () => {
+  const rows = async () => {
+    const text = `SELECT model, round(extract(epoch FROM now() - opened_at) / 3600)::int AS hours FROM gates ORDER BY model`
+    return (await ask<{ model: string; hours: number }>(db(), text)).map(row => [row.model, row.hours])
+  }
+  const opened = (model: string, hoursAgo: number) =>
+    ask(db(), `INSERT INTO gates VALUES ('anthropic', $1, now() - $2 * interval '1 hour')`, [model, hoursAgo])
+
+  it('goes when its target has not been in use for three days, so that it is new again', async () => {
+    for (const [model, hours] of [
+      ['a', 71],
+      ['b', 73],
+      ['c', 1000],
+    ] as const)
+      await opened(model, hours)
+    await createUseNotes(db())({ ...target, model: 'c' })
+    expect(await rows()).toEqual([
+      ['a', 71],
+      ['c', 0],
+    ])
+    expect((await seed({ ...target, model: 'b' })).firstEver).toBe(true)
+  })
+
+  it('stays while the target is in use, and is not looked for at every note', async () => {
+    let now = 0
+    const note = createUseNotes(db(), () => now)
+    await note(target)
+    await opened('old', 100)
+    await note(target)
+    expect(await rows()).toEqual([
+      ['m', 0],
+      ['old', 100],
+    ])
+    now = 600_000
+    await note(target)
+    expect(await rows()).toEqual([['m', 0]])
+  })
+
+  it('is as good as new when a gate is seeded again', async () => {
+    await opened('m', 72)
+    expect((await seed()).firstEver).toBe(false)
+    expect(await rows()).toEqual([['m', 0]])
+  })
 })

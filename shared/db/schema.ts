@@ -377,7 +377,7 @@ export const providerLimits = pgTable(
   table => [primaryKey({ columns: [table.provider, table.model] })],
 )
 
-/** Provider and model of every gate that was ever opened: one that is missing in Redis has been lost. */
+/** Provider and model of every gate that was in use within days (`opened_at`): one that is missing in Redis has been lost. */
 export const gates = pgTable(
   'gates',
   { provider: text('provider').notNull(), model: text('model').notNull(), openedAt: moment('opened_at').notNull() },

@@ -3,6 +3,8 @@ import { mastersOf } from '#shared/redis.ts'
 import { testPrefix } from '#shared/testing/database.ts'
 import { awayRedis, forgetKeys, keysLike, testRedis } from '#shared/testing/redis.ts'
 import { createGate, type Gate, type GateOptions } from './gate.ts'
+import { keysOf } from './script.ts'
+import { MOST_TARGETS } from './targets.ts'
 import {
   type AcquireRequest,
   type CallOutcome,
@@ -235,6 +237,33 @@ describe('the rate', () => {
   })
 })
 
+describe('the names of one model', () => {
+  const model = 'claude-sonnet-5-5'
+  const dated = 'claude-sonnet-5-5-20261001'
+
+  it.each([
+    ['anthropic', model, dated],
+    ['ollama', 'llama3', 'llama3:latest'],
+    ['google', 'gemini-2.5-pro', 'gemini-2.5-pro-made-up'],
+  ])('share its limits: %s, %s and %s', async (provider, one, other) => {
+    const { acquire, go, gate } = await open({ rpm: 2 })
+    await go({ provider, model: one })
+    await go({ provider, model: other })
+    for (const name of [one, other]) waits(await acquire({ provider, model: name }), 'rate')
+    expect(await gate.targets()).toEqual([{ provider, model: one }])
+  })
+
+  it('share its leases, its pauses and its health, whichever is reported', async () => {
+    const { acquire, go, report, gate } = await open({ concurrency: 1 })
+    const permit = await go({ model: dated })
+    waits(await acquire({ model, id: 'waits', wake: 'waits' }), 'concurrency')
+    expect(await report(permit, { result: 'failure', retryAfterMs: 9000 })).toEqual([])
+    expect(await acquire({ model })).toMatchObject({ kind: 'closed', ms: 9000, reason: 'pause' })
+    const [state] = await gate.describe([{ ...TARGET, model }])
+    expect(state).toMatchObject({ pauseMs: 9000, successRate: 0.9, concurrency: { used: 0 } })
+  })
+})
+
 describe('concurrency', () => {
   it('wakes waiters in their order and keeps the slot for them', async () => {
     const { acquire, go, report } = await open({ concurrency: 1 })
@@ -419,13 +448,36 @@ describe('the circuit breaker', () => {
 })
 
 describe('what the provider says', () => {
-  it('pauses the target, the latest word counts', async () => {
+  it('pauses the target; a shorter word does not end a longer pause', async () => {
     const { acquire, go, report, clock } = await open()
-    const [one, two] = [await go(), await go()]
+    const [one, two, three] = [await go(), await go(), await go()]
     await report(one, { result: 'neutral', retryAfterMs: 30_000 })
     expect(await acquire()).toEqual({ kind: 'closed', ms: 30_000, reason: 'pause' })
     await report(two, { result: 'neutral', retryAfterMs: 5000 })
-    clock.now += 5000
+    expect(await acquire()).toEqual({ kind: 'closed', ms: 30_000, reason: 'pause' })
+    await report(three, { result: 'neutral', retryAfterMs: 40_000 })
+    clock.now += 39_999
+    expect(await acquire()).toEqual({ kind: 'closed', ms: 1, reason: 'pause' })
+    clock.now += 1
+    granted(await acquire())
+  })
+
+  it.each([3_600_001, 1e12, Number.POSITIVE_INFINITY])('pauses it for an hour at most: %d ms', async retryAfterMs => {
+    const { acquire, go, report, clock, state } = await open()
+    await report(await go(), { result: 'neutral', retryAfterMs })
+    expect((await state()).pauseMs).toBe(3_600_000)
+    clock.now += 3_600_000
+    granted(await acquire())
+  })
+
+  it('shortens to an hour a pause that was written down without an upper bound', async () => {
+    const { acquire, go, clock, redis, prefix } = await open()
+    await go()
+    const [state] = await keysLike(redis, `{${prefix}:*:state`)
+    const lua = "redis.call('HSET', KEYS[1], 'b', cmsgpack.pack({ 0, 0, 0, 0, 0, '', '', tonumber(ARGV[1]) }))"
+    await redis.eval(lua, 1, state!, clock.now + 1e12)
+    expect(await acquire()).toEqual({ kind: 'closed', ms: 3_600_000, reason: 'pause' })
+    clock.now += 3_600_000
     granted(await acquire())
   })
 
@@ -534,15 +586,104 @@ describe('a target that Redis forgot', () => {
   })
 })
 
-it('takes a target off its list when nobody has called it for a day, and no other', async () => {
-  const { go, gate, redis, prefix } = await open()
-  await go()
-  await gate.forget(TARGET)
-  expect(await gate.targets()).toEqual([TARGET])
-  const state = (await keysLike(redis, `{${prefix}:*`)).filter(key => !key.endsWith('targets'))
-  await forgetKeys(redis, state)
-  await gate.forget(TARGET)
-  expect(await gate.targets()).toEqual([])
+describe('a look', () => {
+  const HOUR = 3_600_000
+
+  it('keeps no target alive: one that nobody has called for a day expires, however often it is looked at', async () => {
+    const { go, gate, clock, redis, prefix, report } = await open()
+    await report(await go())
+    const [state] = await keysLike(redis, `{${prefix}:*:state`)
+    await redis.pexpire(state!, HOUR)
+    clock.now += 120_000
+    expect(await gate.describe([TARGET])).toMatchObject([{ seeded: true, rpm: { used: 0 } }])
+    expect(await redis.pttl(state!)).toBeLessThanOrEqual(HOUR)
+    await go()
+    expect(await redis.pttl(state!)).toBeGreaterThan(23 * HOUR)
+  })
+
+  it('writes nothing, not even what has left the window', async () => {
+    const { go, gate, clock, redis, prefix } = await open({ rpm: 10 })
+    for (let n = 0; n < 3; n++) {
+      await go()
+      clock.now += 20_000
+    }
+    const [state] = await keysLike(redis, `{${prefix}:*:state`)
+    const before = await redis.hgetallBuffer(state!)
+    for (const used of [2, 1, 0]) {
+      clock.now += 20_000
+      expect(await gate.describe([TARGET, TARGET])).toMatchObject([{ rpm: { used } }, { rpm: { used } }])
+    }
+    expect(await redis.hgetallBuffer(state!)).toEqual(before)
+  })
+
+  it('is at those that were called within a day', async () => {
+    const { go, gate, clock } = await open()
+    await go()
+    for (let hour = 1; hour < 24; hour++) {
+      clock.now += HOUR
+      await go({ model: 'other' })
+      await gate.describe(await gate.targets())
+      expect(await gate.targets()).toHaveLength(2)
+    }
+    clock.now += HOUR
+    await go({ model: 'other' })
+    expect(await gate.targets()).toEqual([{ ...TARGET, model: 'other' }])
+  })
+
+  it('is at no more than the 200 that were called last; the others are soon forgotten', async () => {
+    const { go, gate, clock, redis, prefix } = await open()
+    const names = Array.from({ length: MOST_TARGETS + 5 }, (_, n) => `made-up-${n}`)
+    await go()
+    for (const model of names) {
+      clock.now += 1000
+      await go({ model })
+      clock.now += 1000
+      if (model === 'made-up-150') await go()
+    }
+    const models = (await gate.targets()).map(one => one.model)
+    expect(models).toEqual([...names.slice(6, 151), TARGET.model, ...names.slice(151)].reverse())
+    const [kept, left] = ['made-up-150', 'made-up-1'].map(model => keysOf(prefix, { ...TARGET, model })[0]!)
+    expect(await redis.pttl(kept!)).toBeGreaterThan(23 * HOUR)
+    expect(await redis.pttl(left!)).toBeLessThanOrEqual(600_000)
+  })
+
+  it('at everything is not in the way of a call', async () => {
+    const asked: string[] = []
+    const { gate, go } = await open(
+      {},
+      {
+        limitsOf: target => {
+          asked.push(target.model)
+          return NONE
+        },
+      },
+    )
+    await go()
+    asked.length = 0
+    const everything = gate.describe(Array.from({ length: 150 }, (_, n) => ({ ...TARGET, model: `m${n}` })))
+    await Promise.all([go(), everything])
+    expect(asked.indexOf(TARGET.model)).toBeLessThanOrEqual(50)
+  })
+})
+
+describe('that a target is in use', () => {
+  it('is noted when it is first called, and every hour', async () => {
+    const noted: number[] = []
+    const { go, clock } = await open({}, { noteUse: async () => noted.push(clock.now) })
+    const begin = clock.now
+    for (let minute = 0; minute <= 130; minute++) {
+      await go()
+      clock.now += 60_000
+    }
+    expect(noted.map(at => (at - begin) / 60_000)).toEqual([0, 60, 120])
+  })
+
+  it('is noted again at the next call if it could not be', async () => {
+    let tries = 0
+    const { go } = await open({}, { noteUse: async () => (++tries === 1 ? Promise.reject(new Error('away')) : null) })
+    for (let n = 0; n < 3; n++) await go()
+    expect(tries).toBe(2)
+  })
 })
 
 describe('without Redis', () => {

@@ -2,7 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { coalesce } from '#shared/coalesce.ts'
 import type { Redis } from '#shared/redis.ts'
-import { defineScript, keysOf, targetName, targetsKey } from './script.ts'
+import { defineScript, keysOf, targetName } from './script.ts'
+import { targetOf } from './target.ts'
+import { createTargets } from './targets.ts'
 import {
   type AcquireRequest,
   type CallOutcome,
@@ -45,6 +47,8 @@ export type GateOptions = {
   limitsOf(target: Target): GateLimits | null
   /** Reads the ledger, for a target that Redis does not know. */
   seed(target: Target): Promise<SeedData>
+  /** Writes down that a target is in use, so that `seed` does not take it for new. */
+  noteUse?: (target: Target) => Promise<unknown>
   /** Virtual time in ms, for tests: takes the place of Redis's clock and of this process's. */
   now?: () => number
   sleep?: (ms: number) => Promise<unknown>
@@ -70,6 +74,8 @@ type Answered = {
 }
 
 const MOST_IN_A_CALL = 500
+/** Of them an acquire that comes meanwhile has so many before it, in the connection and in Redis. */
+const MOST_LOOKS_IN_A_CALL = 50
 /** A script call costs more than what it does for one request: a report waits so long for an acquire to go along with. */
 const LINGER_MS = 5
 /** Redis would have to forget the target as often within one acquire. */
@@ -80,8 +86,9 @@ const SEED_TRIES = 5
  * nothing else.
  */
 export function createGate(options: GateOptions) {
-  const { redis, prefix, limitsOf, seed, now, sleep = delay } = options
+  const { redis, prefix, limitsOf, seed, noteUse, now, sleep = delay } = options
   const run = defineScript(redis)
+  const targets = createTargets({ redis, prefix, noteUse, now })
   const clock = now ?? (() => performance.now())
   const process = randomUUID().slice(0, 13)
   let leases = 0
@@ -116,29 +123,29 @@ export function createGate(options: GateOptions) {
   }
 
   /** What failed for one target must not fail the others. */
-  const send = coalesce<Operation, Answered | GateUnavailable>({
-    max: MOST_IN_A_CALL,
-    idle: { lingerMs: LINGER_MS, is: one => one.idle },
-    itemsToBlame: () => false,
-    flush: async operations => {
-      const groups = Map.groupBy(operations, one => targetName(one.target))
-      const answers = new Map<Operation, Answered | GateUnavailable>()
-      await Promise.all(
-        groups.values().map(async group => {
-          const got = await runGroup(group).catch(unavailable)
-          for (const [index, one] of group.entries()) answers.set(one, Array.isArray(got) ? got[index]! : got)
-        }),
-      )
-      return operations.map(one => answers.get(one)!)
-    },
-  })
+  async function flush(operations: Operation[]): Promise<(Answered | GateUnavailable)[]> {
+    const groups = Map.groupBy(operations, one => targetName(one.target))
+    const answers = new Map<Operation, Answered | GateUnavailable>()
+    await Promise.all(
+      groups.values().map(async group => {
+        const got = await runGroup(group).catch(unavailable)
+        for (const [index, one] of group.entries()) answers.set(one, Array.isArray(got) ? got[index]! : got)
+      }),
+    )
+    return operations.map(one => answers.get(one)!)
+  }
+  const itemsToBlame = () => false
+  const idle = { lingerMs: LINGER_MS, is: (one: Operation) => one.idle }
+  const send = coalesce({ flush, max: MOST_IN_A_CALL, idle, itemsToBlame })
+  /** By itself: calls do not wait for a look at everything. */
+  const look = coalesce({ flush, max: MOST_LOOKS_IN_A_CALL, itemsToBlame })
 
   async function ask(
     target: Target,
     args: Arg[],
-    { takes = false, idle = false }: { takes?: boolean; idle?: boolean } = {},
+    { takes = false, idle = false, by = send }: { takes?: boolean; idle?: boolean; by?: typeof send } = {},
   ): Promise<Answered> {
-    const answered = await send({ target, args, takes, idle })
+    const answered = await by({ target, args, takes, idle })
     if (answered instanceof GateUnavailable) throw answered
     return answered
   }
@@ -155,7 +162,7 @@ export function createGate(options: GateOptions) {
         if (left > 0) await sleep(left)
         data = await seed(target)
       }
-      await redis.sadd(targetsKey(prefix), targetName(target))
+      await targets.list(target)
       await run(keysOf(prefix, target), [...header(target, ''), ...seedArgs(mark, data)])
     } catch (error) {
       throw unavailable(error)
@@ -173,8 +180,8 @@ export function createGate(options: GateOptions) {
 
   return {
     async acquire(request: AcquireRequest): Promise<Decision> {
-      const { id, provider, model } = request
-      const target = { provider, model }
+      const { id } = request
+      const target = targetOf(request)
       for (let tries = 0; tries < SEED_TRIES; tries++) {
         const lease = newLease()
         const args = acquireArgs(request, lease)
@@ -183,6 +190,7 @@ export function createGate(options: GateOptions) {
           await seedOnce(target, unseeded)
           continue
         }
+        targets.called(target)
         return decisionOf(answer as number[], (sub, epoch, slowAfterMs) => {
           const validUntil = sentAt + VALID_FOR_MS
           const booked = { inputTokens: args[3] as number, outputTokens: args[4] as number, sub, generation, epoch }
@@ -213,38 +221,21 @@ export function createGate(options: GateOptions) {
     setLimits: async (target: Target, limits: GateLimits): Promise<string[]> =>
       (await ask(target, setLimitsArgs(limits))).wakes,
 
+    /** Looks, and keeps nothing alive by it. */
     async describe(targets: Target[]): Promise<TargetState[]> {
       return Promise.all(
         targets.map(async target => {
-          const { answer } = await ask(target, DESCRIBE_ARGS)
+          const { answer } = await ask(target, DESCRIBE_ARGS, { by: look })
           return stateOf(target, Array.isArray(answer) ? answer : [], limitsOf(target))
         }),
       )
     },
 
-    /** Takes a target that was idle for so long that its state has expired off the list of `targets`. */
-    async forget(target: Target): Promise<void> {
-      try {
-        await redis.srem(targetsKey(prefix), targetName(target))
-        // It may have been called for the first time in a long while just now.
-        if (await redis.exists(keysOf(prefix, target)[0]!)) await redis.sadd(targetsKey(prefix), targetName(target))
-      } catch (error) {
+    /** Those that were called within a day; of too many the ones that were called last. */
+    targets: (): Promise<Target[]> =>
+      targets.read().catch(error => {
         throw unavailable(error)
-      }
-    },
-
-    /** The targets that Redis knows. */
-    async targets(): Promise<Target[]> {
-      try {
-        const names = await redis.smembers(targetsKey(prefix))
-        return names.map(name => {
-          const [provider, model] = name.split(/\/(.*)/s) as [string, string]
-          return { provider, model }
-        })
-      } catch (error) {
-        throw unavailable(error)
-      }
-    },
+      }),
   }
 }
 

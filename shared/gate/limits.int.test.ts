@@ -52,6 +52,25 @@ describe('the limits of a target', () => {
     await deleteLimits(db(), 'anthropic', 'never set')
   })
 
+  it('are the same for all names of a model, and the newest if they were set for several', async () => {
+    const dated = { provider: 'anthropic', model: 'claude-sonnet-5-5-20261001' }
+    const base = { provider: 'anthropic', model: 'claude-sonnet-5-5' }
+    const limits = await reader()
+    const both = async () => {
+      await limits.refresh()
+      return [base, dated].map(target => limits.of(target).rpm)
+    }
+    await put(base.model, 5)
+    expect(await both()).toEqual([5, 5])
+    await put(dated.model, 6)
+    expect(await both()).toEqual([6, 6])
+    await put(base.model, 7)
+    expect(await both()).toEqual([7, 7])
+    expect(limits.of(dated)).toEqual(limits.of(base))
+    await deleteLimits(db(), 'anthropic', base.model)
+    expect(await both()).toEqual([null, null])
+  })
+
   it('have a greater version whenever they change, also when one is taken away', async () => {
     const limits = await reader({ anthropic: 1 })
     let last = limits.of(small)

@@ -10,6 +10,8 @@ import {
 } from '#shared/db/provider-limits.ts'
 import { every } from '#shared/lifecycle.ts'
 import type { Logger } from '#shared/logger.ts'
+import { targetName } from './script.ts'
+import { targetOf } from './target.ts'
 import { type GateLimits, GateUnavailable, type Target } from './types.ts'
 
 const READ_MS = 2000
@@ -18,8 +20,8 @@ const MOST_ANSWERS = 1000
 
 export type LimitsReader = {
   /**
-   * What holds for a target now: the limits of its model, else of its provider, else of the settings, else none. At the
-   * version of the newest of these rows, so that the gate also follows one that was taken away.
+   * What holds for a model now, by any of its names: its own limits, else those of its provider, else of the settings, else
+   * none. At the version of the newest of these rows, so that the gate also follows one that was taken away.
    * @throws GateUnavailable until they have been read once: nothing passes on a guess
    */
   of(target: Target): GateLimits
@@ -42,7 +44,7 @@ export function createLimits(options: {
   let rows: Map<string, LimitsRow> | null = null
   let newest = -1
   const answers = new Map<string, GateLimits>()
-  const keyOf = (provider: string, model: string) => `${provider}/${model}`
+  const nameOf = (one: Target) => targetName(targetOf(one))
 
   async function refresh(): Promise<void> {
     if (undeclared.length > 0) await declareLimits(db, undeclared)
@@ -52,7 +54,9 @@ export function createLimits(options: {
     const version = Math.max(0, ...read.map(row => row.version))
     if (version <= newest) return
     newest = version
-    rows = new Map(read.map(row => [keyOf(row.provider, row.model), row]))
+    // Some may have been set for another name of a model: the newest holds.
+    const inOrder = read.toSorted((a, b) => a.version - b.version)
+    rows = new Map(inOrder.map(row => [nameOf(row), row]))
     answers.clear()
   }
 
@@ -61,11 +65,11 @@ export function createLimits(options: {
   return {
     of(target) {
       if (!rows) throw new GateUnavailable('the limits have not been read yet')
-      const name = keyOf(target.provider, target.model)
+      const name = nameOf(target)
       const known = answers.get(name)
       if (known) return known
       const found = [target.model, ALL_MODELS, SETTINGS].flatMap(
-        model => rows!.get(keyOf(target.provider, model)) ?? [],
+        model => rows!.get(nameOf({ provider: target.provider, model })) ?? [],
       )
       const limits = {
         ...NO_LIMITS,

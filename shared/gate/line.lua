@@ -55,6 +55,10 @@ local function dropOverdue(id)
   overdue = overdue - 1
 end
 
+local function isDue()
+  return tickets + overdue + bookings + slows > 0 and call('ZCOUNT', SWEEP, '-inf', now) > 0
+end
+
 -- What nobody came back for.
 local function sweep()
   if tickets + overdue + bookings + slows == 0 then return end

@@ -25,7 +25,7 @@ if not gen and ARGV[9] == 's' then
   for _ = 1, number() do call('ZADD', LEASES, now + LEASE_MS, text() .. ':seeded') end
   -- A value of more than 64 bytes makes Redis keep the hash as a table; as a list every access would search it.
   call('HSET', STATE, 'gen', gen, 'about', 'The state of the gate for one provider and model. See shared/gate/state.lua.')
-  save()
+  save(true)
   return { 1 }
 end
 
@@ -41,10 +41,20 @@ if not gen then
 end
 if ARGV[9] == 's' then return { 1 } end
 
+-- A look changes nothing, so that what is only looked at expires. What is due to be swept is swept, for it would be counted.
+local looks = true
+for k = 9, #ARGV do
+  if ARGV[k] ~= 'd' then
+    looks = false
+    break
+  end
+end
+local writes = not looks or isDue()
+
 effective()
 setLimits(2)
-advance()
-sweep()
+advance(writes)
+if writes then sweep() end
 
 local answers = { gen, {} }
 local listens = false -- whether somebody will pass on who may come
@@ -84,5 +94,5 @@ while position <= #ARGV do
   answers[#answers + 1] = answer
 end
 if listens then answers[2] = woken() end
-save()
+if writes then save(not looks) end
 return answers

@@ -35,7 +35,7 @@ local function report(id, leaseId, old, e, input, output, epoch, result, latency
     if i ~= 0 or o ~= 0 then add(e, { 0, i + o, i, o }) end
   end
   if retryAfter then
-    breaker[8] = now + retryAfter
+    breaker[8] = max(breaker[8], now + min(retryAfter, MOST_PAUSE_MS))
     breakerChanged = true
   end
   if headers ~= '' then noteHeaders(cjson.decode(headers)) end

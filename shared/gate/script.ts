@@ -33,7 +33,19 @@ export function defineScript(redis: Redis): RunScript {
   return (keys, args) => commands.sluiceGate(...keys, ...args)
 }
 
+export function defineTargetsScript(redis: Redis): RunScript {
+  const lua = readFileSync(new URL('./targets.lua', import.meta.url), 'utf8')
+  redis.defineCommand('sluiceTargets', { numberOfKeys: 1, lua })
+  const commands = redis as Redis & { sluiceTargets(...args: Arg[]): Promise<unknown> }
+  return (keys, args) => commands.sluiceTargets(...keys, ...args)
+}
+
 export const targetName = ({ provider, model }: Target): string => `${provider}/${model}`
+
+export function targetNamed(name: string): Target {
+  const [provider, model] = name.split(/\/(.*)/s) as [string, string]
+  return { provider, model }
+}
 
 /** All in one slot of a cluster. */
 export function keysOf(prefix: string, target: Target): string[] {
@@ -41,5 +53,5 @@ export function keysOf(prefix: string, target: Target): string[] {
   return [`${tag}:state`, `${tag}:leases`, `${tag}:line`, `${tag}:sweep`]
 }
 
-/** Elsewhere in a cluster, hence never touched by the script. */
-export const targetsKey = (prefix: string): string => `${prefix}:gate:targets`
+/** Elsewhere in a cluster, hence never touched by the gate's script. */
+export const targetsKey = (prefix: string): string => `${prefix}:gate:called`

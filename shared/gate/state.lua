@@ -20,6 +20,7 @@ local LEASE_MS = 15000
 local LAPSED_MS = 600000 -- a lapsed lease is remembered for so long, so that its late report counts, once
 local DAY_MS = 86400000
 local BACKWARDS_MS = 5000
+local MOST_PAUSE_MS = 3600000 -- nothing but time lifts a pause, and a header may say anything
 
 local now = tonumber(ARGV[1])
 if not now then
@@ -87,14 +88,17 @@ if gen then
     at = now
     P, T, M = { w[11], w[12], w[13], w[14] }, { w[15], w[16], w[17], w[18] }, { w[19], w[20], w[21], w[22] }
     configured, breaker, health = unpackMessage(got[3]), unpackMessage(got[4]), unpackMessage(got[5])
+    -- Written down before pauses had an upper bound.
+    if breaker[8] > now + MOST_PAUSE_MS then breaker[8], breakerChanged = now + MOST_PAUSE_MS, true end
   end
 end
 
 -- Sub-windows that this run has read, and those that it changed.
 local subs, changed = {}, {}
 
-local function save()
-  local keep = now - keptAt > 60000
+-- used: the state is to live for another day.
+local function save(used)
+  local keep = used and now - keptAt > 60000
   if keep then keptAt = now end
   local fields = {
     'w',

@@ -1,4 +1,4 @@
-/** What has limits of its own: one model of one provider. */
+/** What has limits of its own: one model of one provider, by the one name that `targetOf` gives it. */
 export type Target = { provider: string; model: string }
 
 /**
@@ -15,6 +15,7 @@ export type GateLimits = {
 }
 export type LimitName = 'rpm' | 'tpm' | 'itpm' | 'otpm' | 'concurrency'
 
+/** `model` is any of the model's names. */
 export type AcquireRequest = Target & {
   /** Of the task; the same id redeems its own booking. */
   id: string
@@ -70,7 +71,7 @@ export type CallOutcome = {
   /** Real usage; null: the estimate stands. */
   inputTokens: number | null
   outputTokens: number | null
-  /** Pauses the whole target; the latest wins. */
+  /** Pauses the whole target, for an hour at most; of several pauses the one that ends last holds. */
   retryAfterMs: number | null
   headers?: HeaderLimits
 }
@@ -78,7 +79,7 @@ export type CallOutcome = {
 export type Usage = { used: number; limit: number | null }
 export type TargetState = {
   target: Target
-  /** false: Redis knows nothing of it (never used, idle for a day, or forgotten). */
+  /** false: Redis knows nothing of it (never used, idle for a day, one of too many, or forgotten). */
   seeded: boolean
   breaker: 'closed' | 'open' | 'half_open'
   /** Until the breaker lets a probe through; 0 unless it is open. */

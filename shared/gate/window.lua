@@ -48,8 +48,9 @@ end
 
 local function negative(n) return { -n[1], -n[2], -n[3], -n[4] } end
 
--- Lets the window end in the present sub-window. Each sub-window is read once when it leaves, and removed.
-local function advance()
+-- Lets the window end in the present sub-window. Each sub-window is read once when it leaves, and removed if this is to be
+-- saved.
+local function advance(saved)
   local present = floor(now / SUB)
   if present <= head then return end
   local leaves = min(present - WINDOW, head)
@@ -66,16 +67,18 @@ local function advance()
   for e = first, last do
     for d = 1, 4 do P[d] = P[d] + subs[e][d] end
   end
-  -- The redemption of a late booking looks at the windows that ended up to LATE sub-windows ago.
-  local gone = {}
-  for e = head - WINDOW - LATE, min(present - WINDOW - LATE - 1, max(head, tail)) do
-    gone[#gone + 1] = e
-    if #gone == 500 then
-      call('HDEL', STATE, unpack(gone))
-      gone = {}
+  if saved then
+    -- The redemption of a late booking looks at the windows that ended up to LATE sub-windows ago.
+    local gone = {}
+    for e = head - WINDOW - LATE, min(present - WINDOW - LATE - 1, max(head, tail)) do
+      gone[#gone + 1] = e
+      if #gone == 500 then
+        call('HDEL', STATE, unpack(gone))
+        gone = {}
+      end
     end
+    if #gone > 0 then call('HDEL', STATE, unpack(gone)) end
   end
-  if #gone > 0 then call('HDEL', STATE, unpack(gone)) end
   head = present
   if tail <= head then tail = head end
   maxAt = 0

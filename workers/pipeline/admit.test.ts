@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type Decision, GateUnavailable, type Permit } from '#shared/gate/types.ts'
 import { createLogger } from '#shared/logger.ts'
-import { type AdmitRequest, createAdmission } from './admit.ts'
+import { type AdmitRequest, createAdmission, resultOf } from './admit.ts'
 
 const logger = createLogger({ level: 'silent', name: 'test' })
 beforeEach(() => void vi.useFakeTimers())
@@ -109,4 +109,13 @@ describe('admission', () => {
     expect(await admission.admit(request)).toEqual({ kind: 'closed', ms: 1000, bookable: false })
     await admission.stop()
   })
+})
+
+it('does not hold a name that nobody knows against the model whose gate it shares', () => {
+  expect(['unknown_model', 'invalid_request', 'server_error', 'auth'].map(resultOf)).toEqual([
+    'neutral',
+    'neutral',
+    'failure',
+    'failure',
+  ])
 })

@@ -1,5 +1,5 @@
 import { Agent, getGlobalDispatcher, setGlobalDispatcher } from 'undici'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { ProviderConfig } from '#shared/config.ts'
 import { type Script, startUpstream, type Upstream } from '#shared/testing/upstream.ts'
 import { vectorOf } from '#shared/testing/upstream-wire.ts'
@@ -428,7 +428,8 @@ describe.each(SUBJECTS.filter(one => ['openai', 'google', 'ollama'].includes(one
 )
 
 it('has every call wait as long as its own time limit says, for the headers and between the parts', async () => {
-  await using upstream = await startUpstream()
+  const upstream = await startUpstream()
+  onTestFinished(() => upstream.close())
   // Stands for the agent that fetch has, with limits of 300 s; undici rounds up to a second or so.
   const before = getGlobalDispatcher()
   const impatient = new Agent({ headersTimeout: 100, bodyTimeout: 100 })

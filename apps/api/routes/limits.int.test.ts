@@ -21,14 +21,14 @@ beforeEach(async () => {
 })
 
 /** The routes alone, with a gate that writes down what it is told. */
-async function setUp({ away = false } = {}) {
+async function setUp({ away = false, targets = TARGETS } = {}) {
   const told: [name: string, limits: GateLimits][] = []
   const woken: string[] = []
   const [db] = database.dbs
   const limits = createLimits({ db, logger })
   await limits.refresh()
   const gate = {
-    targets: async () => (away ? Promise.reject(new GateUnavailable('away')) : TARGETS),
+    targets: async () => (away ? Promise.reject(new GateUnavailable('away')) : targets),
     setLimits: async (target: Target, to: GateLimits) => {
       told.push([`${target.provider}/${target.model}`, to])
       return [`default ${target.model}`]
@@ -75,6 +75,15 @@ it('limits of a model are told to its gate; those of the provider do not reach i
     ['openai/a', null],
     ['openai/b', 7],
   ])
+})
+
+it('limits of a model are those of all its names', async () => {
+  const { put, told } = await setUp({ targets: [{ provider: 'openai', model: 'gpt-5.4' }] })
+  const answer = await put({ model: 'gpt-5.4-2026-03-05', rpm: 7 })
+  expect(answer.json()).toMatchObject({ model: 'gpt-5.4', limits: { rpm: 7 } })
+  expect(told).toEqual([['openai/gpt-5.4', expect.objectContaining({ rpm: 7 })]])
+  await put({ model: 'gpt-5.4', rpm: 8 })
+  expect(await readLimits(database.dbs[0])).toMatchObject([{ model: 'gpt-5.4', limits: { rpm: 8 } }])
 })
 
 it('limits are kept though the gate is away', async () => {

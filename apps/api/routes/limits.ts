@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { ALL_MODELS, deleteLimits, type Limits, NO_LIMITS, putLimits, SETTINGS } from '#shared/db/provider-limits.ts'
 import { SluiceError } from '#shared/errors.ts'
+import { targetOf } from '#shared/gate/target.ts'
 import { PROVIDER_NAMES } from '#shared/models/providers.ts'
 import { findUnstorable } from '#shared/text.ts'
 import type { ApiDeps } from '../deps.ts'
@@ -10,7 +11,13 @@ import { providerParams, unknownProvider } from './providers.ts'
 
 const modelName = (description: string) => Type.String({ minLength: 1, maxLength: 200, description })
 const answer = Type.Object(
-  { provider: Type.String(), model: Type.Union([Type.String(), Type.Null()]), limits: limitsSchema },
+  {
+    provider: Type.String(),
+    model: Type.Union([Type.String(), Type.Null()], {
+      description: 'The one name that all its names are counted under.',
+    }),
+    limits: limitsSchema,
+  },
   { description: 'What holds now.' },
 )
 
@@ -26,7 +33,7 @@ export const limits: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
         tags: ['providers'],
         summary: 'Set what a provider may be asked',
         description:
-          'For one model, or for each that has no limits of its own; in place of what the settings say; at once where calls have been made, else within two seconds. All five are replaced: one that is absent or null is unlimited, 0 lets nothing pass.',
+          'For one model under all its names, or for each that has no limits of its own; in place of what the settings say; at once where calls have been made, else within two seconds. All five are replaced: one that is absent or null is unlimited, 0 lets nothing pass.',
         params: providerParams,
         body: Type.Object(
           {
@@ -64,10 +71,11 @@ export const limits: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
     async request => change(request.params.name, request.query.model, null),
   )
 
-  async function change(provider: string, model: string | undefined, to: Limits | null) {
+  async function change(provider: string, named: string | undefined, to: Limits | null) {
     if (!(PROVIDER_NAMES as string[]).includes(provider)) throw unknownProvider(provider)
-    if (model === SETTINGS) throw refuse('invalid_request', '/model is not the name of a model')
-    if (model !== undefined && findUnstorable(model) !== null) throw refuse('invalid_text')
+    if (named === SETTINGS) throw refuse('invalid_request', '/model is not the name of a model')
+    if (named !== undefined && findUnstorable(named) !== null) throw refuse('invalid_text')
+    const model = named && targetOf({ provider, model: named }).model
     if (to) await putLimits(db, provider, model ?? ALL_MODELS, to)
     else await deleteLimits(db, provider, model ?? ALL_MODELS)
     await known.refresh()

@@ -57,7 +57,8 @@ export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { confi
       schema: {
         tags: ['providers'],
         summary: 'How the models of a provider do',
-        description: 'Those that have been called within a day; a second old at most.',
+        description:
+          'Those that have been called within a day, at most the 200 that were called last; a second old at most.',
         params: providerParams,
         response: {
           200: Type.Object({
@@ -93,7 +94,8 @@ export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { confi
       schema: {
         tags: ['providers'],
         summary: 'The circuit breakers',
-        description: 'One a provider and model that has been called within a day.',
+        description:
+          'One a provider and model that has been called within a day, at most the 200 that were called last.',
         response: {
           200: Type.Object({
             data: Type.Array(

@@ -118,7 +118,7 @@ async function start(options: ClusterOptions, closers: (() => unknown)[]) {
   const openai = await startUpstream()
   closers.push(() => openai.close())
 
-  const pool = new pg.Pool({ connectionString: databaseUrl, max: 4, connectionTimeoutMillis: 5000 })
+  const pool = new pg.Pool({ connectionString: databaseUrl, max: 4, connectionTimeoutMillis: 60_000 })
   pool.on('error', () => {})
   closers.push(() => pool.end())
   const sql = async <Row extends pg.QueryResultRow>(text: string, values: unknown[] = []) =>
