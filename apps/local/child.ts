@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import type { Writable } from 'node:stream'
+import { COMPILE_CACHE } from '#shared/compile-cache.ts'
 import { describeExit, type Exit, endProcess, exitOf, type Running, signalIfAlive } from './process.ts'
 
 /** EX_CONFIG of sysexits.h: the child said on its own stderr which setting it cannot work with. */
@@ -43,7 +44,7 @@ export type ChildOptions = {
 export async function startChild(o: ChildOptions): Promise<Child> {
   const child = spawn(process.execPath, o.args, {
     cwd: o.cwd,
-    env: o.env as NodeJS.ProcessEnv,
+    env: { ...COMPILE_CACHE, ...o.env } as NodeJS.ProcessEnv,
     // Its own process group, so that Ctrl-C reaches us alone and we drain it in order.
     detached: true,
     stdio: ['ignore', 'inherit', 'inherit', 'ipc', o.held ?? 'ignore'],

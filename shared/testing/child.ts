@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { COMPILE_CACHE } from '#shared/compile-cache.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -12,7 +13,11 @@ export async function startChild(
   onOutput?: (text: string) => void,
 ): Promise<Child> {
   const to = onOutput ? 'pipe' : 'inherit'
-  const child = spawn(process.execPath, [main], { cwd: ROOT, env, stdio: ['ignore', to, to, 'ipc'] })
+  const child = spawn(process.execPath, [main], {
+    cwd: ROOT,
+    env: { ...COMPILE_CACHE, ...env },
+    stdio: ['ignore', to, to, 'ipc'],
+  })
   for (const stream of [child.stdout, child.stderr]) if (onOutput) stream?.setEncoding('utf8').on('data', onOutput)
   const exited = new Promise<number | null>(resolve => child.once('exit', resolve))
   const ready = new Promise<number>((resolve, reject) => {
