@@ -97,6 +97,30 @@ it('who cannot reach the queue leaves the sweep to others', async () => {
   }
 })
 
+it('who cannot reach the queue leaves the dispatch to others', async () => {
+  const asked = { with: 0, without: 0 }
+  const start = (how: keyof typeof asked, ready: boolean) =>
+    startDispatcher({
+      db: database.dbs[0],
+      producer: {
+        ready() {
+          asked[how]++
+          return ready
+        },
+      } as never,
+      metrics: createMetrics('api'),
+      logger: createLogger({ level: 'silent', name: how }),
+    })
+  const stops = [start('without', false)]
+  await vi.waitFor(() => expect(asked.without).toBeGreaterThan(0), 10_000)
+  stops.push(start('with', true))
+  try {
+    await vi.waitFor(() => expect(asked.with).toBeGreaterThan(9), 20_000)
+  } finally {
+    await Promise.all(stops.map(stop => stop()))
+  }
+})
+
 it('who holds a lock says something now and then, since Postgres takes it from whoever is silent', async () => {
   const [db] = database.dbs
   const holder = `SELECT query FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid JOIN pg_database d ON d.oid = l.database

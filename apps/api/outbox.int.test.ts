@@ -2,8 +2,9 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import fastify from 'fastify'
 import { expect, it, onTestFinished, vi } from 'vitest'
+import { LARGE } from '#shared/db/views.ts'
 import { createMetrics } from '#shared/metrics.ts'
-import { createOutbox, LARGE } from './outbox.ts'
+import { createOutbox } from './outbox.ts'
 import { observe } from './plugins/observe.ts'
 
 /** A server with one large answer, of which it holds at most two. */

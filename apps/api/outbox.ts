@@ -1,10 +1,9 @@
 import type { ServerResponse } from 'node:http'
+import { LARGE } from '#shared/db/views.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { createLanes } from '#shared/lanes.ts'
 import { dropWhenStalled } from './backpressure.ts'
 
-/** Characters from which on an answer is large. */
-export const LARGE = 262_144
 /** Of large answers that their clients have not taken yet, in one process. */
 const MOST = 268_435_456
 const READS = { atOnce: 2, waiting: 200, waitMs: 10_000 }

@@ -32,7 +32,7 @@ import { buildApp } from './app.ts'
 import { createExperiments } from './experiments.ts'
 import { createFleet } from './fleet.ts'
 import { createKeyRing } from './key-ring.ts'
-import { createOutbox, LARGE } from './outbox.ts'
+import { createOutbox } from './outbox.ts'
 import { createRoom } from './room.ts'
 import { createBoundedSearch } from './search.ts'
 
@@ -117,7 +117,7 @@ async function start({ config, logger }: ApiOptions, metrics: Metrics, lifecycle
     jobs,
     insert: createInserter(db),
     outbox,
-    view: createViewer(db, { reviewed: [...noVerdicts.keys()], large: LARGE, readLarge: outbox.read }),
+    view: createViewer(db, { reviewed: [...noVerdicts.keys()], readLarge: outbox.read }),
     state: createStateReader(db),
     end,
     search,

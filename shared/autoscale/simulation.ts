@@ -1,4 +1,4 @@
-import { FAILURES_IN_A_ROW } from '#shared/gate/outcomes.ts'
+import { BREAKER } from '#shared/gate/outcomes.ts'
 import { decide, type Load, type Rules, type ScaleState } from './policy.ts'
 import { type TargetLoad, usableSlots } from './usable.ts'
 
@@ -57,9 +57,6 @@ const SAMPLE_CALLS = 2000
 const COMES_BACK_SECONDS = 30
 /** What one worker sends away a second: a question to the gate each, no call. */
 const REFUSALS_PER_SECOND = 200
-/** A breaker that has opened lets one call through so much later; two that are answered close it. As in breaker.lua. */
-const OPEN_SECONDS = 30
-const PROBE_SUCCESSES = 2
 
 export type Sample = {
   at: number
@@ -207,18 +204,18 @@ function createBreaker() {
     note({ answered, broken }: Ended, at: number): void {
       if (openUntil === null) {
         inARow = answered > 0 ? 0 : inARow + broken
-        if (inARow < FAILURES_IN_A_ROW) return
+        if (inARow < BREAKER.FAILURES_IN_A_ROW) return
       } else if (!probing) {
         // Begun before it opened: says nothing of now.
         return
       } else if (broken === 0) {
         if (answered === 0) return
         probing = false
-        if (++successes < PROBE_SUCCESSES) return
+        if (++successes < BREAKER.PROBE_SUCCESSES) return
         ;[inARow, openUntil] = [0, null]
         return
       }
-      ;[openUntil, probing, successes] = [at + OPEN_SECONDS, false, 0]
+      ;[openUntil, probing, successes] = [at + BREAKER.OPEN_MS / 1000, false, 0]
     },
     /** How many may begin now. */
     room: (at: number) => (openUntil === null ? Number.POSITIVE_INFINITY : at < openUntil || probing ? 0 : 1),

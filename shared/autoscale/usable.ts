@@ -1,4 +1,4 @@
-import { FAILURES_IN_A_ROW } from '#shared/gate/outcomes.ts'
+import { BREAKER } from '#shared/gate/outcomes.ts'
 import type { LimitName } from '#shared/gate/types.ts'
 
 /** One model of one provider: what it allows, and what became of the latest calls. */
@@ -57,7 +57,7 @@ function usableOf(target: TargetLoad): number {
     slotsFor(limits.otpm, output),
   )
   // Where calls end by time-out only, there is one in a minute or two.
-  if (target.brokenSince >= (answered === 0 ? 1 : FAILURES_IN_A_ROW)) return Math.min(allowed, PROBES)
+  if (target.brokenSince >= (answered === 0 ? 1 : BREAKER.FAILURES_IN_A_ROW)) return Math.min(allowed, PROBES)
   const failing = calls >= FEW && answered < calls / 2
   const through = (answered / Math.max(1, spanSeconds)) * seconds * RECOVERY + PROBES
   return failing ? Math.min(allowed, through) : allowed

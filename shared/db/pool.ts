@@ -135,7 +135,11 @@ export function openDb(options: { url: string; max: number; application: string;
           broken = false
           return null
         }
-        beat = setInterval(() => void client.query('SELECT 1').catch(() => {}), LOCK_BEAT_MS)
+        let beats = 0
+        beat = setInterval(() => {
+          if (++beats === MOST_LOCK_BEATS) clearInterval(beat)
+          client.query('SELECT 1').catch(() => {})
+        }, LOCK_BEAT_MS)
         const done = await work()
         // A connection that was lost meanwhile has given the lock back, and what was done is done.
         broken = !(await ask(client, UNLOCK, key).catch(() => false))
@@ -159,6 +163,8 @@ export function openDb(options: { url: string; max: number; application: string;
  */
 const LOCK_IDLE_TIMEOUT = '10s'
 const LOCK_BEAT_MS = 3000
+/** Work that hangs must not keep it for ever. */
+const MOST_LOCK_BEATS = 20
 const LOCK: Statement = {
   name: 'lock',
   text: `WITH lock AS MATERIALIZED (SELECT pg_try_advisory_lock($1) AS got)

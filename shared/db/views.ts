@@ -50,6 +50,9 @@ const viewStatement = {
     ) a ON true`,
 }
 
+/** Bytes, as JSON, from which on a result is large. */
+export const LARGE = 262_144
+
 const resultStatement = { name: 'views_result', text: 'SELECT result FROM tasks WHERE id = $1' }
 
 export type ViewOptions = {
@@ -64,7 +67,7 @@ export type ViewOptions = {
 /** Reads tasks as clients see them; reads that come together share a query. */
 export function createViewer(
   db: Db,
-  { reviewed = [], large = 262_144, readLarge = read => read() }: ViewOptions = {},
+  { reviewed = [], large = LARGE, readLarge = read => read() }: ViewOptions = {},
 ): (id: string) => Promise<TaskView | null> {
   const readMost = coalesce<string, (TaskView & { result_bytes: number | null }) | null>({
     max: 200,

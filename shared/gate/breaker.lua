@@ -1,9 +1,7 @@
--- The circuit breaker, and the health that routing looks at.
-local OPEN_MS = 30000
-local FAILURES_IN_A_ROW = 3
+-- The circuit breaker, and the health that routing looks at. OPEN_MS, FAILURES_IN_A_ROW and PROBE_SUCCESSES are those of
+-- outcomes.ts.
 local LAST_RESULTS = 20
 local LEAST_RESULTS = 10
-local PROBE_SUCCESSES = 2
 local HEALTH_HALF_LIFE_MS = 60000
 local LATENCIES = 20
 

@@ -5,5 +5,12 @@
  */
 export const NEUTRAL_OUTCOMES = ['rate_limited', 'invalid_request', 'unknown_model', 'aborted'] as const
 
-/** A target is taken for down after so many failures in a row. As in breaker.lua. */
-export const FAILURES_IN_A_ROW = 3
+/** The breaker's, for its script and for whoever foresees what it does. */
+export const BREAKER = {
+  /** So long it lets nothing through, and then one call at a time. */
+  OPEN_MS: 30_000,
+  /** A target is taken for down after so many. */
+  FAILURES_IN_A_ROW: 3,
+  /** So many calls let through that are answered close it. */
+  PROBE_SUCCESSES: 2,
+} as const

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { Redis } from '#shared/redis.ts'
+import { BREAKER } from './outcomes.ts'
 import type { Target } from './types.ts'
 import type { Arg } from './wire.ts'
 
@@ -27,7 +28,9 @@ export type RunScript = (keys: string[], args: Arg[]) => Promise<unknown>
 
 /** Makes the script known to this connection; Redis gets its text once, then its hash. */
 export function defineScript(redis: Redis): RunScript {
-  const lua = FILES.map(name => readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8')).join('\n')
+  const shared = Object.entries(BREAKER).map(([name, value]) => `local ${name} = ${value}`)
+  const files = FILES.map(name => readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8'))
+  const lua = [...shared, ...files].join('\n')
   redis.defineCommand('sluiceGate', { numberOfKeys: 4, lua: inlineConstants(lua) })
   const commands = redis as Redis & { sluiceGate(...args: Arg[]): Promise<unknown> }
   return (keys, args) => commands.sluiceGate(...keys, ...args)

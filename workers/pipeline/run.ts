@@ -72,7 +72,7 @@ const LINE_BOOKS_MS = 150
 /** The pause after a refusal for the rate that did not say how long, or said a time that has passed by our clock. */
 const RATE_PAUSE_MS = 1000
 
-/** What a failure asks of everybody; others than these are one call's business. 0 would end a pause that is there. */
+/** What a failure asks of everybody; others than these are one call's business. 0 asks for none. */
 const pauseOf = ({ kind, retryAfterMs }: CallFailure): number | null => {
   if (kind === 'rate_limited') return retryAfterMs || RATE_PAUSE_MS
   return kind === 'overloaded' ? retryAfterMs || null : null
