@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { forgetWindows, openWindows } from './db/budgets.ts'
 import { closeOrphanedAttempts, takeOverDeadClaims } from './db/claims.ts'
 import { listDispatched, type Position } from './db/dispatches.ts'
+import { forgetGates } from './db/gates.ts'
 import { forgetExpiredKeys } from './db/insert.ts'
 import { LOCKS } from './db/locks.ts'
 import { isUnavailable } from './db/pool.ts'
@@ -179,6 +180,7 @@ async function housekeeping({ db }: SweeperDeps): Promise<boolean> {
   for (let n = 0; n < KEY_SLICES && (await forgetExpiredKeys(db)); n++);
   await openWindows(db)
   await forgetWindows(db)
+  await forgetGates(db)
   for (let n = 0; n < WEBHOOK_SLICES && (await forgetDeliveries(db, WEBHOOK_LOG_DAYS)) > 0; n++);
   return false
 }

@@ -2,7 +2,7 @@ import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
 import { createEndCounter } from '#shared/count-ended.ts'
 import { CHUNKS_AT_ONCE } from '#shared/db/chunks.ts'
-import { createSeeder, createUseNotes } from '#shared/db/gates.ts'
+import { createSeeder, noteUse } from '#shared/db/gates.ts'
 import { type Db, openDb } from '#shared/db/pool.ts'
 import { createPrecomputedFinder } from '#shared/db/precomputed.ts'
 import { openQueryDatabase, type QueryDatabase, QueryDatabaseRefused } from '#shared/db/query-database.ts'
@@ -149,7 +149,13 @@ async function start(
   const limits = createLimits({ db, configured: config.providers, logger })
   lifecycle.defer('limits', () => limits.stop())
   await limits.refresh()
-  const gate = createGate({ redis, prefix, limitsOf: limits.of, seed: createSeeder(db), noteUse: createUseNotes(db) })
+  const gate = createGate({
+    redis,
+    prefix,
+    limitsOf: limits.of,
+    seed: createSeeder(db),
+    noteUse: target => noteUse(db, target),
+  })
   const admission = createAdmission({ gate, wake: jobs => producer.wake(jobs), metrics, logger })
   lifecycle.defer('admission', () => admission.stop())
   const scores = startScores({ gate, logger })

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { ask, fileDatabase } from '#shared/testing/postgres.ts'
-import { createSeeder, createUseNotes } from './gates.ts'
+import { createSeeder, forgetGates, noteUse } from './gates.ts'
 
 const database = fileDatabase()
 const db = () => database.dbs[0]
@@ -140,7 +140,8 @@ describe('a row of a gate', () => {
       ['c', 1000],
     ] as const)
       await opened(model, hours)
-    await createUseNotes(db())({ ...target, model: 'c' })
+    await noteUse(db(), { ...target, model: 'c' })
+    await forgetGates(db())
     expect(await rows()).toEqual([
       ['a', 71],
       ['c', 0],
@@ -148,18 +149,11 @@ describe('a row of a gate', () => {
     expect((await seed({ ...target, model: 'b' })).firstEver).toBe(true)
   })
 
-  it('stays while the target is in use, and is not looked for at every note', async () => {
-    let now = 0
-    const note = createUseNotes(db(), () => now)
-    await note(target)
+  it('stays while the target is in use', async () => {
+    await opened('m', 100)
     await opened('old', 100)
-    await note(target)
-    expect(await rows()).toEqual([
-      ['m', 0],
-      ['old', 100],
-    ])
-    now = 600_000
-    await note(target)
+    await noteUse(db(), target)
+    await forgetGates(db())
     expect(await rows()).toEqual([['m', 0]])
   })
 

@@ -7,7 +7,6 @@ import type { Db } from './pool.ts'
  * a day (state.lua), so that nothing of it can be lost. Use is written down every hour (gate/targets.ts).
  */
 const UNUSED_DAYS = 3
-const FORGET_MS = 600_000
 const FORGET_ROWS = 10_000
 
 /** A little more than the gate's window, which is gate.ts's to say. */
@@ -71,13 +70,8 @@ const forgetStatement = {
     SELECT provider, model FROM gates WHERE opened_at < now() - interval '${UNUSED_DAYS} days' LIMIT ${FORGET_ROWS})`,
 }
 
-/** Writes down that a target is in use, and now and then forgets those that have not been for days: clients name models. */
-export function createUseNotes(db: Db, now = () => performance.now()): (target: Target) => Promise<void> {
-  let forgotAt = Number.NEGATIVE_INFINITY
-  return async ({ provider, model }) => {
-    await db.query(useStatement, [provider, model])
-    if (now() - forgotAt < FORGET_MS) return
-    forgotAt = now()
-    await db.query(forgetStatement)
-  }
-}
+/** Writes down that a target is in use. */
+export const noteUse = (db: Db, { provider, model }: Target) => db.query(useStatement, [provider, model])
+
+/** Drops the rows of targets that have not been in use for days, a slice of them: clients name models. */
+export const forgetGates = (db: Db) => db.query(forgetStatement)
