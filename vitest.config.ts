@@ -7,6 +7,9 @@ export default defineConfig({
     pool: 'forks',
     // The integration tests' own Postgres, Redis and child processes want a core as well.
     maxWorkers: 2,
+    // How long something takes says nothing on a machine that others use, too.
+    testTimeout: 60_000,
+    expect: { poll: { timeout: 20_000 } },
     projects: [
       {
         extends: true,
@@ -14,8 +17,6 @@ export default defineConfig({
           name: 'unit',
           include: ['**/*.test.ts'],
           exclude: [...exclude, '**/*.int.test.ts'],
-          // How long something takes says nothing on a machine that others use, too.
-          testTimeout: 60_000,
         },
       },
       {
@@ -25,7 +26,6 @@ export default defineConfig({
           include: ['**/*.int.test.ts'],
           exclude,
           globalSetup: ['apps/local/testing/global-setup.ts'],
-          testTimeout: 30_000,
           hookTimeout: 60_000,
         },
       },

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { type CoalesceOptions, coalesce } from './coalesce.ts'
 
 /** A server whose round trips end when the test says so. */
@@ -139,6 +139,8 @@ describe('coalesce', () => {
   })
 
   it('sends what nobody waits for along with what is waited for, or by itself after a while', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
     const { ask, batches, end } = server<number, number>(double, {
       idle: { lingerMs: 20, is: item => item < 0 },
     })
@@ -153,7 +155,8 @@ describe('coalesce', () => {
     expect(await Promise.all([...along, waited])).toEqual([-2, -4, 10])
     await settle()
     expect(batches).toHaveLength(1)
-    while (batches.length < 2) await new Promise(resolve => setTimeout(resolve, 1))
+    await vi.advanceTimersByTimeAsync(20)
+    expect(batches).toHaveLength(2)
     end()
     expect(await alone).toBe(-6)
   })

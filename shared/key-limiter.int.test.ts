@@ -1,16 +1,15 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { createKeyLimiter } from './key-limiter.ts'
-import { createLogger } from './logger.ts'
-import { closeRedis, connectRedis, type Redis } from './redis.ts'
+import { closeRedis, type Redis } from './redis.ts'
 import { testPrefix } from './testing/database.ts'
+import { awayRedis, connectPatiently } from './testing/redis.ts'
 
 const MINUTE = 60_000
-const logger = createLogger({ level: 'silent', name: 'test' })
 const prefix = testPrefix()
 let redises: Redis[]
 
 beforeAll(async () => {
-  redises = [1, 2].map(n => connectRedis({ url: inject('redisUrl'), role: 'fast', name: `test-${n}`, logger }))
+  redises = [1, 2].map(() => connectPatiently(inject('redisUrl')))
   await Promise.all(redises.map(redis => new Promise(resolve => redis.once('ready', resolve))))
 })
 afterAll(() => redises.forEach(closeRedis))
@@ -84,13 +83,8 @@ describe('the limit of a key', () => {
   })
 
   it('is enforced per process while Redis cannot be reached', async () => {
-    const nowhere = connectRedis({ url: 'redis://127.0.0.1:1', role: 'fast', name: 'nowhere', logger })
-    try {
-      const takes = [1, 2].map(() => createKeyLimiter({ redis: nowhere, prefix, now: () => 1000 * MINUTE }))
-      const answers = await Promise.all(takes.flatMap(take => Array.from({ length: 9 }, () => take('away', 4))))
-      expect(answers.filter(answer => answer.ok)).toHaveLength(8)
-    } finally {
-      closeRedis(nowhere)
-    }
+    const takes = [1, 2].map(() => createKeyLimiter({ redis: awayRedis(), prefix, now: () => 1000 * MINUTE }))
+    const answers = await Promise.all(takes.flatMap(take => Array.from({ length: 9 }, () => take('away', 4))))
+    expect(answers.filter(answer => answer.ok)).toHaveLength(8)
   })
 })

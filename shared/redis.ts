@@ -21,9 +21,15 @@ const BY_ROLE: Record<RedisRole, RedisOptions> = {
 
 /**
  * Connects in the background, and again whenever it breaks.
- * @param options `url`: of one server (`redis:`, `rediss:`) or of a cluster
+ * @param options `url`: of one server (`redis:`, `rediss:`) or of a cluster; `more` stands above what the role says
  */
-export function connectRedis(options: { url: string; role: RedisRole; name: string; logger: Logger }): Redis {
+export function connectRedis(options: {
+  url: string
+  role: RedisRole
+  name: string
+  logger: Logger
+  more?: RedisOptions
+}): Redis {
   const { role, name, logger } = options
   let outage: { logged: boolean } | null = null
   const away = async (error: Error) => {
@@ -41,7 +47,7 @@ export function connectRedis(options: { url: string; role: RedisRole; name: stri
     outage = null
   }
   const retry = (times: number) => Math.min(times * 100, 2000)
-  const all: RedisOptions = { ...BY_ROLE[role], connectionName: name, connectTimeout: 3000 }
+  const all: RedisOptions = { ...BY_ROLE[role], connectionName: name, connectTimeout: 3000, ...options.more }
   const cluster = clusterOf(options.url)
   const redis = cluster ? openCluster(cluster, all, retry) : new Redis(options.url, { ...all, retryStrategy: retry })
   redis.on('error', away)

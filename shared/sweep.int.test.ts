@@ -62,7 +62,8 @@ it('of several processes one sweeps at a time, for some seconds', async () => {
     }),
   )
   try {
-    await vi.waitFor(() => expect(Math.max(...rounds)).toBeGreaterThan(9), 10_000)
+    // In its second round it is still the only one.
+    await vi.waitFor(() => expect(Math.max(...rounds)).toBeGreaterThan(4), 10_000)
     expect(rounds.filter(count => count > 0)).toHaveLength(1)
   } finally {
     await Promise.all(stops.map(stop => stop()))

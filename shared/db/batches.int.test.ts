@@ -146,6 +146,7 @@ describe('the life of a batch', () => {
   })
 
   it('is told by rate and time to go', async () => {
+    await clock.stop()
     const { batch, start, claim, runAll, view } = await scene()
     await start(40, 10)
     const [job] = await topUp(db, batch.id)
@@ -188,6 +189,7 @@ describe('an Idempotency-Key', () => {
   })
 
   it('is forgotten after a day', async () => {
+    await clock.stop()
     const first = make()
     await first.create()
     await clock.advance(86_399)
@@ -350,6 +352,7 @@ describe('a chunk', () => {
   })
 
   it('that is dispatched is known as such while its batch lives', async () => {
+    await clock.stop()
     const { batch } = await scene()
     expect(await listDispatchedChunks(db)).toEqual([])
     await clock.advance(4)

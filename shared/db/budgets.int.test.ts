@@ -168,7 +168,7 @@ describe('windows', () => {
   it('are opened shortly before they begin, once, with the limit of then and nothing spent', async () => {
     await put('hour', '1')
     await put('request', '1')
-    await at('2031-03-30T13:57:59Z')
+    await at('2031-03-30T13:50:00Z')
     await rollUp('2031-03-30T13:00Z', '9')
     await openWindows(db())
     expect((await windows()).map(one => one.starts_at.getUTCHours())).toEqual([12, 13])

@@ -237,6 +237,7 @@ describe('an attempt', () => {
 
 describe('taking over', () => {
   it('leaves the claims of those who have beaten within 10 seconds', async () => {
+    await clock.stop()
     const { running, worker, row } = await fleet(db)
     const id = await running()
     await clock.advance(9)
@@ -263,6 +264,7 @@ describe('taking over', () => {
   })
 
   it('takes nothing within 10 seconds of Postgres’s own return, since nobody could beat', async () => {
+    await clock.stop()
     const { running } = await fleet(db)
     await running()
     await clock.advance(60)
@@ -392,6 +394,7 @@ describe('a beat', () => {
   })
 
   it('are nobody while Postgres has been back for less than ten seconds', async () => {
+    await clock.stop()
     await fleet(db)
     await clock.advance(60)
     await clock.startedAgo(9)

@@ -100,6 +100,7 @@ describe('a backlog', () => {
 
 describe('the walk over what is dispatched', () => {
   it('shows each row once, in slices, and only those dispatched more than three seconds ago', async () => {
+    await clock.stop()
     const old = await insert([
       ...times(5, { apiKeyId: anna, dispatched: true }),
       ...times(4, { apiKeyId: bert, dispatched: true }),

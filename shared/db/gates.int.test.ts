@@ -53,6 +53,7 @@ describe('what a gate is seeded with', () => {
   })
 
   it('are the calls of the last 65 seconds: what they used, or what was booked for them', async () => {
+    await database.clock.stop()
     await call({ agoSeconds: 64, outcome: 'succeeded', tokens: [12, 34] })
     await call({ agoSeconds: 30, outcome: 'timeout' })
     await call({ agoSeconds: 5 })

@@ -128,6 +128,7 @@ describe('an Idempotency-Key', () => {
 
   it('may be used anew after 24 hours', async () => {
     const { clock } = database
+    await clock.stop()
     const insert = createInserter(db)
     await insert(keyed('a'))
     await clock.advance(24 * 3600 - 1)

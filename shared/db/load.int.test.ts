@@ -37,6 +37,7 @@ describe('what waits', () => {
   })
 
   it('is apart from what is soon due, and from what is due later', async () => {
+    await database.clock.stop()
     const worker = newBeat()
     const tasks = [newTask(), newTask(), newTask()]
     await Promise.all(tasks.map(createInserter(db)))
@@ -152,6 +153,7 @@ describe('what is done about it', () => {
     )
 
   it('is what became of the latest calls, without those that say nothing of the provider', async () => {
+    await database.clock.stop()
     await attempt('ask', 'succeeded', 2, 40)
     await attempt('ask', 'succeeded', 4, 30)
     await attempt('ask', 'rate_limited', 0.1, 20)

@@ -359,5 +359,5 @@ describe('tasks in many hands', () => {
     // A model in which nothing happens would hold as well.
     for (const state of ['succeeded', 'failed', 'cancelled', 'expired', 'unknown', 'timeout', 'overloaded'])
       expect(reached.get(state), state).toBeGreaterThan(0)
-  })
+  }, 120_000)
 })

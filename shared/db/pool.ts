@@ -61,12 +61,19 @@ export const isDuplicate = (error: unknown): boolean => error instanceof pg.Data
 const PLANNER = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
   SET enable_hashjoin = off; SET enable_mergejoin = off`
 
-export function openDb(options: { url: string; max: number; application: string; logger: Logger }): Db {
+export function openDb(options: {
+  url: string
+  max: number
+  application: string
+  logger: Logger
+  /** How long a statement waits for a connection. */
+  connectMs?: number
+}): Db {
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.max,
     application_name: options.application,
-    connectionTimeoutMillis: 3000,
+    connectionTimeoutMillis: options.connectMs ?? 3000,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
     // The pool waits for it before it hands out a new connection.

@@ -122,7 +122,7 @@ describe('a query that is run', () => {
     expect(await run(slow, { timeoutMs: 300 })).toMatchObject({ kind: 'refused' })
     const running = await ask(
       admin,
-      `SELECT FROM pg_stat_activity WHERE application_name = 'sluice-query' AND state = 'active'`,
+      `SELECT FROM pg_stat_activity WHERE application_name = 'sluice-query' AND state = 'active' AND datname = current_database()`,
     )
     expect(running).toEqual([])
   })

@@ -34,7 +34,7 @@ function countHints() {
 
 async function open(redis: Redis, id: string = newId(), attempt = 1) {
   const { hints, until, count } = countHints()
-  const writer = openDeltaWriter({ redis, hints, prefix, id, attempt, timeoutMs: 60_000 })
+  const writer = openDeltaWriter({ redis, hints, prefix, id, attempt, timeoutMs: 60_000, endWaitMs: 60_000 })
   return { id, writer, until, count, read: (after = { attempt: 0, n: 0 }) => readStream(redis, prefix, id, after) }
 }
 /** Writes and waits until it has arrived. */

@@ -33,8 +33,10 @@ export function openDeltaWriter(options: {
   attempt: number
   /** Upper bound of the call that brings the text, milliseconds. */
   timeoutMs: number
+  /** How long `end` waits for Redis at most. */
+  endWaitMs?: number
 }): DeltaWriter {
-  const { redis, hints, id, attempt } = options
+  const { redis, hints, id, attempt, endWaitMs = END_WAIT_MS } = options
   const key = streamKey(options.prefix, id)
   // Nobody tells when the call fails, or its process dies.
   const keepWriting = Math.ceil(options.timeoutMs / 1000) + KEEP_SECONDS
@@ -121,7 +123,7 @@ export function openDeltaWriter(options: {
       closed = true
       let timer: NodeJS.Timeout | undefined
       const late = new Promise<void>(resolve => {
-        timer = setTimeout(resolve, END_WAIT_MS)
+        timer = setTimeout(resolve, endWaitMs)
       })
       await Promise.race([busy.then(() => attemptWrite(finish)), late])
       clearTimeout(timer)

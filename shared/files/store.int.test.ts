@@ -153,7 +153,7 @@ describe.each(BACKENDS)('files in %s', backend => {
     await dead.write(noise(11 * MIB))
     // What it had still to write when `write` returned.
     const begun = backend === 'postgres' ? { pieces: (11 * MIB) / PIECE_BYTES } : { uploads: 1 }
-    await vi.waitFor(async () => expect(await left()).toMatchObject(begun))
+    await vi.waitFor(async () => expect(await left()).toMatchObject(begun), 20_000)
     await database.clock.advance(500)
     const alive = await store.create(meta)
     await alive.write(Buffer.from('alive'))
@@ -174,7 +174,7 @@ describe.each(BACKENDS)('files in %s', backend => {
   it('that go on slowly are not taken for dead', async () => {
     const store = storeOf(backend)
     const writer = await store.create(meta)
-    await ask(database.dbs[0], `UPDATE files SET touched_at = touched_at - interval '599 seconds'`)
+    await ask(database.dbs[0], `UPDATE files SET touched_at = touched_at - interval '500 seconds'`)
     expect(await store.sweep()).toBe(false)
     await writer.write(noise(PIECE_BYTES))
     expect((await writer.finish()).status).toBe('processed')

@@ -247,7 +247,7 @@ async function age(task: string) {
   )
   const key = Buffer.from(row!.key, 'hex')
   const logger = createLogger({ level: 'silent', name: 'test' })
-  const cache = createCache({ redis: await testRedis(), prefix, logger })
+  const cache = createCache({ redis: await testRedis(), prefix, logger, timeoutMs: 60_000 })
   const found = await cache.get(key)
   expect(found?.kind).toBe('fresh')
   expect(await cache.put(key, found!.entry, { ttlSeconds: 0, staleSeconds: 60 })).toBe(true)

@@ -11,7 +11,8 @@ import { createTestDatabase } from './database.ts'
 
 const logger = createLogger({ level: 'silent', name: 'test' })
 
-export const connect = (url: string, max = 4): Db => openDb({ url, max, application: 'test', logger })
+export const connect = (url: string, max = 4): Db =>
+  openDb({ url, max, application: 'test', logger, connectMs: 60_000 })
 
 /** What a test wants to know or to set without the product's own statements. */
 export const ask = <Row extends Record<string, unknown>>(
@@ -67,6 +68,8 @@ export function fileDatabase(pools = 1): FileDatabase {
 }
 
 export type Clock = {
+  /** From now on no time passes but by `advance`, until the next test. */
+  stop(): Promise<unknown>
   /** Lets this many seconds pass. */
   advance(seconds: number): Promise<unknown>
   /** Says how long ago Postgres was started. */
@@ -81,10 +84,10 @@ export type Clock = {
 async function controlClock(db: Db): Promise<void> {
   for (const statement of [
     'CREATE SCHEMA testing',
-    'CREATE TABLE testing.clock (passed interval NOT NULL, started timestamptz NOT NULL)',
-    `INSERT INTO testing.clock VALUES ('0', pg_catalog.now() - interval '1 hour')`,
+    'CREATE TABLE testing.clock (stopped timestamptz, passed interval NOT NULL, started timestamptz NOT NULL)',
+    `INSERT INTO testing.clock VALUES (NULL, '0', pg_catalog.now() - interval '1 hour')`,
     `CREATE FUNCTION testing.now() RETURNS timestamptz LANGUAGE sql STABLE
-      AS 'SELECT pg_catalog.now() + passed FROM testing.clock'`,
+      AS 'SELECT coalesce(stopped, pg_catalog.now()) + passed FROM testing.clock'`,
     `CREATE FUNCTION testing.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql STABLE
       AS 'SELECT started FROM testing.clock'`,
     'ALTER TABLE workers ALTER COLUMN beat_at SET DEFAULT testing.now(), ALTER COLUMN started_at SET DEFAULT testing.now()',
@@ -96,10 +99,12 @@ async function controlClock(db: Db): Promise<void> {
 }
 
 const clockOf = (db: Db): Clock => ({
+  stop: () => ask(db, 'UPDATE testing.clock SET stopped = pg_catalog.now()'),
   advance: seconds => ask(db, 'UPDATE testing.clock SET passed = passed + make_interval(secs => $1)', [seconds]),
   startedAgo: seconds =>
-    ask(db, 'UPDATE testing.clock SET started = pg_catalog.now() + passed - make_interval(secs => $1)', [seconds]),
-  reset: () => ask(db, `UPDATE testing.clock SET passed = '0', started = pg_catalog.now() - interval '1 hour'`),
+    ask(db, 'UPDATE testing.clock SET started = testing.now() - make_interval(secs => $1)', [seconds]),
+  reset: () =>
+    ask(db, `UPDATE testing.clock SET stopped = NULL, passed = '0', started = pg_catalog.now() - interval '1 hour'`),
 })
 
 export const newTask = (more: Partial<NewTask> = {}): NewTask => ({

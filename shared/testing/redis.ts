@@ -4,9 +4,15 @@ import { closeRedis, connectRedis, mastersOf, type Redis, type RedisRole } from 
 
 const logger = createLogger({ level: 'silent', name: 'test' })
 
-/** A connection to the tests' queue Redis that is closed after the test. Resolves once it can be used. */
-export async function testRedis(role: RedisRole = 'fast'): Promise<Redis> {
-  const redis = connectRedis({ url: inject('redisUrl'), role, name: 'test', logger })
+/** On a machine that others use too, a second says nothing of whether a server is there. */
+const PATIENT = { connectTimeout: 60_000, socketTimeout: 60_000 }
+
+export const connectPatiently = (url: string): Redis =>
+  connectRedis({ url, role: 'fast', name: 'test', logger, more: PATIENT })
+
+/** A connection to one of the tests' Redis that is closed after the test. Resolves once it can be used. */
+export async function testRedis(role: RedisRole = 'fast', url = inject('redisUrl')): Promise<Redis> {
+  const redis = role === 'fast' ? connectPatiently(url) : connectRedis({ url, role, name: 'test', logger })
   onTestFinished(() => closeRedis(redis))
   await new Promise(resolve => redis.once('ready', resolve))
   return redis

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createLogger } from '#shared/logger.ts'
 import { createMetrics } from '#shared/metrics.ts'
 import { type Collector, startCollector } from '#shared/testing/collector.ts'
-import { createTracing } from './sdk.ts'
+import { createTracing, FLUSH_MS } from './sdk.ts'
 
 let collector: Collector
 beforeEach(async () => {
@@ -10,12 +10,12 @@ beforeEach(async () => {
 })
 afterEach(() => collector.close())
 
-function tracingTo(url: string) {
+function tracingTo(url: string, flushMs = 60_000) {
   const metrics = createMetrics('worker')
   const lines: string[] = []
   const logger = createLogger({ level: 'info', name: 'test' }, { write: line => void lines.push(line) })
   const options = { headers: {}, service: 'test', resource: {}, ratio: 1, content: false }
-  const tracing = createTracing({ ...options, url: `${url}/v1/traces` }, { part: 'worker', metrics, logger })
+  const tracing = createTracing({ ...options, url: `${url}/v1/traces` }, { part: 'worker', metrics, logger }, flushMs)
   const dropped = async () =>
     Object.fromEntries((await metrics.spansDropped.get()).values.map(({ labels, value }) => [labels.reason, value]))
   const make = (count: number) => {
@@ -36,7 +36,7 @@ test('what is left is sent when it stops, each span once', async () => {
 
 test('of a collector that hangs only so many spans wait; the others are counted, and one line says so', async () => {
   collector.answers(() => undefined)
-  const { tracing, make, dropped, lines } = tracingTo(collector.url)
+  const { tracing, make, dropped, lines } = tracingTo(collector.url, FLUSH_MS)
   make(10_000)
   expect(await dropped()).toEqual({ queue_full: 10_000 - 4096 })
   await tracing.stop()

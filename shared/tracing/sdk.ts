@@ -27,7 +27,7 @@ const MOST_WAITING = 4096
 const EXPORT_TIMEOUT_MS = 5000
 const EXPORT_EVERY_MS = 1000
 /** Comes last when a process stops, on top of its drain. */
-const FLUSH_MS = 1000
+export const FLUSH_MS = 1000
 /** How often the log may say that spans were lost. */
 const COMPLAIN_MS = 60_000
 /** Of one attribute: prompts may be megabytes. */
@@ -41,7 +41,11 @@ const KINDS = {
 }
 
 /** The only place that knows OpenTelemetry's SDK. It patches nothing and sets nothing global. */
-export function createTracing(options: TracingOptions, { part, metrics, logger }: TracingDeps): Tracing {
+export function createTracing(
+  options: TracingOptions,
+  { part, metrics, logger }: TracingDeps,
+  flushMs = FLUSH_MS,
+): Tracing {
   const exporter = new OTLPTraceExporter({
     url: options.url,
     headers: options.headers,
@@ -66,7 +70,7 @@ export function createTracing(options: TracingOptions, { part, metrics, logger }
     content: options.content,
     start: (name, how) => spanOf(startSpan(tracer, name, how)),
     async stop() {
-      await withDeadline(provider.shutdown(), FLUSH_MS).catch(() => undefined)
+      await withDeadline(provider.shutdown(), flushMs).catch(() => undefined)
       bounded.abandon()
     },
   }

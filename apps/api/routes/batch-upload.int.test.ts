@@ -287,8 +287,9 @@ describe('what is refused', () => {
     const leave = new AbortController()
     async function* pieces() {
       yield Buffer.alloc(3_000_000, 'x')
-      await vi.waitFor(async () =>
-        expect(await machine.sql(`SELECT 1 FROM files WHERE status = 'uploading'`)).toHaveLength(1),
+      await vi.waitFor(
+        async () => expect(await machine.sql(`SELECT 1 FROM files WHERE status = 'uploading'`)).toHaveLength(1),
+        20_000,
       )
       leave.abort()
       yield Buffer.alloc(10)
