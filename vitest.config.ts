@@ -9,6 +9,7 @@ export default defineConfig({
     maxWorkers: 2,
     // How long something takes says nothing on a machine that others use, too.
     testTimeout: 60_000,
+    maxConcurrency: 3,
     expect: { poll: { timeout: 20_000 } },
     projects: [
       {

@@ -1,6 +1,7 @@
 import { hostname, setPriority } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ConfigError, parseConfig, secretsOf } from '#shared/config.ts'
+import { logConsole } from '#shared/console.ts'
 import { keepHeapSmall } from '#shared/heap.ts'
 import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
 import { createLogger } from '#shared/logger.ts'
@@ -26,6 +27,7 @@ try {
     pretty: process.stdout.isTTY,
     secrets: secretsOf(config),
   })
+  logConsole(logger)
   const worker = await startWorker({ config, queues, logger, host: hostname(), pid: process.pid })
   const { lifecycle, port } = worker
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)

@@ -6,7 +6,14 @@ import { startReceiver } from '#shared/testing/receiver.ts'
 let output = ''
 const PROVIDER_KEY = 'sk-ant-the-key-of-the-provider'
 const machine = startMachine(
-  () => ({ LOG_LEVEL: 'trace', ANTHROPIC_API_KEY: PROVIDER_KEY, MAX_ATTEMPTS: '2', BACKOFF_BASE_MS: '1' }),
+  upstream => ({
+    LOG_LEVEL: 'trace',
+    PROVIDERS: 'anthropic,ollama',
+    OLLAMA_HOST: upstream.url,
+    ANTHROPIC_API_KEY: PROVIDER_KEY,
+    MAX_ATTEMPTS: '2',
+    BACKOFF_BASE_MS: '1',
+  }),
   text => {
     output += text
   },
@@ -14,7 +21,7 @@ const machine = startMachine(
 const lines = () =>
   output
     .split('\n')
-    .filter(line => line.startsWith('{'))
+    .filter(line => line !== '')
     .map(line => JSON.parse(line) as Record<string, unknown>)
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
@@ -39,21 +46,29 @@ test('no prompt, answer, key or secret is in any line of a run in which everythi
     (await native.send(asking(), [{ custom_id: planted, input: { prompt: `bad request ${planted}` } }])).body,
   )
   const ways = ['good', 'bad request', 'no access', 'server error', 'not json', 'garbage', 'cut']
-  // At once: before the circuit breaker has seen enough of it.
-  const answers = await Promise.all(
+  // None ends before all are called: then the circuit breaker has not seen enough of it.
+  const held = machine.upstream.hold()
+  const asked = Promise.all(
     ways.map(how =>
       machine.submit(
         {
           input: { prompt: `${how}: ${planted}`, system: planted },
           metadata: { note: planted },
-          options: { webhook_url: `${receiver.url}/?token=planted`, stream: how === 'cut', deadline_seconds: 5 },
+          options: { webhook_url: `${receiver.url}/?token=planted`, stream: how === 'cut', deadline_seconds: 20 },
         },
         { key: key.secret, headers: { traceparent, prefer: 'wait=30', 'x-request-id': 'my-request' } },
       ),
     ),
   )
+  await held.waiting(ways.length)
+  held.release()
+  const answers = await asked
+  // SDKs write to the console by themselves: Anthropic's that a model is old, Ollama's what it cannot read.
+  machine.upstream.rule('unreadable', { body: `{ ${echo}\n` })
+  for (const model of ['claude-sonnet-4-5', 'ollama/a-model'])
+    await machine.finished({ input: { prompt: `unreadable: ${planted}` }, options: { model, deadline_seconds: 20 } })
   expect(answers.map(answer => answer.status)).toEqual(ways.map(() => 200))
-  expect(new Set(machine.upstream.calls.map(call => call.prompt)).size).toBe(ways.length + 1)
+  expect(new Set(machine.upstream.calls.map(call => call.prompt)).size).toBe(ways.length + 2)
   await receiver.until(7)
   // What is refused at the door.
   const json = { 'content-type': 'application/json' }
@@ -67,6 +82,8 @@ test('no prompt, answer, key or secret is in any line of a run in which everythi
   expect(lines().length).toBeGreaterThan(5)
   for (const secret of ['planted', PROVIDER_KEY, key.secret, key.webhookSecret, 'the-admin-key-of-this-test'])
     expect(output).not.toContain(secret)
+  const written = lines().filter(line => line.msg === 'a library wrote to the console')
+  expect(written.map(line => line.text)).toEqual([expect.stringContaining('is deprecated')])
   // A line of a task says whose it is.
   const failed = lines().filter(line => line.msg === 'provider call failed')
   expect(failed).toContainEqual(

@@ -179,10 +179,11 @@ describe('a comment', () => {
     const answer = post('stopped', text, other)
     await gate.waiting()
     const exited = once(other.process, 'exit')
-    await other.stop()
-    expect(await exited).toEqual([0, null])
+    const stopped = other.stop()
     expect((await answer).status).toBe(202)
     gate.release()
+    await stopped
+    expect(await exited).toEqual([0, null])
     await eventually(async () => expect(await shown('stopped')).toEqual([text]))
   })
 })

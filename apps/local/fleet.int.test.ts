@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { parseConfig } from '#shared/config.ts'
+import { CALLS } from '#shared/testing/attempts.ts'
 import { type Child, startChild } from './child.ts'
 import { countedOtherThan, type Env, markers, PATIENT, ROOT, startCluster, until, within } from './faults/cluster.ts'
 import { createFleet } from './fleet.ts'
@@ -76,7 +77,7 @@ test('a burst of 20,000 tasks grows the fleet, which shrinks again, and none is 
 
   expect(await count(`tasks WHERE status = 'succeeded' AND source = 'ai'`)).toBe(TASKS)
   expect(countedOtherThan(upstream, names, 1)).toEqual({})
-  expect(await count('attempts')).toBe(TASKS)
+  expect(await count(CALLS)).toBe(TASKS)
   expect(lines[0]).toMatch(/^worker: 1 -> [23] processes$/)
   expect(lines.at(-1)).toMatch(/^worker: [23] -> 1 processes$/)
 })
@@ -104,7 +105,7 @@ test('a worker that is frozen is killed, another takes its place, and others mak
 
 test('a worker that lives and takes no jobs is replaced, and the jobs are done', async () => {
   const starving = ['--import', `${ROOT}/apps/local/testing/starving.ts`]
-  const fleet = await startFleet({ WORKERS_MAX: '1', CALL_TIMEOUT_SECONDS: '2' }, n => (n === 0 ? starving : []))
+  const fleet = await startFleet({ WORKERS_MAX: '1', CALL_TIMEOUT_SECONDS: '5' }, n => (n === 0 ? starving : []))
   const { api, upstream, workers, started, ended, lines, replaced } = fleet
   const names = markers('starved', 20)
   const ids = await api.submitAll(names)

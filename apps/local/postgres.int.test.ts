@@ -71,25 +71,31 @@ test('the password is needed, and only its owner can read it', async () => {
   await expect(query(wrong.href, 'select 1')).rejects.toMatchObject({ code: '28P01' })
 })
 
-test.runIf(isRoot())('below a directory that only root may enter, the data go elsewhere and die with it', async () => {
-  const closed = join(temporaryDirectory(), 'closed')
-  const dir = join(closed, 'data/postgres')
-  const startAndStop = async () => {
-    mkdirSync(closed, { recursive: true, mode: 0o700 })
-    await stopAfterTest(await startPostgres({ dir, durable: false })).stop()
-    const home = realpathSync(dir)
-    onTestFinished(() => rmSync(home, { recursive: true, force: true }))
-    return home
-  }
-  const first = await startAndStop()
-  expect(first).not.toBe(dir)
-  expect(await startAndStop()).toBe(first)
-  renameSync(closed, `${closed}.moved`)
-  await startAndStop()
-  expect(existsSync(first), 'a directory that was moved keeps its data').toBe(true)
-  rmSync(closed, { recursive: true })
-  const last = await startAndStop()
-  rmSync(closed, { recursive: true })
-  await startAndStop()
-  expect(existsSync(last), 'a directory that was deleted does not').toBe(false)
-})
+test.runIf(isRoot())(
+  'below a directory that only root may enter, the data go elsewhere and die with it',
+  {
+    timeout: 180_000,
+  },
+  async () => {
+    const closed = join(temporaryDirectory(), 'closed')
+    const dir = join(closed, 'data/postgres')
+    const startAndStop = async () => {
+      mkdirSync(closed, { recursive: true, mode: 0o700 })
+      await stopAfterTest(await startPostgres({ dir, durable: false })).stop()
+      const home = realpathSync(dir)
+      onTestFinished(() => rmSync(home, { recursive: true, force: true }))
+      return home
+    }
+    const first = await startAndStop()
+    expect(first).not.toBe(dir)
+    expect(await startAndStop()).toBe(first)
+    renameSync(closed, `${closed}.moved`)
+    await startAndStop()
+    expect(existsSync(first), 'a directory that was moved keeps its data').toBe(true)
+    rmSync(closed, { recursive: true })
+    const last = await startAndStop()
+    rmSync(closed, { recursive: true })
+    await startAndStop()
+    expect(existsSync(last), 'a directory that was deleted does not').toBe(false)
+  },
+)

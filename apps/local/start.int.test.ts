@@ -85,7 +85,7 @@ async function until<T>(look: () => T | Promise<T>): Promise<NonNullable<T>> {
 }
 
 test('npm start serves, restarts what dies, keeps its data and leaves nothing behind', {
-  timeout: 90_000,
+  timeout: 240_000,
 }, async () => {
   const dir = temporaryDirectory()
   const before = processesOf(dir).length

@@ -47,6 +47,8 @@ beforeEach(() => {
 
 /** A worker that lives, a batch, and what both do. */
 async function scene(more: Partial<NewBatch> = {}) {
+  // Nobody dies of how long a test takes.
+  await clock.stop()
   const worker = newBeat({ queues: ['default', 'batch'] })
   await beat(db, worker, [])
   const batch = newBatch(more)
@@ -146,7 +148,6 @@ describe('the life of a batch', () => {
   })
 
   it('is told by rate and time to go', async () => {
-    await clock.stop()
     const { batch, start, claim, runAll, view } = await scene()
     await start(40, 10)
     const [job] = await topUp(db, batch.id)
@@ -352,7 +353,6 @@ describe('a chunk', () => {
   })
 
   it('that is dispatched is known as such while its batch lives', async () => {
-    await clock.stop()
     const { batch } = await scene()
     expect(await listDispatchedChunks(db)).toEqual([])
     await clock.advance(4)

@@ -151,6 +151,7 @@ describe('tasks in many hands', () => {
     const outsider = dbs[0]
     const insert = createInserter(outsider)
     const reached = new Map<string, number>()
+    await database.clock.stop()
 
     await fc.assert(
       fc.asyncProperty(

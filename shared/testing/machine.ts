@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, inject } from 'vitest'
 import { ERRORS } from '#shared/errors.ts'
+import { withCallsAlone } from './attempts.ts'
 import { type Child, startChild } from './child.ts'
 import { createTestDatabase, type TestDatabase, testPrefix } from './database.ts'
 import { type Contract, createContract, type OpenApi } from './openapi.ts'
@@ -87,7 +88,7 @@ export function startMachine(
     expect(answer.headers.get('x-request-id')).toMatch(/^[\w.:-]{1,128}$/)
     if (answer.status >= 400 && path.startsWith('/v1/')) expectForeignError(answer, type)
     else if (answer.status >= 400 && name !== 'GET /health/ready') expectProblem(answer, type)
-    return answer
+    return { ...answer, body: withCallsAlone(answer.body) }
   }
 
   /** Without the cache, unless the test says otherwise: most ask the same. */

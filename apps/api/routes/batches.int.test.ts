@@ -249,11 +249,16 @@ describe('the events', () => {
   it('are its progress and then its end', async () => {
     const gate = machine.upstream.hold({ when: /last/ })
     const batch = await start(['a', 'b', 'last'])
-    const events = call('GET', batch.urls.events)
+    const response = await fetch(`http://127.0.0.1:${machine.api.port}${batch.urls.events}`, {
+      headers: { authorization: `Bearer ${key}` },
+    })
+    const pieces = response.body!.pipeThrough(new TextDecoderStream()).getReader()
+    let text = (await pieces.read()).value!
     await gate.waiting()
     await until(batch, { counts: { succeeded: 2 } })
     gate.release()
-    const seen = eventsOf((await events).body)
+    for (let next = await pieces.read(); !next.done; next = await pieces.read()) text += next.value
+    const seen = eventsOf(text)
     expect(seen.at(-1)).toMatchObject({ event: 'done', data: { id: batch.id, status: 'completed' } })
     const before = seen.slice(0, -1)
     expect(before.length).toBeGreaterThan(0)

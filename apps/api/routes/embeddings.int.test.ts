@@ -142,7 +142,7 @@ describe('texts', () => {
     const model = 'ollama/embed-remembered'
     const first = await embed({ text }, { model })
     machine.upstream.rule(text, { status: 500 })
-    const task = await embed({ text }, { model, cache: 'refresh', deadline_seconds: 4 })
+    const task = await embed({ text }, { model, cache: 'refresh', deadline_seconds: 10 })
     expect(task).toMatchObject({ status: 'succeeded', source: 'cache', result: first.result })
   })
 

@@ -5,7 +5,7 @@ import { CATEGORIES, OPENAI_CATEGORIES } from '#shared/moderation/categories.ts'
 import { startMachine } from '#shared/testing/machine.ts'
 import type { Script } from '#shared/testing/upstream.ts'
 
-const machine = startMachine(() => ({ CALL_TIMEOUT_SECONDS: '2', BACKOFF_BASE_MS: '20', BACKOFF_MAX_MS: '50' }))
+const machine = startMachine(() => ({ CALL_TIMEOUT_SECONDS: '10', BACKOFF_BASE_MS: '20', BACKOFF_MAX_MS: '50' }))
 
 const verdict = (scores: Record<string, number> = {}, more: object = {}) => ({
   scores: Object.fromEntries(CATEGORIES.map(name => [name, scores[name] ?? 0])),
@@ -20,7 +20,7 @@ let texts = 0
 const fresh = (text = 'What a lovely photograph') => `${text}, ${++texts}`
 
 async function moderate(input: object, options: object = {}) {
-  const body = { input, options }
+  const body = { input, options: { deadline_seconds: 60, ...options } }
   const { status, body: task } = await machine.call('POST', '/api/v1/tasks/moderate', {
     body,
     headers: { prefer: 'wait=30' },
@@ -35,7 +35,7 @@ describe('a text', () => {
   it('is judged by a model, within five seconds, before others', async () => {
     const text = fresh()
     machine.upstream.script({ text: answer(verdict()) })
-    const task = await moderate({ text })
+    const task = await moderate({ text }, { deadline_seconds: undefined })
     expect(task).toMatchObject({
       kind: 'moderate',
       status: 'succeeded',

@@ -40,6 +40,8 @@ beforeEach(async () => {
   requests = 0
 })
 
+vi.setConfig({ testTimeout: 120_000 })
+
 const MODEL = 'claude-haiku-4-5'
 const ENDPOINT = '/v1/chat/completions'
 /** A line whose calls are counted by its name. */
@@ -70,7 +72,7 @@ const until = ({ id }: Pick<Batch, 'id'>, fits: (batch: Batch) => boolean, by = 
       expect(batch).toSatisfy(fits)
       return batch
     },
-    { timeout: 25_000 },
+    { timeout: 55_000 },
   )
 const ENDED = ['completed', 'failed', 'expired', 'cancelled']
 const ended = (batch: Pick<Batch, 'id'>, by = client) => until(batch, one => ENDED.includes(one.status), by)
@@ -297,7 +299,10 @@ describe('a batch of the openai SDK', () => {
   })
 })
 
-/** A worker hears half a second later that it is to stop; by then it can have asked for some dozen of these. */
+/**
+ * A worker hears half a second later that it is to stop; by then it can have asked for some dozen of these. They are of
+ * models of their own: three that are held for longer than is usual make the worker think that theirs is ill.
+ */
 function holdSlowly() {
   machine.upstream.rule('held', { delayMs: 200 })
   return machine.upstream.hold({ when: /held/ })
@@ -307,7 +312,7 @@ describe('a batch that is cancelled', () => {
   it('keeps the answers that there are, and asks nothing more', async () => {
     const names = [...numbered(3, 'quick'), ...numbered(150, 'held')]
     const gate = holdSlowly()
-    const created = await start(names.map(name => line(name)))
+    const created = await start(names.map(name => line(name, { model: 'claude-sonnet-5-5' })))
     await gate.waiting(1)
     const running = await until(created, one => one.request_counts!.completed === 3)
     expect(running).toMatchObject({ status: 'in_progress', request_counts: { total: 153, completed: 3, failed: 0 } })
@@ -369,7 +374,7 @@ describe('a batch that expires', () => {
   it('keeps the answers that there are, and says which lines have none', async () => {
     const names = [...numbered(3, 'quick'), ...numbered(150, 'held')]
     const gate = holdSlowly()
-    const created = await start(names.map(name => line(name)))
+    const created = await start(names.map(name => line(name, { model: 'claude-opus-5-5' })))
     await until(created, one => one.request_counts!.completed === 3)
     await expire(created)
     gate.release()
@@ -549,7 +554,7 @@ describe('a file that is wrong', () => {
     expect(await fails('no\n'.repeat(1000))).toHaveLength(100)
   })
 
-  it('may be so for having 50,001 lines', { timeout: 60_000 }, async () => {
+  it('may be so for having 50,001 lines', { timeout: 120_000 }, async () => {
     const lines = numbered(50_001).map(name => line(name))
     expect(await fails(jsonl(lines))).toEqual([[50_001, 'too_many_tasks', null]])
     expect(await machine.sql(`SELECT count(*)::int AS n FROM tasks WHERE custom_id = 'line-50000'`)).toEqual([{ n: 0 }])

@@ -168,7 +168,7 @@ describe('the files of the openai SDK', () => {
     expect(await mine()).toEqual([])
   })
 
-  it('take 200 MB and not a byte more, with the client told so', { timeout: 120_000 }, async () => {
+  it('take 200 MB and not a byte more, with the client told so', { timeout: 240_000 }, async () => {
     const most = 200 * 1_048_576
     expect(await sendForm(most, false)).toMatchObject({ status: 200, body: { bytes: most } })
     for (const declared of [true, false]) {

@@ -229,5 +229,5 @@ it('what was sent is counted, and what waits', async () => {
   await expect
     .poll(() => scrape(machine.worker.port))
     .toMatch(/^sluice_webhook_attempts_total\{outcome="delivered",.*\} [1-9]/m)
-  expect(await scrape(machine.api.port)).toMatch(/^sluice_webhook_deliveries_pending\{.*\} \d/m)
+  await expect.poll(() => scrape(machine.api.port)).toMatch(/^sluice_webhook_deliveries_pending\{.*\} \d/m)
 })

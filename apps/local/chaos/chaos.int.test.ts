@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { runChaos } from './run.ts'
 
 test('a short run with each sort of fault loses nothing, finishes nothing twice and overruns nothing', {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const { rows, evidence, faults } = await runChaos({ seed: 7, faults: 8, tasks: 300, seconds: 20 })
   expect(faults).toHaveLength(8)

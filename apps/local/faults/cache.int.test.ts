@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import { callsOf } from './client.ts'
 import { type Cluster, countedOtherThan, modelOf, PATIENT, startCluster, until, within } from './cluster.ts'
 
 vi.setConfig(PATIENT)
@@ -109,6 +108,6 @@ test('when the worker that calls is killed -9 one more call is made for all', as
     ['ai', 1],
     ['cache', SAME - 1],
   ])
-  expect(callsOf(await api.task(leader))).toMatchObject([{ outcome: 'unknown' }, { outcome: 'succeeded' }])
+  expect((await api.task(leader)).attempts).toMatchObject([{ outcome: 'unknown' }, { outcome: 'succeeded' }])
   expect(countedOtherThan(upstream, ['killed'], 2)).toEqual({})
 })

@@ -1,4 +1,5 @@
 import { expect } from 'vitest'
+import { withCallsAlone } from '#shared/testing/attempts.ts'
 
 /** A client of the HTTP API, as an application would write one. */
 
@@ -39,7 +40,8 @@ export function createClient(url: string, adminKey: string) {
   const call = async (method: string, path: string, o: CallOptions = {}): Promise<Answer> => {
     const response = await request(method, path, o)
     const text = await response.text()
-    return { status: response.status, headers: response.headers, body: text === '' ? null : JSON.parse(text) }
+    const body = text === '' ? null : withCallsAlone(JSON.parse(text))
+    return { status: response.status, headers: response.headers, body }
   }
   const post = (prompt: string, { options, ...o }: SubmitOptions = {}) =>
     call('POST', '/api/v1/tasks/generate', { ...o, body: { input: { prompt }, options: { cache: 'off', ...options } } })
@@ -86,14 +88,6 @@ export function createClient(url: string, adminKey: string) {
       return answer.body.key
     },
   }
-}
-
-/**
- * The attempts of a task but for those that were given up before anything was sent: a permit is void after a second, which
- * a busy machine can take to write the attempt down.
- */
-export function callsOf<Attempt extends { outcome: string; cost_usd: number | null }>(task: { attempts: Attempt[] }) {
-  return task.attempts.filter(({ outcome, cost_usd }) => outcome !== 'aborted' || cost_usd !== 0)
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: JSON, looked into by tests.
@@ -144,7 +138,7 @@ async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<Ser
       const event = fields.get('event')
       if (!event) continue
       const id = fields.get('id')
-      yield { event, id: id === undefined ? null : Number(id), data: JSON.parse(fields.get('data')!) }
+      yield { event, id: id === undefined ? null : Number(id), data: withCallsAlone(JSON.parse(fields.get('data')!)) }
     }
   }
 }

@@ -147,7 +147,7 @@ test('a task whose deadline passes during its call expires, and the call is abor
 test('a call that never ends is ended in time for its task to say why', async () => {
   const { api, upstream } = cluster
   const held = upstream.hold()
-  const id = await api.submit('[[on-time]]', { options: { deadline_seconds: 4, fallback: 'none' } })
+  const id = await api.submit('[[on-time]]', { options: { deadline_seconds: 8, fallback: 'none' } })
   await cluster.ended([id])
   await within('the call is aborted', upstream.aborted(1))
   await cluster.settled(id, 1)

@@ -8,6 +8,7 @@ import { migrate } from '#shared/db/migrate.ts'
 import { fromWire } from '#shared/ids.ts'
 import { createLogger } from '#shared/logger.ts'
 import { closeRedis, connectRedis } from '#shared/redis.ts'
+import { CALLS } from '#shared/testing/attempts.ts'
 import { createTestDatabase, testPrefix } from '#shared/testing/database.ts'
 import { forgetKeys, keysLike } from '#shared/testing/redis.ts'
 import { startUpstream, type Upstream } from '#shared/testing/upstream.ts'
@@ -205,7 +206,7 @@ async function start(options: ClusterOptions, closers: (() => unknown)[]) {
     count: async (from: string): Promise<number> =>
       (await sql<{ count: number }>(`SELECT count(*)::int AS count FROM ${from}`))[0]!.count,
     attempts: (id: string) =>
-      sql<Attempt>('SELECT n, worker_id, provider, outcome FROM attempts WHERE task_id = $1 ORDER BY n', [uuidOf(id)]),
+      sql<Attempt>(`SELECT n, worker_id, provider, outcome FROM ${CALLS} WHERE task_id = $1 ORDER BY n`, [uuidOf(id)]),
     /** Before a test: what the ones before it made the upstreams do, and the gates think of them, is forgotten. */
     async begin(): Promise<void> {
       upstream.reset()

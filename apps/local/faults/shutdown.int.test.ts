@@ -10,7 +10,7 @@ vi.setConfig(PATIENT)
 const GRACEFUL = { code: 0, signal: null }
 
 test('a worker that is told to stop finishes its calls and gives back, untouched, what it had not begun', async () => {
-  const cluster = await startCluster({ env: { WORKER_CONCURRENCY: '10' } })
+  const cluster = await startCluster({ env: { WORKER_CONCURRENCY: '10', DRAIN_SECONDS: '120' } })
   onTestFinished(cluster.close)
   const { api, upstream, workers } = cluster
   const leaver = workers[0]!
@@ -19,13 +19,14 @@ test('a worker that is told to stop finishes its calls and gives back, untouched
   const runningIds = await api.submitAll(running)
   await within('four calls are in flight', held.waiting(4))
 
-  // Jobs that it has fetched and cannot look at yet: they are queued while it sleeps, and locked when it wakes.
+  // Jobs that it has fetched and cannot look at yet: they are queued while it sleeps, and what it asks for is locked when it
+  // wakes; not what it says of itself, or it would have to give up its calls.
   signalIfAlive(leaver.pid, 'SIGSTOP')
   const fetched = markers('fetched', 20)
   const fetchedIds = await api.submitAll(fetched)
   const blocker = new pg.Client({ connectionString: cluster.databaseUrl })
   await blocker.connect()
-  await blocker.query('BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE')
+  await blocker.query('BEGIN; LOCK TABLE attempts IN ACCESS EXCLUSIVE MODE')
   signalIfAlive(leaver.pid, 'SIGCONT')
   await until('it asks for the first', () =>
     cluster.count(

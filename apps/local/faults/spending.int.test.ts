@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { picodollars } from '#shared/models/picodollars.ts'
-import { callsOf } from './client.ts'
 import { type Cluster, markers, modelOf, PATIENT, startCluster, within } from './cluster.ts'
 
 vi.setConfig(PATIENT)
@@ -125,7 +124,7 @@ test('a call whose worker was killed -9 is charged at its reservation, and so sh
 
   await killWorkerOf(id)
   await within('it is called again', held.waiting(2))
-  expect(callsOf(await api.task(id))).toMatchObject([
+  expect((await api.task(id)).attempts).toMatchObject([
     { outcome: 'unknown', estimated: true, cost_usd: usd },
     { outcome: 'started', estimated: false, cost_usd: null },
   ])
@@ -134,7 +133,7 @@ test('a call whose worker was killed -9 is charged at its reservation, and so sh
   await cluster.ended([id])
   const task = await api.task(id)
   expect(task).toMatchObject({ status: 'succeeded', source: 'ai' })
-  expect(callsOf(task)).toMatchObject([
+  expect(task.attempts).toMatchObject([
     { outcome: 'unknown', estimated: true, cost_usd: usd },
     { outcome: 'succeeded', estimated: false, cost_usd: Number(COST) / 1e12 },
   ])
@@ -154,7 +153,7 @@ test('what nobody knows of a killed call leaves no room for another beyond the l
   held.release()
   const task = await api.task(id)
   expect(task).toMatchObject(EXCEEDED)
-  expect(callsOf(task)).toMatchObject([{ outcome: 'unknown', estimated: true }])
+  expect(task.attempts).toMatchObject([{ outcome: 'unknown', estimated: true }])
   expect(await budget()).toEqual({ limit, reserved: 0n, spent: reserved })
   expect(upstream.markers()).toEqual({ killed: 1 })
 })
