@@ -111,7 +111,12 @@ export const settings = {
   ),
   CACHE_MAX_MB: count(256, 1, 1_000_000, 'Bound of the response cache, in MB.'),
   DB_POOL: count(10, 5, 200, 'Postgres connections per process. Three of one process may be held for locks.'),
-  WORKERS_MIN: count(1, 0, 256, 'Worker processes that `npm start` always runs.'),
+  WORKERS_MIN: count(
+    1,
+    0,
+    256,
+    'Worker processes that `npm start` always runs; 0: none at all, whatever `WORKERS_MAX` says, for workers that run elsewhere.',
+  ),
   WORKERS_MAX: Type.Optional(
     Type.Integer({
       minimum: 0,
@@ -153,7 +158,7 @@ export const settings = {
   ),
   WORKER_PORT: port(
     9464,
-    'Port of a worker’s `/metrics` and `/health`; `npm start` counts up from it per process; 0: any free port.',
+    'Port of a worker’s `/metrics` and `/health`; `npm start` counts up from it per process; 0, or if it is taken: any free port (`metrics_port` of `GET /api/v1/workers`).',
   ),
   PROVIDERS: Type.Optional(
     Type.String({
@@ -184,7 +189,12 @@ export const settings = {
     'Days after which files of batches, input and output, are deleted, unless the client said otherwise; 0: never.',
   ),
   CALL_TIMEOUT_SECONDS: count(120, 1, 3600, 'Upper bound of one provider call, never past the task’s deadline.'),
-  MAX_ATTEMPTS: count(5, 1, 100, 'Provider calls that one task may make, over all providers.'),
+  MAX_ATTEMPTS: count(
+    5,
+    1,
+    100,
+    'Provider calls of one task that may fail, over all providers. Those that its worker’s death or drain cut off are not counted.',
+  ),
   BACKOFF_BASE_MS: count(500, 1, 60_000, 'First retry comes after a random wait up to this; doubled each time.'),
   BACKOFF_MAX_MS: count(
     30_000,

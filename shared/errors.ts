@@ -255,7 +255,7 @@ export const ERRORS = {
     advice:
       'Name one that fits: `operation` in GET /api/v1/models; <PROVIDER>_EMBED_MODEL makes another known for vectors.',
   },
-  // Below: why a task did not succeed. They appear in a task's `error`, not as a response.
+  // Below: why a task did not succeed. They appear in a task's `error`, and as a response only where an answer is waited for, as by `/v1/embeddings`.
   deadline_exceeded: {
     status: 504,
     retryable: true,

@@ -746,6 +746,19 @@ describe('a run', () => {
     expect(calls).toEqual(['anthropic', 'openai'])
   })
 
+  it('does not ask again who refused: when nobody is left, the task ends', async () => {
+    const refused = answer('I would rather not.')
+    if (refused.kind === 'answer' && 'text' in refused.answer) refused.answer.stop = 'refusal'
+    const { run, calls, requeues, endings } = harness([refused, refused, refused, answer('{"n":1}')], { task: STRICT })
+    await run()
+    expect(calls).toEqual(['anthropic', 'openai', 'ollama'])
+    expect(requeues).toEqual([])
+    expect(endings[0]).toMatchObject({
+      status: 'failed',
+      error: { code: 'invalid_output', message: 'the model refused' },
+    })
+  })
+
   describe('for vectors', () => {
     const vectors = (...vectors: number[][]): CallResult => ({
       kind: 'answer',

@@ -416,7 +416,9 @@ function createRun(deps: RunDeps, task: RunnableTask, kind: JobKind, onSlow: () 
       }
       failed = { code: 'invalid_output', message: verdict.reason }
       if (verdict.again && 'text' in called.answer) wrong = { text: clean(called.answer.text), reason: verdict.reason }
-      waits.push({ candidate, ms: 0, bookable: false })
+      // Who refused would refuse again, and be paid again.
+      const refused = 'text' in called.answer && called.answer.stop === 'refusal'
+      if (!refused) waits.push({ candidate, ms: 0, bookable: false })
       return null
     }
     return await failedCall(current, called.failure)
