@@ -235,6 +235,7 @@ it('every operation was tried, in every way that it documents to end well', asyn
     '/scale?queue=default,moderate',
   ])
     await machine.call('GET', path)
+  await machine.call('GET', urls.events, { headers: { 'last-event-id': '999999999' } })
   await tryExperiments(task_id)
   await tryCollections()
   const gate = machine.upstream.hold({ when: /too late/ })

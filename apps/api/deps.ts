@@ -20,6 +20,7 @@ import type { Producer } from '#shared/queue/producer.ts'
 import type { Redis } from '#shared/redis.ts'
 import type { Tracing } from '#shared/tracing/tracing.ts'
 import type { Afford } from './afford.ts'
+import type { CollectionWrites } from './collection-writes.ts'
 import type { Experiments } from './experiments.ts'
 import type { Fleet } from './fleet.ts'
 import type { KeyRing } from './key-ring.ts'
@@ -40,6 +41,8 @@ export type ApiDeps = {
   end: Ender
   /** @throws SluiceError server_busy */
   search: Search
+  /** @throws SluiceError server_busy */
+  writeCollection: CollectionWrites
   /** What inputs of a key may refer to, for one submission. */
   lookup(apiKeyId: string): Lookup
   producer: Producer

@@ -12,7 +12,16 @@ async function serve(size: number) {
   const outbox = createOutbox(1.5 * size)
   const app = fastify()
   await app.register(observe, { metrics: createMetrics('api'), outbox })
+  const newRead = () => ({ begun: Promise.withResolvers<void>(), goOn: Promise.withResolvers<void>() })
+  let reading = newRead()
   app.get('/', () => outbox.read(async () => 'x'.repeat(size)))
+  app.get('/slow', () =>
+    outbox.read(async () => {
+      reading.begun.resolve()
+      await reading.goOn.promise
+      return 'x'.repeat(size)
+    }),
+  )
   app.setErrorHandler((error: { code: string }, _, reply) => reply.code(503).send(error.code))
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   onTestFinished(() => app.close())
@@ -32,7 +41,20 @@ async function serve(size: number) {
     await vi.waitFor(() => expect(socket.bytesRead).toBeGreaterThan(0), 10_000)
     return socket
   }
-  return { status, stalled }
+  /** A client that is gone before its answer has been read. */
+  async function hasty(): Promise<void> {
+    const { port } = new URL(url)
+    const socket = connect(Number(port), '127.0.0.1')
+    const [there] = (await once(app.server, 'connection')) as [Socket]
+    socket.write('GET /slow HTTP/1.1\r\nhost: x\r\n\r\n')
+    await reading.begun.promise
+    const gone = once(there, 'close')
+    socket.destroy()
+    await gone
+    reading.goOn.resolve()
+    reading = newRead()
+  }
+  return { status, stalled, hasty }
 }
 
 // More than the buffers of a connection hold.
@@ -45,4 +67,11 @@ it('large answers that nobody takes are no more than so many, and who is gone ma
   expect(await status()).toBe(503)
   for (const client of clients) client.destroy()
   await vi.waitFor(async () => expect(await status()).toBe(200), 10_000)
+})
+
+it('an answer whose client left while it was read is not held', async () => {
+  const { status, hasty } = await serve(SIZE)
+  await hasty()
+  await hasty()
+  for (let n = 0; n < 3; n++) expect(await status()).toBe(200)
 })

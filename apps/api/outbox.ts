@@ -28,7 +28,8 @@ export function createOutbox(most = MOST): Outbox {
       return done.read
     },
     sending(response, characters) {
-      if (characters < LARGE) return
+      // Of one that has gone meanwhile nobody will hear again, and nothing is kept.
+      if (characters < LARGE || response.closed) return
       held += characters
       response.once('close', () => {
         held -= characters

@@ -29,6 +29,7 @@ import { startSweeper } from '#shared/sweep.ts'
 import { startTracing } from '#shared/tracing/start.ts'
 import { createAfford } from './afford.ts'
 import { buildApp } from './app.ts'
+import { createCollectionWrites } from './collection-writes.ts'
 import { createExperiments } from './experiments.ts'
 import { createFleet } from './fleet.ts'
 import { createKeyRing } from './key-ring.ts'
@@ -121,6 +122,7 @@ async function start({ config, logger }: ApiOptions, metrics: Metrics, lifecycle
     state: createStateReader(db),
     end,
     search,
+    writeCollection: createCollectionWrites(),
     lookup: createLookup({ db, search, runsQueries: config.QUERY_DATABASE_URL !== undefined }),
     producer,
     cache: createCache({

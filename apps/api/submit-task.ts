@@ -19,6 +19,8 @@ export type Submission = {
   options: TaskOptions
   metadata: Record<string, unknown> | null
   wait: number
+  /** Its client can be told of the end alone: it is waited for while the server drains, and what keeps it from being read is thrown. */
+  needsEnd?: boolean
   idempotency: { key: string; requestHash: Buffer } | null
 }
 
@@ -99,7 +101,8 @@ export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Su
   }
 
   // Before the row exists, so that its end cannot be missed.
-  const waiting = wait > 0 && !answer ? waitForEnd(deps, request, task.id, wait) : null
+  const waiting =
+    wait > 0 && !answer ? waitForEnd(deps, request, task.id, wait, { patient: one.needsEnd ?? false }) : null
   try {
     const inserting = deps.insert(task)
     const outcome = await (accepting ? inSpan(accepting, () => inserting) : inserting)
@@ -125,7 +128,10 @@ export async function submitTask(deps: ApiDeps, request: FastifyRequest, one: Su
       })
     }
     // It is accepted: whatever keeps its end from being read must not hide that.
-    const ended = await waiting?.ended().catch(() => null)
+    const ended = await waiting?.ended().catch(error => {
+      if (one.needsEnd) throw error
+      return null
+    })
     return ended ? { kind: 'ended', task: ended } : { kind: 'accepted', id: task.id, createdAt }
   } finally {
     waiting?.cancel()

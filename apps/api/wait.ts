@@ -13,13 +13,14 @@ export type EndWait = {
 
 /**
  * Waits for the end of a task. Starts listening at once, so that it may be called before the task exists and misses
- * nothing.
+ * nothing. `patient`: also while the server drains.
  */
 export function waitForEnd(
   deps: Pick<ApiDeps, 'view' | 'watcher' | 'draining'>,
   request: FastifyRequest,
   id: string,
   seconds: number,
+  { patient = false }: { patient?: boolean } = {},
 ): EndWait {
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const unwatch = deps.watcher.watch(id, state => {
@@ -28,8 +29,8 @@ export function waitForEnd(
   const timer = setTimeout(() => resolve(false), Math.min(seconds, MAX_WAIT_SECONDS) * 1000)
   const giveUp = () => resolve(false)
   request.raw.socket.once('close', giveUp)
-  deps.draining.addEventListener('abort', giveUp)
-  if (deps.draining.aborted) giveUp()
+  if (!patient) deps.draining.addEventListener('abort', giveUp)
+  if ((deps.draining.aborted && !patient) || request.raw.socket.destroyed) giveUp()
 
   const cancel = () => {
     resolve(false)

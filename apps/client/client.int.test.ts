@@ -60,6 +60,7 @@ describe('tasks', () => {
     const middle = all.findIndex(one => one.event === 'delta')
     const rest = await read(tasks.events(task_id, { lastEventId: all[middle]!.id }))
     expect(rest).toEqual(all.slice(middle + 1))
+    expect(await read(tasks.events(task_id, { lastEventId: last.id }))).toEqual([])
   })
 
   it('may be left in the middle of that', async () => {

@@ -94,6 +94,8 @@ export function createTasks(http: Http) {
           repeatable: true,
           signal,
         })
+        // It has been told of the end before.
+        if (response.status === 204) return
         let broke: unknown = new SluiceConnectionError(`${response.url}: the event stream ended too early`)
         const frames = readFrames(bytesOf(response, signal))
         try {

@@ -51,6 +51,14 @@ describe('a task without an Idempotency-Key', () => {
     })
   })
 
+  it.each([[{ text: 'Hi' }], [null], [0], ['']])('has ended when it is stored with an answer: %j', async result => {
+    const answer = { result, provider: 'anthropic', model: 'claude' }
+    await createInserter(db)(newTask({ answer, dispatched: false }))
+    expect(await ask(db, 'SELECT status, source, result, finished_at = created_at AS at_once FROM tasks')).toEqual([
+      { status: 'succeeded', source: 'cache', result, at_once: true },
+    ])
+  })
+
   it('shares a statement with 200 others, and fails alone when Postgres refuses it', async () => {
     const insert = createInserter(db)
     const tasks = Array.from({ length: 201 }, (_, n) => newTask(n === 77 ? POISON : {}))

@@ -175,7 +175,8 @@ export function createInserter(db: Db): (task: NewTask) => Promise<InsertOutcome
         JSON.stringify(task.input),
         JSON.stringify(task.options),
         jsonOrNull(task.metadata),
-        jsonOrNull(task.answer?.result),
+        // An answer that is null is one, too.
+        task.answer && JSON.stringify(task.answer.result),
       ],
     } as Serialized
     if (!task.idempotency) return plain(item)

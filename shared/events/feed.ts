@@ -11,6 +11,9 @@ const QUEUED_AGAIN = PER_ATTEMPT - 3
 const WHOLE_TEXT = PER_ATTEMPT - 2
 const DONE = PER_ATTEMPT - 1
 
+/** The id of the last event of a task that has ended with so many attempts. */
+export const doneIdOf = (attempts: number) => attempts * PER_ATTEMPT + DONE
+
 export type FeedEvent =
   | { event: 'status'; id: number; data: { status: string; attempt: number } }
   | { event: 'delta'; id: number; data: { text: string } }
@@ -77,7 +80,7 @@ export async function* feed(deps: FeedDeps, lastEventId: number | null): AsyncGe
     for (const entry of await deps.readEntries({ attempt, n: Math.max(0, n) })) yield* apply(entry)
 
     if (isTerminal(state.status)) {
-      if (last >= state.attempts * PER_ATTEMPT + DONE) return
+      if (last >= doneIdOf(state.attempts)) return
       const view = await deps.readView()
       if (!view) return
       const wanted =
@@ -86,7 +89,7 @@ export async function* feed(deps: FeedDeps, lastEventId: number | null): AsyncGe
         if (holdsText) yield { event: 'restart', id: null, data: { attempt: view.attempts } }
         yield { event: 'delta', id: view.attempts * PER_ATTEMPT + WHOLE_TEXT, data: { text: deps.textOf(view) } }
       }
-      yield { event: 'done', id: view.attempts * PER_ATTEMPT + DONE, data: view }
+      yield { event: 'done', id: doneIdOf(view.attempts), data: view }
       return
     }
     if (state.status === 'running' && state.attempts > attempt) yield* begin(state.attempts)

@@ -103,5 +103,6 @@ describe('generate', () => {
     expect(generate.text({ text: 'Hello' })).toBe('Hello')
     expect(generate.text({ n: 1 })).toBe('{"n":1}')
     expect(generate.text([1])).toBe('[1]')
+    expect(generate.text(null)).toBe('null')
   })
 })

@@ -122,7 +122,7 @@ export const generate = defineJob({
       : null,
 
   text: result => {
-    const { text } = result as { text?: unknown }
+    const { text } = (result ?? {}) as { text?: unknown }
     return typeof text === 'string' ? text : JSON.stringify(result)
   },
 })

@@ -1,6 +1,6 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { ERRORS } from '#shared/errors.ts'
@@ -54,11 +54,29 @@ export const openapi = fp(
       route.schema.response = { ...(route.schema.response as object | undefined), '4xx': failed, '5xx': failed }
       if (route.config?.scope) route.schema.security = [{ bearer: [] }, { header: [] }]
     })
+    // Made once: it takes long, is large, and anybody may ask for it.
+    const made = new Map<string, Buffer>()
+    const send = (reply: FastifyReply, format: 'json' | 'yaml') => {
+      const text =
+        made.get(format) ?? Buffer.from(format === 'yaml' ? app.swagger({ yaml: true }) : JSON.stringify(app.swagger()))
+      made.set(format, text)
+      return reply.type(format === 'yaml' ? 'application/x-yaml' : 'application/json; charset=utf-8').send(text)
+    }
     await app.register(swaggerUi, {
       routePrefix: '/docs',
       uiConfig: { docExpansion: 'list', persistAuthorization: true },
+      uiHooks: {
+        preHandler(request, reply, done) {
+          const format = /^\/docs\/(json|yaml)$/.exec(request.routeOptions.url ?? '')?.[1] as
+            | 'json'
+            | 'yaml'
+            | undefined
+          if (format) send(reply, format)
+          else done()
+        },
+      },
     })
-    app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
+    app.get('/openapi.json', { schema: { hide: true } }, (_, reply) => send(reply, 'json'))
   },
   { name: 'openapi', dependencies: ['auth'] },
 )

@@ -167,6 +167,7 @@ export const batches: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => 
       const stop = () => over.abort()
       response.once('close', stop)
       deps.draining.addEventListener('abort', stop)
+      if (deps.draining.aborted || response.destroyed) stop()
       try {
         for (let told = ''; batch && !over.signal.aborted; ) {
           const ended = hasEnded(batch.status)

@@ -41,7 +41,7 @@ const collectionJson = (row: CollectionRow) => ({
 })
 
 /** `/api/v1/collections`: texts of a key's own, which `ask` answers from. */
-export const collections: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, search }) => {
+export const collections: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, search, writeCollection: write }) => {
   app.put(
     '/api/v1/collections/:name',
     {
@@ -67,7 +67,9 @@ export const collections: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db,
       },
     },
     async ({ params: { name }, body, apiKey }) => {
-      const outcome = await putCollection(db, { apiKeyId: apiKey.id, name }, body.language)
+      const outcome = await write({ apiKeyId: apiKey.id, name }, () =>
+        putCollection(db, { apiKeyId: apiKey.id, name }, body.language),
+      )
       if (outcome.kind === 'put') return collectionJson(outcome.collection)
       throw new SluiceError('collection_not_empty', undefined, {
         context: { collection: name, language: outcome.language },
@@ -132,7 +134,7 @@ export const collections: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db,
       },
     },
     async ({ params: { name }, apiKey }) => {
-      const row = await deleteCollection(db, { apiKeyId: apiKey.id, name })
+      const row = await write({ apiKeyId: apiKey.id, name }, () => deleteCollection(db, { apiKeyId: apiKey.id, name }))
       if (!row) throw noCollection(name)
       return collectionJson(row)
     },

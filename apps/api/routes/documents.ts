@@ -60,7 +60,8 @@ const entryJson = (row: DocumentRow) => ({
 })
 
 /** `/api/v1/collections/{name}/documents` */
-export const documents: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db }) => {
+export const documents: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
+  const { db } = deps
   app.post(
     '/api/v1/collections/:name/documents',
     {
@@ -85,7 +86,7 @@ export const documents: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db })
         if (ids.has(one.id)) throw invalid(`/${n}/id`, 'must be another than those before it')
         ids.add(one.id)
       }
-      return { data: (await put(db, { apiKeyId: apiKey.id, name }, body)).map(entryJson) }
+      return { data: (await put(deps, { apiKeyId: apiKey.id, name }, body)).map(entryJson) }
     },
   )
 
@@ -139,7 +140,7 @@ export const documents: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db })
     },
     async ({ params: { name, id }, body, apiKey }) => {
       assertUsable(body, '')
-      const [row] = await put(db, { apiKeyId: apiKey.id, name }, [{ id, ...body }])
+      const [row] = await put(deps, { apiKeyId: apiKey.id, name }, [{ id, ...body }])
       return entryJson(row!)
     },
   )
@@ -177,7 +178,7 @@ export const documents: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db })
     },
     async ({ params: { name, id }, apiKey }) => {
       const whose = { apiKeyId: apiKey.id, name }
-      const row = await deleteDocument(db, whose, id)
+      const row = await deps.writeCollection(whose, () => deleteDocument(db, whose, id))
       if (!row) throw await noDocument(db, whose, id)
       return entryJson(row)
     },
@@ -186,12 +187,13 @@ export const documents: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db })
 
 type Given = Omit<NewDocument, 'metadata'> & { metadata?: Record<string, unknown> }
 
-async function put(db: Db, whose: Owned, given: Given[]): Promise<DocumentRow[]> {
-  const outcome = await putDocuments(
-    db,
-    whose,
-    given.map(one => ({ ...one, metadata: one.metadata ?? null })),
-  )
+async function put(
+  { db, writeCollection }: Pick<ApiDeps, 'db' | 'writeCollection'>,
+  whose: Owned,
+  given: Given[],
+): Promise<DocumentRow[]> {
+  const documents = given.map(one => ({ ...one, metadata: one.metadata ?? null }))
+  const outcome = await writeCollection(whose, () => putDocuments(db, whose, documents))
   switch (outcome.kind) {
     case 'put':
       return outcome.documents

@@ -1,14 +1,15 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import Fastify from 'fastify'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import type { TaskView } from '#shared/db/views.ts'
 import { newId, toWire } from '#shared/ids.ts'
 import type { ApiDeps } from '../deps.ts'
+import { createOutbox } from '../outbox.ts'
 import { events } from './events.ts'
 
 /** The events of a task that succeeded with this text and whose stream in Redis is gone. */
-async function serve(text: string) {
+async function serve(text: string, { outbox = createOutbox(), ...more }: Partial<ApiDeps> = {}) {
   const id = newId()
   const draining = new AbortController()
   const view: Partial<TaskView> = {
@@ -18,7 +19,7 @@ async function serve(text: string) {
   const app = Fastify()
   app.decorateRequest('apiKey', { getter: () => ({ id: 'key', scopes: ['read'] }) as never })
   await app.register(events, {
-    view: async () => view,
+    view: () => outbox.read(async () => view),
     state: async () => view,
     jobs: new Map([['generate', { operation: 'chat', text: (result: { text: string }) => result.text }]]),
     redis: { xrange: async () => [] },
@@ -26,6 +27,8 @@ async function serve(text: string) {
     watcher: { watch: () => () => {} },
     hints: { onMore: () => () => {} },
     draining: draining.signal,
+    outbox,
+    ...more,
   } as unknown as ApiDeps)
   await app.listen({ host: '127.0.0.1', port: 0 })
   onTestFinished(() => {
@@ -61,4 +64,59 @@ it.each([
   expect(frames.map(frame => /^event: (\w+)/.exec(frame)![1])).toEqual(expected)
   const deltas = frames.filter(frame => frame.startsWith('event: delta'))
   for (const delta of deltas) expect(delta).toContain('data: {"text":"Hello"}')
+})
+
+it('a client that has had the end gets 204, at which a browser stops to come back', async () => {
+  const { port, path } = await serve('Hello')
+  const ask = (id: number) => fetch(`http://127.0.0.1:${port}${path}`, { headers: { 'last-event-id': String(id) } })
+  expect((await ask(1_999_999)).status).toBe(204)
+  expect(await (await ask(1_999_998)).text()).toContain('event: done')
+  expect((await fetch(`http://127.0.0.1:${port}${path}`, { method: 'HEAD' })).status).toBe(404)
+})
+
+it('ends that clients are slow to take are held like other large answers', async () => {
+  const SIZE = 16 * 1024 * 1024
+  const outbox = createOutbox(1.5 * SIZE)
+  const { port, path } = await serve('x'.repeat(SIZE), { outbox })
+  const slow = async () => {
+    const client = connect(port, '127.0.0.1')
+    onTestFinished(() => void client.destroy())
+    await once(client, 'connect')
+    client.pause()
+    client.write(`GET ${path} HTTP/1.1\r\nhost: a\r\nlast-event-id: 1999998\r\n\r\n`)
+    // More than the head: the end has begun.
+    await vi.waitFor(() => expect(client.bytesRead).toBeGreaterThan(1000), 10_000)
+  }
+  const room = () => outbox.read(async () => true).catch(error => error.code)
+  await slow()
+  expect(await room()).toBe(true)
+  await slow()
+  expect(await room()).toBe('server_busy')
+})
+
+it('a client that leaves while its task is looked up is not waited with', async () => {
+  const left = Promise.withResolvers<void>()
+  const looking = Promise.withResolvers<void>()
+  const watched = vi.fn(() => () => unwatched())
+  const unwatched = vi.fn()
+  const task = { id: newId(), api_key_id: 'key', kind: 'generate', status: 'queued', attempts: 0 }
+  const { app, port, path } = await serve('', {
+    view: async () => {
+      looking.resolve()
+      await left.promise
+      return task as never
+    },
+    state: async () => task as never,
+    watcher: { watch: watched } as never,
+  })
+  const [client] = [connect(port, '127.0.0.1')]
+  const [socket] = (await once(app.server, 'connection')) as [Socket]
+  client.write(`GET ${path} HTTP/1.1\r\nhost: a\r\nlast-event-id: 0\r\n\r\n`)
+  await looking.promise
+  const gone = once(socket, 'close')
+  client.destroy()
+  await gone
+  left.resolve()
+  await vi.waitFor(() => expect(watched).toHaveBeenCalledOnce(), 10_000)
+  await vi.waitFor(() => expect(unwatched).toHaveBeenCalledOnce(), 10_000)
 })

@@ -1,9 +1,10 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { isTerminal } from '#shared/db/tasks.ts'
 import type { TaskState } from '#shared/db/views.ts'
 import { SluiceError } from '#shared/errors.ts'
-import { type FeedEvent, feed } from '#shared/events/feed.ts'
+import { doneIdOf, type FeedEvent, feed } from '#shared/events/feed.ts'
 import { readStream } from '#shared/events/stream.ts'
 import { toWire } from '#shared/ids.ts'
 import { drained, dropWhenStalled } from '../backpressure.ts'
@@ -21,21 +22,28 @@ export const events: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
   app.get(
     '/api/v1/tasks/:id/events',
     {
+      exposeHeadRoute: false,
       config: { scope: 'read' },
       schema: {
         tags: ['tasks'],
         summary: 'Follow a task (Server-Sent Events)',
         description:
           '`status` {status, attempt}; with `options.stream` also `delta` {text} as the model writes it and `restart` (discard the ' +
-          'text so far: a new attempt began, or part of it was lost); `done` carries the whole task and is the last. `Last-Event-ID` resumes.',
+          'text so far: a new attempt began, or part of it was lost); `done` carries the whole task and is the last. `Last-Event-ID` resumes; ' +
+          'after that of `done` the answer is 204, at which an EventSource comes back no more.',
         params: taskParams,
         headers: Type.Object({ 'last-event-id': Type.Optional(Type.String()) }),
-        response: textResponse('text/event-stream', 'The events, until `done`'),
+        response: {
+          ...textResponse('text/event-stream', 'The events, until `done`'),
+          204: { type: 'null', description: 'It has been told of all' },
+        },
       },
     },
     async (request, reply) => {
       const lastEventId = parseEventId(request.headers['last-event-id'])
-      const { id } = await ownTask(deps, request)
+      const { id, status, attempts } = await ownTask(deps, request)
+      if (lastEventId !== null && isTerminal(status) && lastEventId >= doneIdOf(attempts))
+        return reply.code(204).send(null)
       reply.hijack()
       const response = reply.raw
       dropWhenStalled(response)
@@ -63,7 +71,9 @@ export const events: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
           lastEventId,
         )
         for await (const event of source) {
-          if (!response.write(frame(event)) && !(await drained(response, deps.draining))) break
+          const text = frame(event)
+          deps.outbox.sending(response, text.length)
+          if (!response.write(text) && !(await drained(response, deps.draining))) break
           if (response.destroyed) break
         }
       } catch (error) {
@@ -102,7 +112,7 @@ function createNews({ watcher, hints, draining, state }: ApiDeps, id: string, re
   let known: TaskState | null = null
   let outdated = true
   let pending = false
-  let over = draining.aborted
+  let over = draining.aborted || response.destroyed
   let wake: (() => void) | null = null
   const notify = () => {
     pending = true

@@ -48,7 +48,8 @@ async function setUp({ away = false, targets = TARGETS } = {}) {
     await app.close()
     await limits.stop()
   })
-  const put = (body: object) => app.inject({ method: 'PUT', url: '/api/v1/providers/openai/limits', body })
+  const put = (body: object, provider = 'openai') =>
+    app.inject({ method: 'PUT', url: `/api/v1/providers/${provider}/limits`, body })
   const remove = () => app.inject({ method: 'DELETE', url: '/api/v1/providers/openai/limits' })
   return { put, remove, told, woken }
 }
@@ -84,6 +85,12 @@ it('limits of a model are those of all its names', async () => {
   expect(told).toEqual([['openai/gpt-5.4', expect.objectContaining({ rpm: 7 })]])
   await put({ model: 'gpt-5.4', rpm: 8 })
   expect(await readLimits(database.dbs[0])).toMatchObject([{ model: 'gpt-5.4', limits: { rpm: 8 } }])
+})
+
+it.each(['*', '*:latest'])('%s is no model: the limits of the settings have that name', async model => {
+  const { put } = await setUp()
+  expect((await put({ model, rpm: 5 }, 'ollama')).json().message).toContain('not the name of a model')
+  expect(await readLimits(database.dbs[0])).toEqual([])
 })
 
 it('limits are kept though the gate is away', async () => {

@@ -73,9 +73,9 @@ export const limits: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
 
   async function change(provider: string, named: string | undefined, to: Limits | null) {
     if (!(PROVIDER_NAMES as string[]).includes(provider)) throw unknownProvider(provider)
-    if (named === SETTINGS) throw refuse('invalid_request', '/model is not the name of a model')
     if (named !== undefined && findUnstorable(named) !== null) throw refuse('invalid_text')
     const model = named && targetOf({ provider, model: named }).model
+    if (model === SETTINGS) throw refuse('invalid_request', '/model is not the name of a model')
     if (to) await putLimits(db, provider, model ?? ALL_MODELS, to)
     else await deleteLimits(db, provider, model ?? ALL_MODELS)
     await known.refresh()

@@ -72,7 +72,7 @@ export const openAiEmbeddings: FastifyPluginAsyncTypebox<ApiDeps> = async (app, 
     {
       config: { scope: 'submit' },
       schema: {
-        tags: ['OpenAI'],
+        tags: ['openai'],
         summary: 'Make vectors of texts (OpenAI)',
         description: 'For clients of OpenAI’s embeddings API.',
         body: bodySchema,
@@ -87,6 +87,7 @@ export const openAiEmbeddings: FastifyPluginAsyncTypebox<ApiDeps> = async (app, 
         metadata: null,
         // The deadline passes first.
         wait: DEADLINE_SECONDS + 5,
+        needsEnd: true,
         idempotency: null,
       })
       if (outcome.kind === 'answered') return embeddingsJson(outcome.answer.model, outcome.answer.result as Vectors, 0)

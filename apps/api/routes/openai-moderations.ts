@@ -60,7 +60,7 @@ export const openAiModerations: FastifyPluginAsyncTypebox<ApiDeps> = async (app,
     {
       config: { scope: 'submit' },
       schema: {
-        tags: ['OpenAI'],
+        tags: ['openai'],
         summary: 'Judge texts (OpenAI)',
         description:
           'For clients of OpenAI’s moderation API. `flagged` is true unless the decision of the kind `moderate` is `allow`. 503 `no_verdict` if nobody could judge it.',
@@ -83,6 +83,7 @@ export const openAiModerations: FastifyPluginAsyncTypebox<ApiDeps> = async (app,
         metadata: null,
         // The deadline passes first.
         wait: DEADLINE_SECONDS + 5,
+        needsEnd: true,
         idempotency: null,
       })
       const { task, verdict, by } =

@@ -43,6 +43,20 @@ describe('operation', () => {
     }
   })
 
+  it.each([
+    ['/openapi.json', /^application\/json/, '{"openapi":"3.1.0"'],
+    ['/docs/json', /^application\/json/, '{"openapi":"3.1.0"'],
+    ['/docs/yaml', /yaml/, 'openapi: 3.1.0\n'],
+  ])('has it for programs, each time the same: %s', async (path, type, begins) => {
+    const get = () => fetch(`http://127.0.0.1:${machine.api.port}${path}`)
+    const [first, again] = [await get(), await get()]
+    expect([first.status, again.status]).toEqual([200, 200])
+    expect(first.headers.get('content-type')).toMatch(type)
+    const text = await first.text()
+    expect(text.startsWith(begins)).toBe(true)
+    expect(await again.text()).toBe(text)
+  })
+
   it.each(['%00', 'a%00.css', '..%5c..%5cpackage.json', 'none.css'])('has no page /docs/static/%s', async name => {
     const { status, body } = await machine.call('GET', `/docs/static/${name}`, { key: null })
     expect([status, body.code]).toEqual([404, 'not_found'])

@@ -142,7 +142,7 @@ export const tasks: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
     },
     async request => {
       const { id, kind } = await ownTask(deps, request)
-      const input = await readInput(deps.db, id)
+      const input = await deps.outbox.read(() => readInput(deps.db, id))
       // Deleted meanwhile, by its retention.
       if (input === undefined)
         throw new SluiceError('task_not_found', undefined, { context: { task_id: request.params.id } })

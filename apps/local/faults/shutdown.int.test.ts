@@ -87,9 +87,9 @@ test('calls that outlast DRAIN_SECONDS are handed back without costing the task 
   expect(countedOtherThan(upstream, names, 2)).toEqual({})
 })
 
-test('an API that is told to stop lets nobody wait, and loses nothing', async () => {
+test('an API that is told to stop lets nobody wait who can ask again, and loses nothing', async () => {
   // It must not come to that.
-  const cluster = await startCluster({ apis: 2, env: { DRAIN_SECONDS: '3600' } })
+  const cluster = await startCluster({ apis: 2, openai: true, env: { DRAIN_SECONDS: '3600' } })
   onTestFinished(cluster.close)
   const { apis, upstream } = cluster
   const [leaver, other] = [apis[0]!, apis[1]!]
@@ -100,7 +100,12 @@ test('an API that is told to stop lets nobody wait, and loses nothing', async ()
   const polled = await leaver.submit('[[polled]]')
   const polling = leaver.call('GET', `/api/v1/tasks/${polled}?wait=60`)
   const preferring = leaver.post('[[preferred]]', { headers: { prefer: 'wait=60' } })
-  await within('all are in flight', held.waiting(3))
+  // Of this one there is no task that could be asked for later.
+  const vectors = cluster.openai.hold()
+  const embedding = leaver.call('POST', '/v1/embeddings', {
+    body: { model: 'text-embedding-3-small', input: '[[vectors]]' },
+  })
+  await within('all are in flight', Promise.all([held.waiting(3), vectors.waiting(1)]))
   // A round trip later the requests before it have been read as well.
   await leaver.task(polled)
 
@@ -110,6 +115,9 @@ test('an API that is told to stop lets nobody wait, and loses nothing', async ()
   expect(accepted).toMatchObject({ status: 202 })
   const seen = await within('the stream ends', stream.rest())
   expect(seen.some(event => event.event === 'done')).toBe(false)
+  expect(commandOf(leaver.pid)).not.toBeNull()
+  vectors.release()
+  expect(await embedding).toMatchObject({ status: 200, body: { data: [{ object: 'embedding' }] } })
   expect(await within('it is gone', leaver.exited)).toEqual(GRACEFUL)
   expect(await cluster.count(`workers WHERE pid = ${leaver.pid}`)).toBe(0)
   await expect(leaver.task(polled)).rejects.toThrow('fetch failed')
