@@ -46,7 +46,7 @@ export function createAnswers({ url, apiKey, metrics, log, stopping }: AnswersOp
       throw new HttpError(503, 'too_slow', 'There is no answer yet. Ask again in a while.')
     }
     const { result, source, quality } = task
-    if (task.status !== 'succeeded' || source === null || quality === null) {
+    if (task.status !== 'succeeded' || result === null || source === null || quality === null) {
       log.warn({ kind, task: taskId, status: task.status, code: task.error?.code }, 'no answer')
       throw new HttpError(503, 'no_answer', 'Neither a model nor anything that stands in for one has an answer.')
     }

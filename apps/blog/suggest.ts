@@ -26,33 +26,33 @@ export function createSuggest({ store, ask, metrics }: { store: Store; ask: Ask;
     const found: Suggestion[] = []
     const repeated: string[] = []
     for (let round = 0; round < ROUNDS && found.length < count; round++) {
-      const remembered = await store.of(author, { after: null, limit: MOST_PAST })
-      // The first are those that an answer is known to bring again.
-      const all = [...repeated, ...past, ...remembered.map(one => one.title)].map(asLine)
-      const input = {
-        interests,
-        past_topics: [...new Set(all)].slice(0, MOST_PAST),
-        count: count - found.length,
-        ...(audience !== undefined && { audience }),
-      }
-      let answer: Answer<{ topics: Topic[] }>
       try {
-        answer = await ask('blog-topics', input, author)
+        const remembered = await store.of(author, { after: null, limit: MOST_PAST })
+        // The first are those that an answer is known to bring again.
+        const all = [...repeated, ...past, ...remembered.map(one => one.title)].map(asLine)
+        const input = {
+          interests,
+          past_topics: [...new Set(all)].slice(0, MOST_PAST),
+          count: count - found.length,
+          ...(audience !== undefined && { audience }),
+        }
+        const answer: Answer<{ topics: Topic[] }> = await ask('blog-topics', input, author)
+        const { topics } = answer.result
+        const added = await store.add(
+          author,
+          topics.filter(one => !given.has(wordsOf(one.title))),
+          answer,
+        )
+        found.push(...added)
+        const titles = new Set(added.map(one => one.title))
+        const again = topics.filter(one => !titles.has(one.title)).map(one => one.title)
+        repeated.push(...again)
+        metrics.repeated.inc(again.length)
       } catch (error) {
+        // What there is has been stored as theirs: it would never be suggested again.
         if (found.length > 0) break
         throw error
       }
-      const { topics } = answer.result
-      const added = await store.add(
-        author,
-        topics.filter(one => !given.has(wordsOf(one.title))),
-        answer,
-      )
-      found.push(...added)
-      const titles = new Set(added.map(one => one.title))
-      const again = topics.filter(one => !titles.has(one.title)).map(one => one.title)
-      repeated.push(...again)
-      metrics.repeated.inc(again.length)
     }
     return found
   }

@@ -16,7 +16,7 @@ describe('tasks', () => {
     const accepted = await tasks.submit('generate', { ...request('Say hello'), metadata: { post: 7 } })
     const task = await tasks.wait<{ text: string }>(accepted.task_id)
     expect(task).toMatchObject({ task_id: accepted.task_id, status: 'succeeded', source: 'ai', metadata: { post: 7 } })
-    expect(task.result.text).toEqual(expect.any(String))
+    expect(task.result?.text).toEqual(expect.any(String))
     expect(await tasks.get(accepted.task_id)).toEqual(task)
   })
 

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest'
+import { getEventListeners } from 'node:events'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createClient, SluiceApiError, SluiceConnectionError } from './index.ts'
 
 type Sent = { method: string; url: string; headers: Headers; body: string }
@@ -32,6 +33,34 @@ function clientOf(...answers: Answer[]) {
 async function* bytes(text: string) {
   yield new TextEncoder().encode(text)
 }
+
+it('nothing is left on a signal that goes on, once its answer has come or been read', async () => {
+  const stopping = new AbortController()
+  const { signal } = stopping
+  const events = 'event: done\nid: 1\ndata: {}\n\n'
+  const { client } = clientOf(
+    Response.json(task),
+    problem(404),
+    new Response(events),
+    new Response(null, { status: 204 }),
+    new Response('file'),
+  )
+  await client.tasks.get('task_1', { signal })
+  await client.tasks.get('task_1', { signal }).catch(() => {})
+  for await (const _ of client.tasks.events('task_1', { signal }));
+  for await (const _ of client.tasks.events('task_1', { signal }));
+  for await (const _ of await client.files.content('file-1', { signal }));
+  expect(getEventListeners(signal, 'abort')).toEqual([])
+})
+
+it('a body that cannot be sent keeps no timer', async () => {
+  const timers = vi.spyOn(globalThis, 'setTimeout')
+  onTestFinished(() => timers.mockRestore())
+  const { client, sent } = clientOf()
+  await expect(client.tasks.submit('generate', { input: { n: 1n } })).rejects.toThrow('BigInt')
+  expect(sent).toEqual([])
+  expect(timers).not.toHaveBeenCalled()
+})
 
 describe('what is tried again', () => {
   it.each([

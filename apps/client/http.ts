@@ -43,30 +43,42 @@ export function createHttp(options: ClientOptions) {
 
   /** One try. @throws SluiceApiError, SluiceConnectionError */
   async function attempt<T>(call: Call, read: (response: Response) => Promise<T>): Promise<T> {
-    const late = new AbortController()
     const { timeoutMs = TIMEOUT_MS } = call
-    const timer = timeoutMs === null ? null : setTimeout(() => late.abort(), timeoutMs)
     const sent = call.body?.()
     const type = sent?.type ?? (call.json === undefined ? null : 'application/json')
     const body = sent?.body ?? (call.json === undefined ? null : JSON.stringify(call.json))
+    let late = false
+    const { signal, abort, release } = follow(call.signal)
+    const timer =
+      timeoutMs === null
+        ? null
+        : setTimeout(() => {
+            late = true
+            abort()
+          }, timeoutMs)
+    let streams = false
     try {
       const response = await doFetch(base + call.path, {
         method: call.method,
         headers: { authorization: `Bearer ${apiKey}`, ...(type && { 'content-type': type }), ...call.headers },
-        signal: call.signal ? AbortSignal.any([late.signal, call.signal]) : late.signal,
+        signal,
         ...(body !== null && { body }),
         // What fetch demands of a body that is a stream.
         ...(sent && { duplex: 'half' }),
       } as RequestInit)
       if (!response.ok) throw await errorFrom(response)
-      return await read(response)
+      const answer = await read(response)
+      streams = answer === response && response.body !== null
+      if (streams) releases.set(response, release)
+      return answer
     } catch (error) {
       call.signal?.throwIfAborted()
       if (error instanceof SluiceApiError) throw error
-      const why = late.signal.aborted ? `no answer for ${(timeoutMs ?? 0) / 1000} s` : reasonOf(error)
+      const why = late ? `no answer for ${(timeoutMs ?? 0) / 1000} s` : reasonOf(error)
       throw new SluiceConnectionError(`${base}: ${why}`, { cause: error })
     } finally {
       if (timer) clearTimeout(timer)
+      if (!streams) release()
     }
   }
 
@@ -89,6 +101,17 @@ export function createHttp(options: ClientOptions) {
     /** The same, and reads the answer. */
     json: <T>(call: Call): Promise<T> => tried(call, readJson<T>),
   }
+}
+
+/** Of answers whose body is still to be read. */
+const releases = new WeakMap<Response, () => void>()
+
+/** A signal that is aborted with `leader`, or by itself. Not `AbortSignal.any`: of one that is nested Node never lets go. */
+function follow(leader: AbortSignal | undefined) {
+  const follower = new AbortController()
+  const abort = () => follower.abort(leader?.reason)
+  leader?.addEventListener('abort', abort)
+  return { signal: follower.signal, abort, release: () => leader?.removeEventListener('abort', abort) }
 }
 
 async function readJson<T>(response: Response): Promise<T> {
@@ -143,6 +166,8 @@ export async function* bytesOf(response: Response, signal?: AbortSignal): AsyncG
   } catch (error) {
     signal?.throwIfAborted()
     throw new SluiceConnectionError(`${response.url}: ${reasonOf(error)}`, { cause: error })
+  } finally {
+    releases.get(response)?.()
   }
 }
 

@@ -73,7 +73,7 @@ export type Task<Result = unknown> = {
   started_at: string | null
   finished_at: string | null
   /** Of the kind's own shape; null until it has succeeded, but for kinds that say what no answer means. */
-  result: Result
+  result: Result | null
   attempts: TaskAttempt[]
   /** What a person decided, the last time, where moderation left it open; null: nobody has. */
   review: { decision: 'allow' | 'block'; decided_at: string } | null

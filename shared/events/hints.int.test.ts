@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest'
+import { EventEmitter } from 'node:events'
+import { describe, expect, it, vi } from 'vitest'
 import { createLogger } from '#shared/logger.ts'
 import { testPrefix } from '#shared/testing/database.ts'
 import { awayRedis, testRedis } from '#shared/testing/redis.ts'
@@ -115,4 +116,31 @@ describe('hints', () => {
     // An unhandled rejection would fail the run.
     await new Promise(resolve => setImmediate(resolve))
   })
+})
+
+it('readers who come and go while Redis is away leave nothing behind, and those who stay hear when it is back', async () => {
+  const prefix = testPrefix()
+  const subscriber = Object.assign(new EventEmitter(), {
+    status: 'reconnecting',
+    subscribe: vi.fn(async () => {}),
+    unsubscribe: vi.fn(async () => {}),
+  })
+  const hints = createHints({ redis: awayRedis(), subscriber: subscriber as never, prefix, logger })
+  const become = (status: string) => {
+    subscriber.status = status
+    subscriber.emit(status)
+  }
+  for (let n = 0; n < 1000; n++) hints.onMore(`passing-${n}`, () => {})()
+  const stop = hints.onMore('stays', () => {})
+  expect(subscriber.subscribe).not.toHaveBeenCalled()
+  become('ready')
+  expect(subscriber.subscribe.mock.calls).toEqual([[`${prefix}:ended`], [`${prefix}:more:stays`]])
+  become('reconnecting')
+  stop()
+  hints.onMore('new', () => {})
+  expect(subscriber.unsubscribe).not.toHaveBeenCalled()
+  // The connection itself takes up again what it was told before.
+  become('ready')
+  expect(subscriber.subscribe.mock.calls.slice(2)).toEqual([[`${prefix}:more:new`]])
+  expect(subscriber.unsubscribe.mock.calls).toEqual([[`${prefix}:more:stays`]])
 })

@@ -23,6 +23,9 @@ export function createHints(options: { redis: Redis; subscriber: Redis; prefix: 
   const moreChannel = (id: string) => `${prefix}:more:${id}`
   const endedListeners = new Set<(id: string) => void>()
   const moreListeners = new Map<string, Set<() => void>>()
+  /** What the subscriber was told to listen to; what it is to listen to may have changed since. */
+  const told = new Set<string>()
+  const isWanted = (channel: string) => channel === endedChannel || moreListeners.has(channel)
 
   const quietly = (work: Promise<unknown>, what: string) => {
     work.catch(error => logger.debug({ err: error }, `${what}: redis is away`))
@@ -35,7 +38,21 @@ export function createHints(options: { redis: Redis; subscriber: Redis; prefix: 
       for (const listener of moreListeners.get(channel) ?? []) listener()
     }
   })
-  quietly(subscriber.subscribe(endedChannel), 'subscribe')
+
+  /** While Redis is away it is told nothing: two commands for each reader that comes and goes would wait for it. */
+  function tell(channel: string): void {
+    if (subscriber.status !== 'ready' || told.has(channel) === isWanted(channel)) return
+    if (isWanted(channel)) {
+      told.add(channel)
+      quietly(subscriber.subscribe(channel), 'subscribe')
+    } else {
+      told.delete(channel)
+      quietly(subscriber.unsubscribe(channel), 'unsubscribe')
+    }
+  }
+  const tellAll = () => [endedChannel, ...moreListeners.keys(), ...told].forEach(tell)
+  subscriber.on('ready', tellAll)
+  tellAll()
 
   return {
     ended: ids => quietly(redis.publish(endedChannel, ids.join(',')), 'publish'),
@@ -48,13 +65,13 @@ export function createHints(options: { redis: Redis; subscriber: Redis; prefix: 
       const channel = moreChannel(id)
       const listeners = moreListeners.get(channel) ?? new Set()
       moreListeners.set(channel, listeners.add(listener))
-      // Not awaited while Redis is down: the reader looks every second anyway.
-      if (listeners.size === 1) quietly(subscriber.subscribe(channel), 'subscribe')
+      // Not awaited: the reader looks every second anyway.
+      tell(channel)
       return () => {
         listeners.delete(listener)
         if (listeners.size > 0 || moreListeners.get(channel) !== listeners) return
         moreListeners.delete(channel)
-        quietly(subscriber.unsubscribe(channel), 'unsubscribe')
+        tell(channel)
       }
     },
   }

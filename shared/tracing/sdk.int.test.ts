@@ -49,6 +49,19 @@ test('of a collector that hangs only so many spans wait; the others are counted,
   })
 })
 
+test('prompts are cut, and what waits is bounded by its size, too', async () => {
+  collector.answers(() => undefined)
+  const { tracing, dropped } = tracingTo(collector.url, FLUSH_MS)
+  for (let i = 0; i < 1500; i++) {
+    const span = tracing.start('span', { parent: null, attributes: { start: 'x'.repeat(100_000) } })
+    span.end()
+  }
+  const { queue_full } = (await dropped()) as { queue_full: number }
+  // 32 million characters are 976 times 32,768.
+  expect(1500 - queue_full).toBe(976)
+  await tracing.stop()
+})
+
 test('what a collector refuses is counted, and it is not asked again for it', async () => {
   collector.answers(response => response.writeHead(400).end('planted'))
   const { tracing, make, dropped, lines } = tracingTo(collector.url)

@@ -14,6 +14,7 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { withDeadline } from '../lifecycle.ts'
 import type { TracingOptions } from './settings.ts'
 import {
+  type Attributes,
   formatTraceparent,
   parseTraceparent,
   type Span,
@@ -32,6 +33,8 @@ export const FLUSH_MS = 1000
 const COMPLAIN_MS = 60_000
 /** Of one attribute: prompts may be megabytes. */
 const MOST_CHARACTERS = 32_768
+/** Of the attributes of all spans that wait. */
+const MOST_WAITING_CHARACTERS = 32_000_000
 
 const KINDS = {
   server: api.SpanKind.SERVER,
@@ -61,7 +64,6 @@ export function createTracing(
       ...options.resource,
     }),
     sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(options.ratio) }),
-    spanLimits: { attributeValueLengthLimit: MOST_CHARACTERS },
     spanProcessors: [bounded.processor],
   })
   const tracer = provider.getTracer('sluice', packageJson.version)
@@ -76,10 +78,27 @@ export function createTracing(
   }
 }
 
+/** A copy: a part of a string keeps the whole of it alive, and spans wait for a collector that may hang. */
+const shortened = (attributes: Attributes): api.Attributes =>
+  Object.fromEntries(
+    Object.entries(attributes).map(([name, value]) => [
+      name,
+      typeof value === 'string' && value.length > MOST_CHARACTERS
+        ? Buffer.from(value.slice(0, MOST_CHARACTERS)).toString()
+        : value,
+    ]),
+  ) as api.Attributes
+
+const charactersOf = ({ attributes }: { attributes: api.Attributes }): number => {
+  let sum = 0
+  for (const value of Object.values(attributes)) if (typeof value === 'string') sum += value.length
+  return sum
+}
+
 function startSpan(tracer: api.Tracer, name: string, { kind, parent, attributes, agoMs }: SpanOptions): api.Span {
   const how: api.SpanOptions = {
     kind: kind ? KINDS[kind] : api.SpanKind.INTERNAL,
-    ...(attributes && { attributes: attributes as api.Attributes }),
+    ...(attributes && { attributes: shortened(attributes) }),
     ...(agoMs !== undefined && { startTime: Date.now() - Math.max(0, agoMs) }),
   }
   const text = typeof parent === 'string' ? parent : parent?.traceparent
@@ -101,7 +120,7 @@ function spanOf(span: api.Span): Span {
     traceId,
     spanId,
     recording: span.isRecording(),
-    set: attributes => void span.setAttributes(attributes as api.Attributes),
+    set: attributes => void span.setAttributes(shortened(attributes)),
     fail(type) {
       span.setAttribute('error.type', type)
       span.setStatus({ code: api.SpanStatusCode.ERROR })
@@ -133,12 +152,14 @@ function createLosses({ metrics, logger, url }: Omit<TracingDeps, 'part'> & { ur
 /** The SDK's own batching drops without telling anybody: so we count what waits, and never let it come to that. */
 function boundedExport(exporter: SpanExporter, lose: Losses) {
   let waiting = 0
+  let characters = 0
   let abandoned = false
   const batches = new BatchSpanProcessor({
     exporter: {
       export: (spans, done) =>
         exporter.export(spans, result => {
           waiting -= spans.length
+          for (const span of spans) characters -= charactersOf(span)
           // 0: ExportResultCode.SUCCESS
           if (result.code !== 0 && !abandoned) lose('export_failed', spans.length, result.error)
           done(result)
@@ -154,8 +175,10 @@ function boundedExport(exporter: SpanExporter, lose: Losses) {
     onStart: () => undefined,
     onEnd(span) {
       if ((span.spanContext().traceFlags & api.TraceFlags.SAMPLED) === 0) return
-      if (waiting >= MOST_WAITING) return lose('queue_full', 1)
+      const more = charactersOf(span)
+      if (waiting >= MOST_WAITING || characters + more > MOST_WAITING_CHARACTERS) return lose('queue_full', 1)
       waiting++
+      characters += more
       batches.onEnd(span)
     },
     forceFlush: () => batches.forceFlush(),
