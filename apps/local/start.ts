@@ -68,7 +68,7 @@ async function startAll(o: LocalOptions, closers: (() => unknown)[]): Promise<Om
   const pidFile = join(dir, 'watchdog.pid')
   await awaitEarlierRun(pidFile, { withinMs: drainMs, log, signal })
   const pidFiles = ['postgres/data/postmaster.pid', 'redis/redis.pid', 'cache/redis.pid'].map(file => join(dir, file))
-  const watchdog = startWatchdog({ pidFiles, pidFile })
+  const watchdog = startWatchdog({ pidFiles, pidFile, log })
   closers.push(watchdog.dismiss)
 
   const urls = await startServers(o, dir, closers)
