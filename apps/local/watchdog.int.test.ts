@@ -68,3 +68,12 @@ test('a watchdog that dies is started again', async () => {
   child.kill()
   expect(await server.exited).toEqual({ code: null, signal: 'SIGINT' })
 })
+
+test('a process that is no server, though a pid file has its pid, is left alone', async () => {
+  const dir = temporaryDirectory()
+  const [stranger, server] = [startAs('editor', dir), startAs('postgres', dir)]
+  watch(stranger.pidFile, server.pidFile).watchdog.held.destroy()
+  // It goes through the files in turn.
+  expect(await server.exited).toEqual({ code: null, signal: 'SIGINT' })
+  expect(commandOf(stranger.pid)).toContain('editor')
+})

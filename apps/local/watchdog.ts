@@ -5,12 +5,20 @@ import { commandOf, exitOf, readPid, signalIfAlive, writeAtomic } from './proces
 import { supervise } from './supervise.ts'
 
 const NAME = 'sluice-watchdog'
-/** Reads until the last holder of the other end is gone, then ends the servers whose pid files are still there. */
+/**
+ * Reads until the last holder of the other end is gone, then ends the servers whose pid files are still there. A file may
+ * be older than the last power cut and its pid somebody else's by now, hence the look at the program's name.
+ */
 const SCRIPT = `
+is_server() {
+  if [ -e /proc/self/cmdline ]; then program=$(tr '\\0' '\\n' <"/proc/$1/cmdline" | head -n 1)
+  else program=$(ps -o comm= -p "$1"); fi
+  case \${program##*/} in *postgres*|*redis*|*valkey*) ;; *) return 1 ;; esac
+}
 while read -r _; do :; done
 remove=$1; shift
 for f; do
-  if read -r pid <"$f"; then
+  if read -r pid <"$f" && is_server "$pid"; then
     kill -INT "$pid"
     n=0
     # Bounded: where nobody reaps orphans, a zombie answers for ever.
