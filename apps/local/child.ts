@@ -29,7 +29,7 @@ export type ChildOptions = {
   env: Record<string, string | undefined>
   /** How long it may drain after SIGTERM before it is killed. */
   drainMs: number
-  /** The child keeps this open as long as it lives. */
+  /** The child keeps this open as long as it lives, unless it is closed already: spawn() would refuse it. */
   held?: Writable
   /** What it says after it was ready. */
   onMessage?: (message: unknown) => void
@@ -47,7 +47,7 @@ export async function startChild(o: ChildOptions): Promise<Child> {
     env: { ...COMPILE_CACHE, ...o.env } as NodeJS.ProcessEnv,
     // Its own process group, so that Ctrl-C reaches us alone and we drain it in order.
     detached: true,
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc', o.held ?? 'ignore'],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc', o.held && !o.held.destroyed ? o.held : 'ignore'],
   })
   const pid = child.pid ?? 0
   const exited = exitOf(child)

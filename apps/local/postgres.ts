@@ -91,7 +91,7 @@ export async function startPostgres(o: PostgresOptions): Promise<Server> {
   const dir = resolve(o.dir)
   const log = o.log ?? (() => {})
   const owner = postgresOwner(dir)
-  const home = await placeHome(dir, owner, { log, beforeRemoval: endLeftoverPostgres })
+  const home = placeHome(dir, owner, log)
   const binaries = await findBinaries(owner)
   const password = keptSecret(join(home, 'password'))
   await endLeftoverPostgres(home)

@@ -67,11 +67,12 @@ async function startAll(o: LocalOptions, closers: (() => unknown)[]): Promise<Om
   const drainMs = config.DRAIN_SECONDS * 1000 + DRAIN_GRACE_MS
   const pidFile = join(dir, 'watchdog.pid')
   await awaitEarlierRun(pidFile, { withinMs: drainMs, log, signal })
-  const pidFiles = ['postgres/data/postmaster.pid', 'redis/redis.pid', 'cache/redis.pid'].map(file => join(dir, file))
-  const watchdog = startWatchdog({ pidFiles, pidFile })
+  const servers = ownServers(config, dir, log)
+  const pidFiles = servers.map(server => server.pidFile)
+  const watchdog = startWatchdog({ pidFiles, pidFile, log })
   closers.push(watchdog.dismiss)
 
-  const urls = await startServers(o, dir, closers)
+  const urls = await startServers(o, servers, closers)
   signal.throwIfAborted()
   await migrate(urls.DATABASE_URL).catch(error => {
     throw new StartError(`the database cannot be brought to the newest schema: ${reasonOf(error)}`)
@@ -101,12 +102,22 @@ function makeDataDir(dir: string) {
 
 type Urls = { DATABASE_URL: string; REDIS_URL: string; CACHE_REDIS_URL: string | undefined }
 
-async function startServers(o: LocalOptions, dir: string, closers: (() => unknown)[]): Promise<Urls> {
-  const { config, log } = o
-  const starters: Partial<Record<keyof Urls, { name: string; start: (port?: number) => Promise<Server> }>> = {}
+type OwnServer = {
+  /** The setting that would name a given one. */
+  setting: keyof Urls
+  name: string
+  pidFile: string
+  start: (port?: number) => Promise<Server>
+}
+
+/** Whatever of Postgres and Redis is not given. */
+export function ownServers(config: Config, dir: string, log: (line: string) => void): OwnServer[] {
+  const servers: OwnServer[] = []
   if (!config.DATABASE_URL)
-    starters.DATABASE_URL = {
+    servers.push({
+      setting: 'DATABASE_URL',
       name: 'postgres',
+      pidFile: join(dir, 'postgres/data/postmaster.pid'),
       start: port =>
         startPostgres({
           dir: join(dir, 'postgres'),
@@ -114,15 +125,19 @@ async function startServers(o: LocalOptions, dir: string, closers: (() => unknow
           connections: mostConnections(config),
           ...(port ? { port } : {}),
         }),
-    }
+    })
   if (!config.REDIS_URL)
-    starters.REDIS_URL = {
+    servers.push({
+      setting: 'REDIS_URL',
       name: 'redis',
+      pidFile: join(dir, 'redis/redis.pid'),
       start: port => startRedis({ dir: join(dir, 'redis'), role: 'queue', ...(port ? { port } : {}) }),
-    }
+    })
   if (!config.REDIS_URL && !config.CACHE_REDIS_URL)
-    starters.CACHE_REDIS_URL = {
+    servers.push({
+      setting: 'CACHE_REDIS_URL',
       name: 'cache redis',
+      pidFile: join(dir, 'cache/redis.pid'),
       start: port =>
         startRedis({
           dir: join(dir, 'cache'),
@@ -130,7 +145,12 @@ async function startServers(o: LocalOptions, dir: string, closers: (() => unknow
           maxMemoryMb: config.CACHE_MAX_MB,
           ...(port ? { port } : {}),
         }),
-    }
+    })
+  return servers
+}
+
+async function startServers(o: LocalOptions, servers: OwnServer[], closers: (() => unknown)[]): Promise<Urls> {
+  const { config } = o
   const urls: Partial<Urls> = {
     ...(config.DATABASE_URL ? { DATABASE_URL: config.DATABASE_URL } : {}),
     ...(config.REDIS_URL ? { REDIS_URL: config.REDIS_URL } : {}),
@@ -140,9 +160,9 @@ async function startServers(o: LocalOptions, dir: string, closers: (() => unknow
   // Registered before they start: when one fails, the others are up already or still coming.
   closers.push(() => Promise.all(supervised.map(server => server.stop())))
   const outcomes = await Promise.allSettled(
-    Object.entries(starters).map(async ([setting, { name, start }]) => {
+    servers.map(async ({ setting, name, start }) => {
       const first = await start()
-      urls[setting as keyof Urls] = first.url
+      urls[setting] = first.url
       // The same port again: its address is in everybody's environment.
       supervised.push(keep(o, name, first, () => start(first.port)))
     }),

@@ -1,15 +1,24 @@
 import { spawn } from 'node:child_process'
 import type { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import { commandOf, readPid, signalIfAlive, writeAtomic } from './process.ts'
+import { commandOf, exitOf, readPid, signalIfAlive, writeAtomic } from './process.ts'
+import { supervise } from './supervise.ts'
 
 const NAME = 'sluice-watchdog'
-/** Reads until the last holder of the other end is gone, then ends the servers whose pid files are still there. */
+/**
+ * Reads until the last holder of the other end is gone, then ends the servers whose pid files are still there. A file may
+ * be older than the last power cut and its pid somebody else's by now, hence the look at the program's name.
+ */
 const SCRIPT = `
+is_server() {
+  if [ -e /proc/self/cmdline ]; then program=$(tr '\\0' '\\n' <"/proc/$1/cmdline" | head -n 1)
+  else program=$(ps -o comm= -p "$1"); fi
+  case \${program##*/} in *postgres*|*redis*|*valkey*) ;; *) return 1 ;; esac
+}
 while read -r _; do :; done
 remove=$1; shift
 for f; do
-  if read -r pid <"$f"; then
+  if read -r pid <"$f" && is_server "$pid"; then
     kill -INT "$pid"
     n=0
     # Bounded: where nobody reaps orphans, a zombie answers for ever.
@@ -19,15 +28,15 @@ done
 if [ "$remove" ]; then rm -rf "$remove"; fi`
 
 export type Watchdog = {
-  /** Every process that needs the servers holds this open. */
-  held: Writable
+  /** Every process that needs the servers holds this open. Another one when the watchdog had to be started again. */
+  readonly held: Writable
   dismiss(): void
 }
 
 /**
  * Ends the servers after we were killed with -9, which nobody can react to: a shell that waits for end-of-file on a pipe
  * whose other end we and our children hold. So the children, which notice our death by their IPC channel, can drain
- * first.
+ * first. If the shell dies, another takes over; it does not wait for the children that were started before.
  */
 export function startWatchdog(o: {
   pidFiles: string[]
@@ -35,18 +44,38 @@ export function startWatchdog(o: {
   pidFile?: string
   /** A directory to remove in the end. */
   remove?: string
+  log?: (line: string) => void
 }): Watchdog {
-  const child = spawn('sh', ['-c', SCRIPT, NAME, o.remove ?? '', ...o.pidFiles], {
-    cwd: '/',
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
+  let held: Writable
+  const start = () => {
+    const child = spawn('sh', ['-c', SCRIPT, NAME, o.remove ?? '', ...o.pidFiles], {
+      cwd: '/',
+      detached: true,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    })
+    child.stdin.on('error', () => {})
+    child.unref()
+    held = child.stdin
+    const pid = child.pid ?? 0
+    const exited = exitOf(child)
+    if (o.pidFile) writeAtomic(o.pidFile, `${pid}\n`)
+    const kill = () => signalIfAlive(pid, 'SIGKILL')
+    return { pid, exited, stop: async () => kill(), kill }
+  }
+  const kept = supervise({
+    name: 'watchdog',
+    first: start(),
+    start: async () => start(),
+    log: o.log ?? (() => {}),
+    now: () => performance.now(),
+    wait: (ms, signal) => delay(ms, undefined, { signal, ref: false }).catch(() => {}),
   })
-  child.on('error', () => {})
-  child.stdin.on('error', () => {})
-  child.unref()
-  const pid = child.pid ?? 0
-  if (o.pidFile) writeAtomic(o.pidFile, `${pid}\n`)
-  return { held: child.stdin, dismiss: () => signalIfAlive(pid, 'SIGKILL') }
+  return {
+    get held() {
+      return held
+    },
+    dismiss: () => kept.kill(),
+  }
 }
 
 /** Waits until the children of a run that was killed have drained: they still hold its ports. */
