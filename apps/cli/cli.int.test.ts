@@ -222,6 +222,16 @@ describe('Ctrl-C', () => {
     expect(read('out.jsonl')).toBe(answered('one', 'two', 'three'))
   })
 
+  it('and the end of the terminal are the same to it', async () => {
+    fake.stepping = false
+    const running = begin(...RUN)
+    await fake.until(() => polls() > 0)
+    running.kill('SIGHUP')
+    const { code, stderr } = await running.ended
+    expect(code).toBe(129)
+    expect(stderr).toContain(`sluice batch resume ${fake.batches[0]!.id} -o out.jsonl\n`)
+  })
+
   it('is heard while the server does not answer, and while it is away', async () => {
     const hold = Promise.withResolvers<null>()
     onTestFinished(() => hold.resolve(null))

@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import { SluiceApiError, SluiceConnectionError } from '../client/index.ts'
 
 /** Exit codes. */
@@ -12,9 +13,10 @@ export class Failure extends Error {}
 export class Interrupted extends Error {
   readonly exitCode: number
 
-  constructor(signal: 'SIGINT' | 'SIGTERM') {
+  constructor(signal: NodeJS.Signals) {
     super(signal)
-    this.exitCode = signal === 'SIGINT' ? 130 : 143
+    // As a shell says it.
+    this.exitCode = 128 + constants.signals[signal]
   }
 }
 

@@ -10,11 +10,10 @@ import { type Connection, createProgram, DEFAULT_URL } from './program.ts'
 import { createProgress } from './progress.ts'
 import { resume, run } from './run.ts'
 import type { Session } from './session.ts'
+import { stopSignal } from './signals.ts'
 import { quoted } from './words.ts'
 
-const stop = new AbortController()
-// A second one ends us on the spot.
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort(new Interrupted(signal)))
+const stopping = stopSignal(process)
 
 const say = (line: string) => void process.stderr.write(`${line}\n`)
 const print = (text: string) => void process.stdout.write(text === '' ? '' : `${text}\n`)
@@ -25,8 +24,8 @@ function open({ url, key }: Connection, shown = true): Session {
   return {
     client: createClient({ baseUrl: url, apiKey: findKey(key, url, process.cwd()), retries: 0 }),
     progress: createProgress(process.stderr, { shown }),
-    signal: stop.signal,
-    pause: ms => pause(ms, stop.signal),
+    signal: stopping,
+    pause: ms => pause(ms, stopping),
     command: words => `${name} batch ${words}${elsewhere ? ` --url ${quoted(url)}` : ''}`,
   }
 }
