@@ -1,8 +1,10 @@
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -194,6 +196,28 @@ describe('sluice batch run', () => {
     expect(readdirSync(cwd).toSorted()).toEqual(['in.jsonl', 'out.jsonl'])
   })
 
+  it('fetches the answers also if nobody reads what it says', async () => {
+    fake.stepping = false
+    const running = begin(...RUN)
+    await fake.until(() => polls() > 0)
+    running.readNoMore()
+    fake.stepping = true
+    expect((await running.ended).code).toBe(0)
+    expect(read('out.jsonl')).toBe(answered('one', 'two', 'three'))
+  })
+
+  it('ends with 2 on a bug of its own, wherever it is, not with the 1 of lines that failed', async () => {
+    fake.stepping = false
+    const bug = "process.on('SIGUSR2', () => { throw new Error('a bug') })"
+    const bugged = { ...env(), NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(bug)}"` }
+    const running = sluice(['batch', ...RUN], { cwd, env: bugged })
+    await fake.until(() => polls() > 0)
+    running.kill('SIGUSR2')
+    const { code, stderr } = await running.ended
+    expect(code).toBe(2)
+    expect(stderr).toContain('sluice: Error: a bug\n')
+  })
+
   it('writes through a symbolic link', async () => {
     mkdirSync(join(cwd, 'elsewhere'))
     write('elsewhere/real.jsonl', 'of an earlier run')
@@ -365,6 +389,14 @@ describe('what cannot be done is one line, and 2', () => {
       code: 2,
       stderr: 'sluice: that is no Sluice server, it answered 404 (see --url)\n',
     })
+  })
+
+  it('a full disk for what it prints', async () => {
+    const full = openSync('/dev/full', 'w')
+    onTestFinished(() => closeSync(full))
+    const { code, stderr } = await sluice(['batch', 'list', '--json'], { cwd, env: env(), stdout: full }).ended
+    expect(code).toBe(2)
+    expect(stderr).toBe('sluice: the output cannot be written: no space left on the device\n')
   })
 
   it('a directory that cannot be written to', async () => {

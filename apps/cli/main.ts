@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { CommanderError } from 'commander'
 import { pause } from '../client/http.ts'
 import { createClient } from '../client/index.ts'
-import { CANNOT, explain, Interrupted } from './failure.ts'
+import { CANNOT, explain, fileReason, Interrupted } from './failure.ts'
 import { findKey } from './key.ts'
 import { listText, statusText } from './look.ts'
 import { type Connection, createProgram, DEFAULT_URL } from './program.ts'
@@ -16,6 +16,17 @@ import { quoted } from './words.ts'
 const stopping = stopSignal(process)
 
 const say = (line: string) => void process.stderr.write(`${line}\n`)
+// A reader that went away (`2>&1 | head`) or a terminal that was closed is no reason to leave the answers unfetched.
+process.stderr.on('error', () => {})
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') return
+  say(`sluice: the output cannot be written: ${fileReason(error) ?? error.message}`)
+  process.exitCode = CANNOT
+})
+process.on('uncaughtException', error => {
+  say(`sluice: ${error?.stack ?? error}`)
+  process.exit(CANNOT)
+})
 const print = (text: string) => void process.stdout.write(text === '' ? '' : `${text}\n`)
 const name = process.env.npm_command === 'exec' ? 'npx sluice' : 'sluice'
 
