@@ -95,6 +95,20 @@ describe('sluice batch run', () => {
     expect(existsSync(join(cwd, 'out.errors.jsonl'))).toBe(false)
   })
 
+  it('shows no new answers beside the errors of an earlier run, nor without their own', async () => {
+    write('in.jsonl', 'one\nfail\n')
+    write('out.jsonl', 'of an earlier run')
+    write('out.errors.jsonl', 'of an earlier run')
+    const errors = () => fake.batches[0]?.error
+    fake.faultFor = ({ path }) => (path === `/v1/files/${errors()}/content` ? 'half' : null)
+    const running = begin(...RUN)
+    await running.says(/trying again/)
+    running.kill('SIGINT')
+    expect((await running.ended).code).toBe(130)
+    expect([read('out.jsonl'), read('out.errors.jsonl')]).toEqual(['of an earlier run', 'of an earlier run'])
+    expect(readdirSync(cwd).toSorted()).toEqual(['in.jsonl', 'out.errors.jsonl', 'out.jsonl'])
+  })
+
   it('ends with 2 if the batch failed, says why, and leaves what was there', async () => {
     write('in.jsonl', 'invalid\n')
     write('out.jsonl', 'of an earlier run')

@@ -19,9 +19,32 @@ export async function checkOutput(output: string, input: string | null = null): 
   await probe.drop()
 }
 
-/** The content of a file of the server's, whole or not at all; null: an empty file. */
-export async function download(session: Session, fileId: string | null, path: string): Promise<void> {
-  await persistently(session, async () => {
+/** Files of the server's; null: an empty one for the answers, none for the errors. */
+export type Results = { answers: string | null; errors: string | null }
+
+/**
+ * Both whole, or neither. The answers take their place last: they say that all has been fetched (see `findEarlier`), and
+ * what an earlier run left as errors would be taken for errors of this one.
+ */
+export async function download(session: Session, { answers, errors }: Results, output: string): Promise<void> {
+  const parts: Part[] = []
+  try {
+    const wholeAnswers = await fetchPart(session, answers, output)
+    parts.push(wholeAnswers)
+    if (errors === null) await rm(errorsPath(output), { force: true })
+    else {
+      const wholeErrors = await fetchPart(session, errors, errorsPath(output))
+      parts.push(wholeErrors)
+      await wholeErrors.place()
+    }
+    await wholeAnswers.place()
+  } finally {
+    for (const part of parts) await part.drop()
+  }
+}
+
+async function fetchPart(session: Session, fileId: string | null, path: string): Promise<Part> {
+  return persistently(session, async () => {
     const part = await openPart(path)
     try {
       if (fileId !== null) {
@@ -30,7 +53,7 @@ export async function download(session: Session, fileId: string | null, path: st
       }
       await part.handle.sync()
       await part.handle.close()
-      await rename(part.path, part.target)
+      return part
     } catch (error) {
       await part.drop()
       throw named(error, path)
@@ -38,9 +61,15 @@ export async function download(session: Session, fileId: string | null, path: st
   })
 }
 
-async function openPart(
-  path: string,
-): Promise<{ handle: FileHandle; path: string; target: string; drop(): Promise<void> }> {
+/** What is beside its place until it is whole. */
+type Part = {
+  handle: FileHandle
+  place(): Promise<void>
+  /** Does nothing to what has been placed. */
+  drop(): Promise<void>
+}
+
+async function openPart(path: string): Promise<Part> {
   // A symbolic link stays one.
   const target = await realpath(path).catch(() => resolve(path))
   const partPath = join(dirname(target), `.${basename(target)}.${process.pid}.part`)
@@ -49,8 +78,10 @@ async function openPart(
   })
   return {
     handle,
-    path: partPath,
-    target,
+    place: () =>
+      rename(partPath, target).catch((error: unknown) => {
+        throw named(error, path)
+      }),
     async drop() {
       await handle.close().catch(() => {})
       await rm(partPath, { force: true })

@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises'
 import { type Batch, batchHasEnded } from '../client/index.ts'
 import { checkOutput, download, errorsPath } from './download.ts'
 import { ALL_SUCCEEDED, CANNOT, explain, Failure, Interrupted, SOME_FAILED } from './failure.ts'
@@ -84,10 +83,7 @@ async function fetchResults(session: Session, batch: Batch, output: string): Pro
   if (outputFile === null && errorFile === null && counts.succeeded > 0) {
     throw new Failure(`${batch.id} has no output file: its answers are at /api/v1/batches/${batch.id}/results`)
   }
-  await download(session, outputFile, output)
-  // What an earlier run left there would be taken for errors of this one.
-  if (errorFile === null) await rm(errorsPath(output), { force: true })
-  else await download(session, errorFile, errorsPath(output))
+  await download(session, { answers: outputFile, errors: errorFile }, output)
   session.progress.say(outcome(batch))
   session.progress.say(`answers in ${output}${errorFile === null ? '' : `, errors in ${errorsPath(output)}`}`)
   return batch.status === 'completed' && counts.succeeded === counts.total ? ALL_SUCCEEDED : SOME_FAILED
