@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -132,7 +133,80 @@ describe('sluice batch run', () => {
     expect(read('out.jsonl')).toBe(answered('one', 'two', 'three'))
   })
 
-  it('starts another with --anew, for another content, and once the first has ended', async () => {
+  it('fetches the answers of a batch that ended while it was away, and starts no second', async () => {
+    write('out.jsonl', 'of an earlier run')
+    utimesSync(join(cwd, 'out.jsonl'), 1, 1)
+    fake.stepping = false
+    const first = begin(...RUN)
+    await fake.until(() => polls() > 0)
+    first.kill('SIGKILL')
+    await first.ended
+    const [one] = fake.batches
+    while (one!.status !== 'completed') fake.step(one!)
+    fake.stepping = true
+    const { code, stderr } = await batch(...RUN)
+    expect(code).toBe(0)
+    expect(stderr).toContain(`${one!.id} has ended with this file already: fetching its answers`)
+    expect(read('out.jsonl')).toBe(answered('one', 'two', 'three'))
+    expect(fake.batches).toHaveLength(1)
+  })
+
+  it('fetches the answers after it was killed while it did, starts no second, and leaves nothing behind', async () => {
+    write('in.jsonl', 'one\nfail\n')
+    const hold = Promise.withResolvers<null>()
+    const fetched = () => fake.calls.filter(call => call.endsWith('/content')).length
+    fake.faultFor = ({ path }) => (path.endsWith('/content') && fetched() === 2 ? hold.promise : null)
+    const first = begin(...RUN)
+    await fake.until(() => fetched() === 2)
+    first.kill('SIGKILL')
+    await first.ended
+    hold.resolve(null)
+    expect(readdirSync(cwd)).toHaveLength(3)
+    write(`.out.jsonl.${process.pid}.part`, 'of one that runs')
+    expect((await batch(...RUN)).code).toBe(1)
+    expect(fake.batches).toHaveLength(1)
+    expect([read('out.jsonl'), read('out.errors.jsonl')]).toEqual([answered('one'), '{"failed":"fail"}\n'])
+    expect(readdirSync(cwd).toSorted()).toEqual([
+      `.out.jsonl.${process.pid}.part`,
+      'in.jsonl',
+      'out.errors.jsonl',
+      'out.jsonl',
+    ])
+  })
+
+  it('begins anew after a batch that was cancelled', async () => {
+    fake.stepping = false
+    const first = begin(...RUN)
+    await fake.until(() => polls() > 0)
+    first.kill('SIGKILL')
+    await first.ended
+    const [one] = fake.batches
+    fake.move(one!, 'cancelling')
+    fake.move(one!, 'cancelled', { output: [...fake.files.keys()][0]! })
+    fake.stepping = true
+    expect((await batch(...RUN)).code).toBe(0)
+    expect(fake.batches).toHaveLength(2)
+  })
+
+  it('comes back to no batch with another limit of its cost than is asked for', async () => {
+    fake.stepping = false
+    const first = begin(...RUN, '--max-cost-usd', '1.5')
+    await fake.until(() => polls() > 0)
+    first.kill('SIGKILL')
+    await first.ended
+    fake.stepping = true
+    const { id } = fake.batches[0]!
+    const { code, stderr } = await batch(...RUN, '--max-cost-usd', '2')
+    expect(code).toBe(2)
+    expect(stderr).toBe(
+      `sluice: ${id} is under way with this file already, with --max-cost-usd 1.5: without --max-cost-usd you come back ` +
+        `to it, \`sluice batch cancel ${id}\` stops it, --anew starts another beside it\n`,
+    )
+    expect((await batch(...RUN, '--max-cost-usd', '1.50')).code).toBe(0)
+    expect(fake.batches).toHaveLength(1)
+  })
+
+  it('starts another with --anew, for another content, and once the first has been fetched', async () => {
     fake.stepping = false
     const first = begin(...RUN)
     await fake.until(() => polls() > 0)

@@ -1,4 +1,4 @@
-import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure, fileReason } from './failure.ts'
 import { persistently, type Session } from './session.ts'
@@ -6,7 +6,7 @@ import { persistently, type Session } from './session.ts'
 /** `out.jsonl` -> `out.errors.jsonl` */
 export const errorsPath = (output: string): string => `${output.replace(/\.jsonl$/, '')}.errors.jsonl`
 
-/** Finds out before anything is paid for. @throws Failure */
+/** Finds out before anything is paid for, and clears away what killed runs have left. @throws Failure */
 export async function checkOutput(output: string, input: string | null = null): Promise<void> {
   for (const path of [output, errorsPath(output)]) {
     const found = await stat(path).catch(() => null)
@@ -14,6 +14,7 @@ export async function checkOutput(output: string, input: string | null = null): 
     if (found && input !== null && (await realpath(path)) === (await realpath(input))) {
       throw new Failure(`${path} would overwrite the input`)
     }
+    await dropLeftovers(path)
   }
   const probe = await openPart(output)
   await probe.drop()
@@ -69,10 +70,33 @@ type Part = {
   drop(): Promise<void>
 }
 
+/** A symbolic link stays one. */
+const targetOf = (path: string): Promise<string> => realpath(path).catch(() => resolve(path))
+
+const partName = (target: string, pid: number | string): string => `.${basename(target)}.${pid}.part`
+
+async function dropLeftovers(path: string): Promise<void> {
+  const target = await targetOf(path)
+  for (const name of await readdir(dirname(target)).catch(() => [])) {
+    const pid = /\.(\d+)\.part$/.exec(name)?.[1]
+    if (pid === undefined || name !== partName(target, pid) || isAlive(Number(pid))) continue
+    // It is only litter.
+    await rm(join(dirname(target), name), { force: true }).catch(() => {})
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+  }
+}
+
 async function openPart(path: string): Promise<Part> {
-  // A symbolic link stays one.
-  const target = await realpath(path).catch(() => resolve(path))
-  const partPath = join(dirname(target), `.${basename(target)}.${process.pid}.part`)
+  const target = await targetOf(path)
+  const partPath = join(dirname(target), partName(target, process.pid))
   const handle = await open(partPath, 'w').catch((error: unknown) => {
     throw named(error, path)
   })

@@ -11,20 +11,21 @@ const MOST_POLL_MS = 2_000
 const MOST_PROBLEMS = 20
 
 /** `sluice batch run`: resolves to the exit code. */
-export async function run(session: Session, options: StartOptions & { output: string }): Promise<number> {
+export async function run(session: Session, options: StartOptions): Promise<number> {
   const { progress } = session
   await checkOutput(options.output, options.input)
-  const { id, found } = await start(session, options).catch((error: unknown) => {
+  const { id, how } = await start(session, options).catch((error: unknown) => {
     if (error instanceof Interrupted) {
       progress.say('interrupted. Should it have been started already, the same command comes back to it.')
     }
     throw error
   })
-  progress.say(
-    found
-      ? `${id} is under way with this file already: coming back to it (--anew starts another)`
-      : `started ${id}; Ctrl-C leaves it running`,
-  )
+  const said = {
+    started: `started ${id}; Ctrl-C leaves it running`,
+    running: `${id} is under way with this file already: coming back to it (--anew starts another)`,
+    ended: `${id} has ended with this file already: fetching its answers (--anew starts another)`,
+  }
+  progress.say(said[how])
   return finish(session, id, options.output)
 }
 
