@@ -25,6 +25,19 @@ export const isAway = (error: unknown): boolean =>
   error instanceof SluiceConnectionError ||
   (error instanceof SluiceApiError && (error.status === 429 || error.status >= 500))
 
+/** Nobody took the request: there is no server yet, or it is not ready. */
+export const isTurnedAway = (error: unknown): boolean =>
+  error instanceof SluiceApiError ? error.status === 503 : errorCode(error) === 'ECONNREFUSED'
+
+/** fetch has it somewhere below. */
+function errorCode(error: unknown): string | null {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const { code } = at as NodeJS.ErrnoException
+    if (code !== undefined) return code
+  }
+  return null
+}
+
 /** One line; null: it is a bug of ours, which wants its stack. */
 export function explain(error: unknown): string | null {
   if (error instanceof Failure) return error.message

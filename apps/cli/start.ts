@@ -6,7 +6,7 @@ import { Failure } from './failure.ts'
 import { persistently, type Session } from './session.ts'
 import { bytes } from './words.ts'
 
-const UPLOAD_TRIES = 3
+const MOST_UPLOADS = 3
 
 export type StartOptions = {
   input: string
@@ -35,7 +35,7 @@ export async function start(session: Session, options: StartOptions): Promise<St
   }
 
   progress.say(`uploading ${options.input} (${bytes(size)})`)
-  const file = await persistently(session, () => client.files.upload(options.input, { signal }), UPLOAD_TRIES)
+  const file = await persistently(session, () => client.files.upload(options.input, { signal }), MOST_UPLOADS)
   const batch = await persistently(session, async () => {
     // A try before this one may have come through without our getting to know.
     const started = await findBatch(session, one => one.input_file_id === file.id)
