@@ -1,12 +1,15 @@
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -93,6 +96,20 @@ describe('sluice batch run', () => {
     expect(existsSync(join(cwd, 'out.errors.jsonl'))).toBe(false)
   })
 
+  it('shows no new answers beside the errors of an earlier run, nor without their own', async () => {
+    write('in.jsonl', 'one\nfail\n')
+    write('out.jsonl', 'of an earlier run')
+    write('out.errors.jsonl', 'of an earlier run')
+    const errors = () => fake.batches[0]?.error
+    fake.faultFor = ({ path }) => (path === `/v1/files/${errors()}/content` ? 'half' : null)
+    const running = begin(...RUN)
+    await running.says(/trying again/)
+    running.kill('SIGINT')
+    expect((await running.ended).code).toBe(130)
+    expect([read('out.jsonl'), read('out.errors.jsonl')]).toEqual(['of an earlier run', 'of an earlier run'])
+    expect(readdirSync(cwd).toSorted()).toEqual(['in.jsonl', 'out.errors.jsonl', 'out.jsonl'])
+  })
+
   it('ends with 2 if the batch failed, says why, and leaves what was there', async () => {
     write('in.jsonl', 'invalid\n')
     write('out.jsonl', 'of an earlier run')
@@ -116,7 +133,95 @@ describe('sluice batch run', () => {
     expect(read('out.jsonl')).toBe(answered('one', 'two', 'three'))
   })
 
-  it('starts another with --anew, for another content, and once the first has ended', async () => {
+  it('fetches the answers of a batch that ended while it was away, and starts no second', async () => {
+    write('out.jsonl', 'of an earlier run')
+    utimesSync(join(cwd, 'out.jsonl'), 1, 1)
+    fake.stepping = false
+    const first = begin(...RUN)
+    await fake.until(() => polls() > 0)
+    first.kill('SIGKILL')
+    await first.ended
+    const [one] = fake.batches
+    while (one!.status !== 'completed') fake.step(one!)
+    fake.stepping = true
+    const { code, stderr } = await batch(...RUN)
+    expect(code).toBe(0)
+    expect(stderr).toContain(`${one!.id} has ended with this file already: fetching its answers`)
+    expect(read('out.jsonl')).toBe(answered('one', 'two', 'three'))
+    expect(fake.batches).toHaveLength(1)
+  })
+
+  it('asks anew for another output, though answers for the first wait to be fetched', async () => {
+    fake.stepping = false
+    const first = begin(...RUN)
+    await fake.until(() => polls() > 0)
+    first.kill('SIGKILL')
+    await first.ended
+    const [one] = fake.batches
+    while (one!.status !== 'completed') fake.step(one!)
+    fake.stepping = true
+    expect((await batch('run', 'in.jsonl', '-o', 'other.jsonl')).code).toBe(0)
+    expect(fake.batches).toHaveLength(2)
+    expect((await batch(...RUN)).stderr).toContain(`${one!.id} has ended with this file already`)
+    expect(fake.batches).toHaveLength(2)
+  })
+
+  it('fetches the answers after it was killed while it did, starts no second, and leaves nothing behind', async () => {
+    write('in.jsonl', 'one\nfail\n')
+    const hold = Promise.withResolvers<null>()
+    const fetched = () => fake.calls.filter(call => call.endsWith('/content')).length
+    fake.faultFor = ({ path }) => (path.endsWith('/content') && fetched() === 2 ? hold.promise : null)
+    const first = begin(...RUN)
+    await fake.until(() => fetched() === 2)
+    first.kill('SIGKILL')
+    await first.ended
+    hold.resolve(null)
+    expect(readdirSync(cwd)).toHaveLength(3)
+    write(`.out.jsonl.${process.pid}.part`, 'of one that runs')
+    expect((await batch(...RUN)).code).toBe(1)
+    expect(fake.batches).toHaveLength(1)
+    expect([read('out.jsonl'), read('out.errors.jsonl')]).toEqual([answered('one'), '{"failed":"fail"}\n'])
+    expect(readdirSync(cwd).toSorted()).toEqual([
+      `.out.jsonl.${process.pid}.part`,
+      'in.jsonl',
+      'out.errors.jsonl',
+      'out.jsonl',
+    ])
+  })
+
+  it('begins anew after a batch that was cancelled', async () => {
+    fake.stepping = false
+    const first = begin(...RUN)
+    await fake.until(() => polls() > 0)
+    first.kill('SIGKILL')
+    await first.ended
+    const [one] = fake.batches
+    fake.move(one!, 'cancelling')
+    fake.move(one!, 'cancelled', { output: [...fake.files.keys()][0]! })
+    fake.stepping = true
+    expect((await batch(...RUN)).code).toBe(0)
+    expect(fake.batches).toHaveLength(2)
+  })
+
+  it('comes back to no batch with another limit of its cost than is asked for', async () => {
+    fake.stepping = false
+    const first = begin(...RUN, '--max-cost-usd', '1.5')
+    await fake.until(() => polls() > 0)
+    first.kill('SIGKILL')
+    await first.ended
+    fake.stepping = true
+    const { id } = fake.batches[0]!
+    const { code, stderr } = await batch(...RUN, '--max-cost-usd', '2')
+    expect(code).toBe(2)
+    expect(stderr).toBe(
+      `sluice: ${id} is under way with this file already, with --max-cost-usd 1.5: without --max-cost-usd you come back ` +
+        `to it, \`sluice batch cancel ${id}\` stops it, --anew starts another beside it\n`,
+    )
+    expect((await batch(...RUN, '--max-cost-usd', '1.50')).code).toBe(0)
+    expect(fake.batches).toHaveLength(1)
+  })
+
+  it('starts another with --anew, for another content, and once the first has been fetched', async () => {
     fake.stepping = false
     const first = begin(...RUN)
     await fake.until(() => polls() > 0)
@@ -194,6 +299,28 @@ describe('sluice batch run', () => {
     expect(readdirSync(cwd).toSorted()).toEqual(['in.jsonl', 'out.jsonl'])
   })
 
+  it('fetches the answers also if nobody reads what it says', async () => {
+    fake.stepping = false
+    const running = begin(...RUN)
+    await fake.until(() => polls() > 0)
+    running.readNoMore()
+    fake.stepping = true
+    expect((await running.ended).code).toBe(0)
+    expect(read('out.jsonl')).toBe(answered('one', 'two', 'three'))
+  })
+
+  it('ends with 2 on a bug of its own, wherever it is, not with the 1 of lines that failed', async () => {
+    fake.stepping = false
+    const bug = "process.on('SIGUSR2', () => { throw new Error('a bug') })"
+    const bugged = { ...env(), NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(bug)}"` }
+    const running = sluice(['batch', ...RUN], { cwd, env: bugged })
+    await fake.until(() => polls() > 0)
+    running.kill('SIGUSR2')
+    const { code, stderr } = await running.ended
+    expect(code).toBe(2)
+    expect(stderr).toContain('sluice: Error: a bug\n')
+  })
+
   it('writes through a symbolic link', async () => {
     mkdirSync(join(cwd, 'elsewhere'))
     write('elsewhere/real.jsonl', 'of an earlier run')
@@ -220,6 +347,16 @@ describe('Ctrl-C', () => {
     fake.stepping = true
     expect((await batch('resume', id, '-o', 'out.jsonl')).code).toBe(0)
     expect(read('out.jsonl')).toBe(answered('one', 'two', 'three'))
+  })
+
+  it('and the end of the terminal are the same to it', async () => {
+    fake.stepping = false
+    const running = begin(...RUN)
+    await fake.until(() => polls() > 0)
+    running.kill('SIGHUP')
+    const { code, stderr } = await running.ended
+    expect(code).toBe(129)
+    expect(stderr).toContain(`sluice batch resume ${fake.batches[0]!.id} -o out.jsonl\n`)
   })
 
   it('is heard while the server does not answer, and while it is away', async () => {
@@ -355,6 +492,14 @@ describe('what cannot be done is one line, and 2', () => {
       code: 2,
       stderr: 'sluice: that is no Sluice server, it answered 404 (see --url)\n',
     })
+  })
+
+  it('a full disk for what it prints', async () => {
+    const full = openSync('/dev/full', 'w')
+    onTestFinished(() => closeSync(full))
+    const { code, stderr } = await sluice(['batch', 'list', '--json'], { cwd, env: env(), stdout: full }).ended
+    expect(code).toBe(2)
+    expect(stderr).toBe('sluice: the output cannot be written: no space left on the device\n')
   })
 
   it('a directory that cannot be written to', async () => {

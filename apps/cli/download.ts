@@ -1,4 +1,4 @@
-import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure, fileReason } from './failure.ts'
 import { persistently, type Session } from './session.ts'
@@ -6,7 +6,7 @@ import { persistently, type Session } from './session.ts'
 /** `out.jsonl` -> `out.errors.jsonl` */
 export const errorsPath = (output: string): string => `${output.replace(/\.jsonl$/, '')}.errors.jsonl`
 
-/** Finds out before anything is paid for. @throws Failure */
+/** Finds out before anything is paid for, and clears away what killed runs have left. @throws Failure */
 export async function checkOutput(output: string, input: string | null = null): Promise<void> {
   for (const path of [output, errorsPath(output)]) {
     const found = await stat(path).catch(() => null)
@@ -14,14 +14,38 @@ export async function checkOutput(output: string, input: string | null = null): 
     if (found && input !== null && (await realpath(path)) === (await realpath(input))) {
       throw new Failure(`${path} would overwrite the input`)
     }
+    await dropLeftovers(path)
   }
   const probe = await openPart(output)
   await probe.drop()
 }
 
-/** The content of a file of the server's, whole or not at all; null: an empty file. */
-export async function download(session: Session, fileId: string | null, path: string): Promise<void> {
-  await persistently(session, async () => {
+/** Files of the server's; null: an empty one for the answers, none for the errors. */
+export type Results = { answers: string | null; errors: string | null }
+
+/**
+ * Both whole, or neither. The answers take their place last: they say that all has been fetched (see `findEarlier`), and
+ * what an earlier run left as errors would be taken for errors of this one.
+ */
+export async function download(session: Session, { answers, errors }: Results, output: string): Promise<void> {
+  const parts: Part[] = []
+  try {
+    const wholeAnswers = await fetchPart(session, answers, output)
+    parts.push(wholeAnswers)
+    if (errors === null) await rm(errorsPath(output), { force: true })
+    else {
+      const wholeErrors = await fetchPart(session, errors, errorsPath(output))
+      parts.push(wholeErrors)
+      await wholeErrors.place()
+    }
+    await wholeAnswers.place()
+  } finally {
+    for (const part of parts) await part.drop()
+  }
+}
+
+async function fetchPart(session: Session, fileId: string | null, path: string): Promise<Part> {
+  return persistently(session, async () => {
     const part = await openPart(path)
     try {
       if (fileId !== null) {
@@ -30,7 +54,7 @@ export async function download(session: Session, fileId: string | null, path: st
       }
       await part.handle.sync()
       await part.handle.close()
-      await rename(part.path, part.target)
+      return part
     } catch (error) {
       await part.drop()
       throw named(error, path)
@@ -38,19 +62,50 @@ export async function download(session: Session, fileId: string | null, path: st
   })
 }
 
-async function openPart(
-  path: string,
-): Promise<{ handle: FileHandle; path: string; target: string; drop(): Promise<void> }> {
-  // A symbolic link stays one.
-  const target = await realpath(path).catch(() => resolve(path))
-  const partPath = join(dirname(target), `.${basename(target)}.${process.pid}.part`)
+/** What is beside its place until it is whole. */
+type Part = {
+  handle: FileHandle
+  place(): Promise<void>
+  /** Does nothing to what has been placed. */
+  drop(): Promise<void>
+}
+
+/** A symbolic link stays one. */
+const targetOf = (path: string): Promise<string> => realpath(path).catch(() => resolve(path))
+
+const partName = (target: string, pid: number | string): string => `.${basename(target)}.${pid}.part`
+
+async function dropLeftovers(path: string): Promise<void> {
+  const target = await targetOf(path)
+  for (const name of await readdir(dirname(target)).catch(() => [])) {
+    const pid = /\.(\d+)\.part$/.exec(name)?.[1]
+    if (pid === undefined || name !== partName(target, pid) || isAlive(Number(pid))) continue
+    // It is only litter.
+    await rm(join(dirname(target), name), { force: true }).catch(() => {})
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+  }
+}
+
+async function openPart(path: string): Promise<Part> {
+  const target = await targetOf(path)
+  const partPath = join(dirname(target), partName(target, process.pid))
   const handle = await open(partPath, 'w').catch((error: unknown) => {
     throw named(error, path)
   })
   return {
     handle,
-    path: partPath,
-    target,
+    place: () =>
+      rename(partPath, target).catch((error: unknown) => {
+        throw named(error, path)
+      }),
     async drop() {
       await handle.close().catch(() => {})
       await rm(partPath, { force: true })

@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import { SluiceApiError, SluiceConnectionError } from '../client/index.ts'
 
 /** Exit codes. */
@@ -12,9 +13,10 @@ export class Failure extends Error {}
 export class Interrupted extends Error {
   readonly exitCode: number
 
-  constructor(signal: 'SIGINT' | 'SIGTERM') {
+  constructor(signal: NodeJS.Signals) {
     super(signal)
-    this.exitCode = signal === 'SIGINT' ? 130 : 143
+    // As a shell says it.
+    this.exitCode = 128 + constants.signals[signal]
   }
 }
 
@@ -22,6 +24,19 @@ export class Interrupted extends Error {
 export const isAway = (error: unknown): boolean =>
   error instanceof SluiceConnectionError ||
   (error instanceof SluiceApiError && (error.status === 429 || error.status >= 500))
+
+/** Nobody took the request: there is no server yet, or it is not ready. */
+export const isTurnedAway = (error: unknown): boolean =>
+  error instanceof SluiceApiError ? error.status === 503 : errorCode(error) === 'ECONNREFUSED'
+
+/** fetch has it somewhere below. */
+function errorCode(error: unknown): string | null {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const { code } = at as NodeJS.ErrnoException
+    if (code !== undefined) return code
+  }
+  return null
+}
 
 /** One line; null: it is a bug of ours, which wants its stack. */
 export function explain(error: unknown): string | null {

@@ -3,20 +3,30 @@ import { existsSync, readFileSync } from 'node:fs'
 import { CommanderError } from 'commander'
 import { pause } from '../client/http.ts'
 import { createClient } from '../client/index.ts'
-import { CANNOT, explain, Interrupted } from './failure.ts'
+import { CANNOT, explain, fileReason, Interrupted } from './failure.ts'
 import { findKey } from './key.ts'
 import { listText, statusText } from './look.ts'
 import { type Connection, createProgram, DEFAULT_URL } from './program.ts'
 import { createProgress } from './progress.ts'
 import { resume, run } from './run.ts'
 import type { Session } from './session.ts'
+import { stopSignal } from './signals.ts'
 import { quoted } from './words.ts'
 
-const stop = new AbortController()
-// A second one ends us on the spot.
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort(new Interrupted(signal)))
+const stopping = stopSignal(process)
 
 const say = (line: string) => void process.stderr.write(`${line}\n`)
+// A reader that went away (`2>&1 | head`) or a terminal that was closed is no reason to leave the answers unfetched.
+process.stderr.on('error', () => {})
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') return
+  say(`sluice: the output cannot be written: ${fileReason(error) ?? error.message}`)
+  process.exitCode = CANNOT
+})
+process.on('uncaughtException', error => {
+  say(`sluice: ${error?.stack ?? error}`)
+  process.exit(CANNOT)
+})
 const print = (text: string) => void process.stdout.write(text === '' ? '' : `${text}\n`)
 const name = process.env.npm_command === 'exec' ? 'npx sluice' : 'sluice'
 
@@ -25,8 +35,8 @@ function open({ url, key }: Connection, shown = true): Session {
   return {
     client: createClient({ baseUrl: url, apiKey: findKey(key, url, process.cwd()), retries: 0 }),
     progress: createProgress(process.stderr, { shown }),
-    signal: stop.signal,
-    pause: ms => pause(ms, stop.signal),
+    signal: stopping,
+    pause: ms => pause(ms, stopping),
     command: words => `${name} batch ${words}${elsewhere ? ` --url ${quoted(url)}` : ''}`,
   }
 }

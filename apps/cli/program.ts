@@ -42,7 +42,7 @@ export function createProgram(commands: Commands, version: string): Command {
     .requiredOption(...output)
     .option('--endpoint <path>', 'what the lines ask', '/v1/chat/completions')
     .option('--max-cost-usd <dollars>', 'the most that the batch may cost', dollars)
-    .option('--anew', 'start another one, even if one with this file is under way')
+    .option('--anew', 'start another one, even if one with this file is under way or was not fetched')
     .option(...noProgress)
     .addHelpText('after', EXIT_CODES)
     .action(commands.run)

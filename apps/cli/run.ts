@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises'
 import { type Batch, batchHasEnded } from '../client/index.ts'
 import { checkOutput, download, errorsPath } from './download.ts'
 import { ALL_SUCCEEDED, CANNOT, explain, Failure, Interrupted, SOME_FAILED } from './failure.ts'
@@ -12,20 +11,21 @@ const MOST_POLL_MS = 2_000
 const MOST_PROBLEMS = 20
 
 /** `sluice batch run`: resolves to the exit code. */
-export async function run(session: Session, options: StartOptions & { output: string }): Promise<number> {
+export async function run(session: Session, options: StartOptions): Promise<number> {
   const { progress } = session
   await checkOutput(options.output, options.input)
-  const { id, found } = await start(session, options).catch((error: unknown) => {
+  const { id, how } = await start(session, options).catch((error: unknown) => {
     if (error instanceof Interrupted) {
       progress.say('interrupted. Should it have been started already, the same command comes back to it.')
     }
     throw error
   })
-  progress.say(
-    found
-      ? `${id} is under way with this file already: coming back to it (--anew starts another)`
-      : `started ${id}; Ctrl-C leaves it running`,
-  )
+  const said = {
+    started: `started ${id}; Ctrl-C leaves it running`,
+    running: `${id} is under way with this file already: coming back to it (--anew starts another)`,
+    ended: `${id} has ended with this file already: fetching its answers (--anew starts another)`,
+  }
+  progress.say(said[how])
   return finish(session, id, options.output)
 }
 
@@ -84,10 +84,7 @@ async function fetchResults(session: Session, batch: Batch, output: string): Pro
   if (outputFile === null && errorFile === null && counts.succeeded > 0) {
     throw new Failure(`${batch.id} has no output file: its answers are at /api/v1/batches/${batch.id}/results`)
   }
-  await download(session, outputFile, output)
-  // What an earlier run left there would be taken for errors of this one.
-  if (errorFile === null) await rm(errorsPath(output), { force: true })
-  else await download(session, errorFile, errorsPath(output))
+  await download(session, { answers: outputFile, errors: errorFile }, output)
   session.progress.say(outcome(batch))
   session.progress.say(`answers in ${output}${errorFile === null ? '' : `, errors in ${errorsPath(output)}`}`)
   return batch.status === 'completed' && counts.succeeded === counts.total ? ALL_SUCCEEDED : SOME_FAILED

@@ -1,5 +1,5 @@
 import { type Client, SluiceApiError } from '../client/index.ts'
-import { explain, isAway } from './failure.ts'
+import { explain, isAway, isTurnedAway } from './failure.ts'
 import type { Progress } from './progress.ts'
 
 /** What the commands work with. */
@@ -19,20 +19,25 @@ const FIRST_WAIT_MS = 250
 const MOST_WAIT_MS = 5_000
 const PATIENCE_MS = 3_600_000
 
-/** Does it again while the server is away, for an hour at most, and says so. */
+/**
+ * Does it again while the server is away, for an hour at most, and says so. `mostSent`: how often it may have been sent;
+ * what nobody took is not counted.
+ */
 export async function persistently<T>(
   { progress, pause }: Pick<Session, 'progress' | 'pause'>,
   what: () => Promise<T>,
-  mostTries = Number.POSITIVE_INFINITY,
+  mostSent = Number.POSITIVE_INFINITY,
 ): Promise<T> {
   const until = Date.now() + PATIENCE_MS
+  let sent = 0
   for (let tries = 1; ; tries++) {
     try {
       const value = await what()
       if (tries > 1) progress.say('the server answers again')
       return value
     } catch (error) {
-      if (!isAway(error) || tries >= mostTries || Date.now() > until) throw error
+      if (!isTurnedAway(error)) sent++
+      if (!isAway(error) || sent >= mostSent || Date.now() > until) throw error
       if (tries === 1) progress.say(`${explain(error)}; trying again`)
       const asked = error instanceof SluiceApiError ? (error.retryAfter ?? 0) * 1000 : 0
       await pause(Math.min(Math.max(FIRST_WAIT_MS * 2 ** (tries - 1), asked), MOST_WAIT_MS))

@@ -1,69 +1,67 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import type { OpenAIBatch } from '../client/index.ts'
+import { findBatch, findEarlier, marksOf } from './earlier.ts'
 import { Failure } from './failure.ts'
 import { persistently, type Session } from './session.ts'
 import { bytes } from './words.ts'
 
-/** What makes a batch ours: the SHA-256 of its input file, hex. */
-const MARK = 'sluice_cli_sha256'
-/** No batch lives longer, with much to spare for clocks that are wrong. */
-const OLDEST_SECONDS = 2 * 86_400
-const UPLOAD_TRIES = 3
-const LIVE = ['validating', 'in_progress', 'finalizing']
+const MOST_UPLOADS = 3
 
 export type StartOptions = {
   input: string
+  output: string
   endpoint: string
   maxCostUsd: number | null
-  /** Also if one with the same input is under way. */
+  /** Also if one with the same input is under way or was not fetched. */
   anew: boolean
 }
 
+/** `ended`: its answers wait to be fetched. */
+export type Started = { id: string; how: 'started' | 'running' | 'ended' }
+
 /** Uploads the file and starts a batch; or comes back to the one that an earlier run started with the same file. */
-export async function start(session: Session, options: StartOptions): Promise<{ id: string; found: boolean }> {
+export async function start(session: Session, options: StartOptions): Promise<Started> {
   const { client, signal, progress } = session
+  const { endpoint, output, maxCostUsd } = options
   const size = await sizeOf(options.input)
   const sha256 = await sha256Of(options.input, signal)
-  const mine = (batch: OpenAIBatch) =>
-    batch.metadata?.[MARK] === sha256 && batch.endpoint === options.endpoint && LIVE.includes(batch.status)
 
   // Also the first contact: here a wrong address or key comes out, before the upload and without a second try.
-  const running = await findBatch(session, mine)
-  if (running && !options.anew) return { id: running.id, found: true }
+  const earlier = await findEarlier(session, { sha256, endpoint, output })
+  if (earlier && !options.anew) {
+    if (!earlier.ended && maxCostUsd !== null) await checkLimit(session, earlier.id, maxCostUsd)
+    return { id: earlier.id, how: earlier.ended ? 'ended' : 'running' }
+  }
 
   progress.say(`uploading ${options.input} (${bytes(size)})`)
-  const file = await persistently(session, () => client.files.upload(options.input, { signal }), UPLOAD_TRIES)
+  const file = await persistently(session, () => client.files.upload(options.input, { signal }), MOST_UPLOADS)
   const batch = await persistently(session, async () => {
     // A try before this one may have come through without our getting to know.
-    const started = await findBatch(session, one => mine(one) && one.input_file_id === file.id)
+    const started = await findBatch(session, one => one.input_file_id === file.id)
     if (started) return started
     return client.batches.create(
       {
         input_file_id: file.id,
-        endpoint: options.endpoint,
-        metadata: { [MARK]: sha256 },
-        ...(options.maxCostUsd !== null && { max_cost_usd: options.maxCostUsd }),
+        endpoint,
+        metadata: marksOf({ sha256, output }),
+        ...(maxCostUsd !== null && { max_cost_usd: maxCostUsd }),
       },
       { idempotencyKey: `sluice-cli-${file.id}`, signal },
     )
   })
-  return { id: batch.id, found: false }
+  return { id: batch.id, how: 'started' }
 }
 
-async function findBatch(session: Session, fits: (batch: OpenAIBatch) => boolean): Promise<OpenAIBatch | null> {
-  const oldest = Date.now() / 1000 - OLDEST_SECONDS
-  let after: string | undefined
-  for (;;) {
-    const page = await session.client.batches.list({ limit: 100, ...(after && { after }), signal: session.signal })
-    if (!Array.isArray(page.data)) throw new Failure('that is no Sluice server (see --url)')
-    const found = page.data.find(fits)
-    if (found) return found
-    const last = page.data.at(-1)
-    if (!page.has_more || !last || last.created_at < oldest) return null
-    after = last.id
-  }
+/** One batch cannot have two limits, and the one that was asked for last must not be taken for the one that holds. */
+async function checkLimit({ client, signal, command }: Session, id: string, maxCostUsd: number): Promise<void> {
+  const { max_cost_usd } = await client.batches.get(id, { signal })
+  if (max_cost_usd === maxCostUsd) return
+  const limit = max_cost_usd === null ? 'no limit of its cost' : `--max-cost-usd ${max_cost_usd}`
+  throw new Failure(
+    `${id} is under way with this file already, with ${limit}: without --max-cost-usd you come back to it, ` +
+      `\`${command(`cancel ${id}`)}\` stops it, --anew starts another beside it`,
+  )
 }
 
 async function sizeOf(path: string): Promise<number> {

@@ -5,6 +5,8 @@ import { type Application, type Service, startService } from './service.ts'
 import { type CommonSettings, parseSettings, SettingsError } from './settings.ts'
 
 const STOP_WITHIN_MS = 10_000
+/** One Ctrl-C may reach us twice, from the terminal and from npm, which passes it on; only a later one means "at once". */
+const SAME_CTRL_C_MS = 500
 
 /** A whole process: exits with 78 if a setting is wrong and with 1 if it cannot start; a signal ends it in good order. */
 export async function runApplication<S extends TObject>(
@@ -18,7 +20,7 @@ export async function runApplication<S extends TObject>(
     log.fatal({ err: error }, 'cannot start')
     process.exit(1)
   })
-  stopOnSignal(service, log)
+  stopOnSignal(process, service, log)
   // For a parent process that waits for it.
   process.send?.({ type: 'ready', port: service.port })
 }
@@ -33,17 +35,22 @@ function settingsOrExit<S extends TObject>(schema: S, env: Record<string, string
   }
 }
 
-function stopOnSignal(service: Service, log: FastifyBaseLogger) {
-  let stopping = false
+/** A later SIGINT exits at once: a person is waiting. Process managers repeat SIGTERM. */
+export function stopOnSignal(
+  face: Pick<NodeJS.Process, 'on' | 'exit'>,
+  service: Pick<Service, 'stop'>,
+  log: Pick<FastifyBaseLogger, 'info'>,
+): void {
+  let stoppedAt: number | null = null
   const stop = (reason: string) => {
-    if (stopping) {
-      if (reason !== 'disconnect') process.exit(1)
+    if (stoppedAt !== null) {
+      if (reason === 'SIGINT' && performance.now() - stoppedAt > SAME_CTRL_C_MS) face.exit(1)
       return
     }
-    stopping = true
+    stoppedAt = performance.now()
     log.info({ reason }, 'stopping')
-    setTimeout(() => process.exit(1), STOP_WITHIN_MS).unref()
-    void service.stop().then(() => process.exit(0))
+    setTimeout(() => face.exit(1), STOP_WITHIN_MS).unref()
+    void service.stop().then(() => face.exit(0))
   }
-  for (const reason of ['SIGTERM', 'SIGINT', 'disconnect']) process.on(reason, () => stop(reason))
+  for (const reason of ['SIGTERM', 'SIGINT', 'disconnect']) face.on(reason, () => stop(reason))
 }

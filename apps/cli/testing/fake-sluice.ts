@@ -13,6 +13,8 @@ type StoredBatch = {
   id: string
   status: BatchStatus
   created_at: number
+  /** Unix time, seconds, by the status that it reached. */
+  reached: Partial<Record<`${BatchStatus}_at`, number>>
   input_file_id: string
   endpoint: string
   metadata: Record<string, string>
@@ -82,6 +84,7 @@ export async function startFakeSluice() {
   function move(batch: StoredBatch, status: BatchStatus, change: Partial<StoredBatch> = {}) {
     if (!NEXT[batch.status].includes(status)) throw new Error(`a batch does not go from ${batch.status} to ${status}`)
     Object.assign(batch, change, { status })
+    batch.reached[`${status}_at`] = Math.floor(Date.now() / 1000)
     changed()
   }
 
@@ -118,7 +121,10 @@ export async function startFakeSluice() {
     input_file_id: batch.input_file_id,
     completion_window: '24h',
     status: batch.status,
+    ...(batch.output !== null && { output_file_id: batch.output }),
+    ...(batch.error !== null && { error_file_id: batch.error }),
     created_at: batch.created_at,
+    ...batch.reached,
     request_counts: { total: batch.counts.total, completed: batch.counts.succeeded, failed: batch.counts.failed },
     metadata: batch.metadata,
   })
@@ -158,6 +164,7 @@ export async function startFakeSluice() {
       id: newId('batch'),
       status: 'validating',
       created_at: Math.floor(Date.now() / 1000),
+      reached: {},
       input_file_id: String(input_file_id),
       endpoint,
       metadata: metadata as Record<string, string>,

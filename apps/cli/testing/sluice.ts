@@ -15,13 +15,14 @@ export function sluice(
     env = {},
     node = process.execPath,
     main = MAIN,
-  }: { cwd: string; env?: Record<string, string>; node?: string; main?: string },
+    stdout = 'pipe',
+  }: { cwd: string; env?: Record<string, string>; node?: string; main?: string; stdout?: 'pipe' | number },
 ) {
-  const child = spawn(node, [main, ...args], { cwd, env: { ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(node, [main, ...args], { cwd, env: { ...env }, stdio: ['ignore', stdout, 'pipe'] })
   const said = { stdout: '', stderr: '' }
   const listeners = new Set<() => void>()
   for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text: string) => {
+    child[name]?.setEncoding('utf8').on('data', (text: string) => {
       said[name] += text
       for (const listener of listeners) listener()
     })
@@ -31,6 +32,11 @@ export function sluice(
   return {
     ended,
     kill: (signal: NodeJS.Signals) => child.kill(signal),
+    /** As `| head` does when it has seen enough. */
+    readNoMore() {
+      child.stdout?.destroy()
+      child.stderr?.destroy()
+    },
     /** Resolves when it has said so on stderr. @throws if it ends before */
     async says(what: RegExp): Promise<void> {
       const heard = new Promise<void>(resolve => {
