@@ -131,7 +131,7 @@ for await (const event of client.tasks.events(accepted.task_id)) {
 const task: Task<{ text: string }> = await client.tasks.wait<{ text: string }>(accepted.task_id)
 const error: unknown = await client.files.get('file_1').catch((reason: unknown) => reason)
 const status: number | null = error instanceof SluiceApiError ? error.status : null
-console.log(JSON.stringify({ same: seen === task.result.text, status }))
+console.log(JSON.stringify({ same: seen === task.result?.text, status }))
 `
 
 it('has types that a program can be checked against, which then runs against the real thing', async () => {
