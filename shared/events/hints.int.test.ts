@@ -143,4 +143,10 @@ it('readers who come and go while Redis is away leave nothing behind, and those 
   become('ready')
   expect(subscriber.subscribe.mock.calls.slice(2)).toEqual([[`${prefix}:more:new`]])
   expect(subscriber.unsubscribe.mock.calls).toEqual([[`${prefix}:more:stays`]])
+  // One that failed is tried again.
+  subscriber.subscribe.mockRejectedValueOnce(new Error('gone'))
+  hints.onMore('failed', () => {})
+  await new Promise(setImmediate)
+  become('ready')
+  expect(subscriber.subscribe.mock.calls.slice(3)).toEqual([[`${prefix}:more:failed`], [`${prefix}:more:failed`]])
 })

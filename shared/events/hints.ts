@@ -44,7 +44,9 @@ export function createHints(options: { redis: Redis; subscriber: Redis; prefix: 
     if (subscriber.status !== 'ready' || told.has(channel) === isWanted(channel)) return
     if (isWanted(channel)) {
       told.add(channel)
-      quietly(subscriber.subscribe(channel), 'subscribe')
+      const subscribed = subscriber.subscribe(channel)
+      subscribed.catch(() => told.delete(channel))
+      quietly(subscribed, 'subscribe')
     } else {
       told.delete(channel)
       quietly(subscriber.unsubscribe(channel), 'unsubscribe')
