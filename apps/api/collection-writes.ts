@@ -1,13 +1,11 @@
 import type { Owned } from '#shared/db/collections.ts'
-import { SluiceError } from '#shared/errors.ts'
 import { createLanes, type Lanes } from '#shared/lanes.ts'
+import { inTurn } from './in-turn.ts'
 
 /** Whoever writes to a collection locks it: a connection that waits for that lock is lost to everybody else. */
 const ONE = { atOnce: 1, waiting: 50, waitMs: 10_000 }
 /** Documents are cut up and indexed as they are written: a second for some megabytes. */
 const ALL = { atOnce: 2, waiting: 100, waitMs: 10_000 }
-/** Seconds after which a client that was turned away should ask again. */
-const AGAIN_SECONDS = 2
 
 export type CollectionWrites = <T>(whose: Owned, write: () => Promise<T>) => Promise<T>
 
@@ -22,9 +20,7 @@ export function createCollectionWrites(): CollectionWrites {
     byCollection.set(key, one)
     one.users++
     try {
-      const done = await one.lanes(() => all(async () => ({ written: await write() })))
-      if (!done) throw new SluiceError('server_busy', undefined, { retryAfter: AGAIN_SECONDS })
-      return done.written
+      return await inTurn(one.lanes, () => inTurn(all, write))
     } finally {
       one.users--
       if (one.users === 0) byCollection.delete(key)

@@ -1,14 +1,12 @@
 import type { ServerResponse } from 'node:http'
 import { LARGE } from '#shared/db/views.ts'
-import { SluiceError } from '#shared/errors.ts'
 import { createLanes } from '#shared/lanes.ts'
 import { dropWhenStalled } from './backpressure.ts'
+import { busy, inTurn } from './in-turn.ts'
 
 /** Of large answers that their clients have not taken yet, in one process. */
 const MOST = 268_435_456
 const READS = { atOnce: 2, waiting: 200, waitMs: 10_000 }
-/** Seconds after which a client that was turned away should ask again. */
-const AGAIN_SECONDS = 2
 
 /** What one process holds of large answers: those that are being read, and those on their way to clients that are slow to take them. */
 export type Outbox = {
@@ -22,11 +20,11 @@ export function createOutbox(most = MOST): Outbox {
   const lanes = createLanes(READS)
   let held = 0
   return {
-    async read(work) {
-      const done = await lanes(async () => (held > most ? null : { read: await work() }))
-      if (!done) throw new SluiceError('server_busy', undefined, { retryAfter: AGAIN_SECONDS })
-      return done.read
-    },
+    read: work =>
+      inTurn(lanes, async () => {
+        if (held > most) throw busy()
+        return work()
+      }),
     sending(response, characters) {
       // Of one that has gone meanwhile nobody will hear again, and nothing is kept.
       if (characters < LARGE || response.closed) return

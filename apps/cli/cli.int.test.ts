@@ -37,6 +37,16 @@ const env = () => ({ SLUICE_API_KEY: KEY, SLUICE_URL: fake.url })
 const begin = (...args: string[]) => sluice(['batch', ...args], { cwd, env: env() })
 const batch = (...args: string[]) => begin(...args).ended
 const RUN = ['run', 'in.jsonl', '-o', 'out.jsonl']
+/** The batch of a run that was killed while it was under way. */
+async function abandoned(...more: string[]) {
+  fake.stepping = false
+  const first = begin(...RUN, ...more)
+  await fake.until(() => polls() > 0)
+  first.kill('SIGKILL')
+  await first.ended
+  fake.stepping = true
+  return fake.batches[0]!
+}
 const answered = (...lines: string[]) => lines.map(line => `${JSON.stringify({ answered: line })}\n`).join('')
 const count = (call: string) => fake.calls.filter(one => one === call).length
 const POLL = /^GET \/api\/v1\/batches\//
@@ -120,12 +130,7 @@ describe('sluice batch run', () => {
   })
 
   it('comes back to a batch that runs with the same file, from another process, and starts no second', async () => {
-    fake.stepping = false
-    const first = begin(...RUN)
-    await fake.until(() => polls() > 0)
-    first.kill('SIGKILL')
-    await first.ended
-    fake.stepping = true
+    await abandoned()
     const { code, stderr } = await batch(...RUN)
     expect(code).toBe(0)
     expect(stderr).toContain(`${fake.batches[0]!.id} is under way with this file already`)
@@ -136,33 +141,21 @@ describe('sluice batch run', () => {
   it('fetches the answers of a batch that ended while it was away, and starts no second', async () => {
     write('out.jsonl', 'of an earlier run')
     utimesSync(join(cwd, 'out.jsonl'), 1, 1)
-    fake.stepping = false
-    const first = begin(...RUN)
-    await fake.until(() => polls() > 0)
-    first.kill('SIGKILL')
-    await first.ended
-    const [one] = fake.batches
-    while (one!.status !== 'completed') fake.step(one!)
-    fake.stepping = true
+    const one = await abandoned()
+    while (one.status !== 'completed') fake.step(one)
     const { code, stderr } = await batch(...RUN)
     expect(code).toBe(0)
-    expect(stderr).toContain(`${one!.id} has ended with this file already: fetching its answers`)
+    expect(stderr).toContain(`${one.id} has ended with this file already: fetching its answers`)
     expect(read('out.jsonl')).toBe(answered('one', 'two', 'three'))
     expect(fake.batches).toHaveLength(1)
   })
 
   it('asks anew for another output, though answers for the first wait to be fetched', async () => {
-    fake.stepping = false
-    const first = begin(...RUN)
-    await fake.until(() => polls() > 0)
-    first.kill('SIGKILL')
-    await first.ended
-    const [one] = fake.batches
-    while (one!.status !== 'completed') fake.step(one!)
-    fake.stepping = true
+    const one = await abandoned()
+    while (one.status !== 'completed') fake.step(one)
     expect((await batch('run', 'in.jsonl', '-o', 'other.jsonl')).code).toBe(0)
     expect(fake.batches).toHaveLength(2)
-    expect((await batch(...RUN)).stderr).toContain(`${one!.id} has ended with this file already`)
+    expect((await batch(...RUN)).stderr).toContain(`${one.id} has ended with this file already`)
     expect(fake.batches).toHaveLength(2)
   })
 
@@ -190,27 +183,15 @@ describe('sluice batch run', () => {
   })
 
   it('begins anew after a batch that was cancelled', async () => {
-    fake.stepping = false
-    const first = begin(...RUN)
-    await fake.until(() => polls() > 0)
-    first.kill('SIGKILL')
-    await first.ended
-    const [one] = fake.batches
-    fake.move(one!, 'cancelling')
-    fake.move(one!, 'cancelled', { output: [...fake.files.keys()][0]! })
-    fake.stepping = true
+    const one = await abandoned()
+    fake.move(one, 'cancelling')
+    fake.move(one, 'cancelled', { output: [...fake.files.keys()][0]! })
     expect((await batch(...RUN)).code).toBe(0)
     expect(fake.batches).toHaveLength(2)
   })
 
   it('comes back to no batch with another limit of its cost than is asked for', async () => {
-    fake.stepping = false
-    const first = begin(...RUN, '--max-cost-usd', '1.5')
-    await fake.until(() => polls() > 0)
-    first.kill('SIGKILL')
-    await first.ended
-    fake.stepping = true
-    const { id } = fake.batches[0]!
+    const { id } = await abandoned('--max-cost-usd', '1.5')
     const { code, stderr } = await batch(...RUN, '--max-cost-usd', '2')
     expect(code).toBe(2)
     expect(stderr).toBe(
@@ -236,13 +217,8 @@ describe('sluice batch run', () => {
   })
 
   it('finds its batch behind a hundred others', async () => {
-    fake.stepping = false
-    const first = begin(...RUN)
-    await fake.until(() => polls() > 0)
-    first.kill('SIGKILL')
-    for (let n = 0; n < 150; n++)
-      fake.batches.push({ ...structuredClone(fake.batches[0]!), id: `batch_9${n}`, metadata: {} })
-    fake.stepping = true
+    const one = await abandoned()
+    for (let n = 0; n < 150; n++) fake.batches.push({ ...structuredClone(one), id: `batch_9${n}`, metadata: {} })
     expect((await batch(...RUN)).code).toBe(0)
     expect(fake.batches).toHaveLength(151)
   })

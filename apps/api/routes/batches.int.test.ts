@@ -254,6 +254,8 @@ describe('the events', () => {
     })
     const pieces = response.body!.pipeThrough(new TextDecoderStream()).getReader()
     let text = (await pieces.read()).value!
+    // It would be kept open and say nothing.
+    expect((await fetch(response.url, { method: 'HEAD' })).status).toBe(404)
     await gate.waiting()
     await until(batch, { counts: { succeeded: 2 } })
     gate.release()

@@ -142,6 +142,7 @@ export const batches: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => 
   app.get<{ Params: { id: string } }>(
     '/api/v1/batches/:id/events',
     {
+      exposeHeadRoute: false,
       config: { scope: 'read' },
       schema: {
         tags: ['batches'],
