@@ -1,16 +1,10 @@
-// The dependency rules: which layer may know which, and which file owns which library.
+// The dependency rules: which layer may import which, and which file owns which library.
 
-const TESTS = [
-  '[.]test[.]ts$',
-  '^shared/testing/',
-  '^apps/local/testing/',
-  '^apps/local/faults/',
-  '^apps/local/chaos/',
-  '^apps/cli/testing/',
-]
+const TESTS = ['[.]test[.]ts$', '^shared/testing/', '^apps/testing/', '^apps/cli/testing/']
 
-/** What every adapter is made with; the other files beside them are the adapters. */
-const PROVIDER_PARTS = '^workers/providers/(define|failures|guard|rate-limits|transport)[.]ts$'
+/** The parts that adapters share; the other files of the folder are the adapters. */
+const PROVIDER_PARTS =
+  '^shared/providers/(define|failures|guard|input-truncation|listing|ollama-[a-z-]+|openai-[a-z-]+|rate-limits|schemas/[a-z-]+|transport)[.]ts$'
 
 /** `library` may be imported only from files that match one of `owners`. */
 const only = (name, library, owners) => ({
@@ -35,19 +29,51 @@ module.exports = {
       to: { path: '^(apps|workers)/' },
     },
     {
+      // The features use the database, not the other way round. The gate is a mechanism; these files hold its types and constants.
+      name: 'db-imports-no-feature',
+      severity: 'error',
+      from: { path: '^shared/db/', pathNot: TESTS },
+      to: {
+        path: '^shared/',
+        pathNot: [
+          '^shared/(db|concurrency|process|json)/',
+          '^shared/(errors|ids)[.]ts$',
+          '^shared/settings/config-error[.]ts$',
+          '^shared/models/(finish-reasons|tokens)[.]ts$',
+          '^shared/gate/(outcomes|target|types)[.]ts$',
+        ],
+      },
+    },
+    {
+      name: 'mechanisms-import-no-feature',
+      severity: 'error',
+      from: { path: '^shared/(concurrency|process|redis|metrics)/', pathNot: TESTS },
+      to: {
+        path: '^shared/',
+        pathNot: ['^shared/(concurrency|process|redis|metrics|db)/', '^shared/settings/config-error[.]ts$'],
+      },
+    },
+    {
+      // It starts the features, so that none may depend on it.
+      name: 'core-is-for-processes',
+      severity: 'error',
+      from: { pathNot: ['^shared/core/', '^apps/api/(server|live/start-lane)[.]ts$', '^workers/'] },
+      to: { path: '^shared/core/' },
+    },
+    {
       name: 'provider-not-provider',
       severity: 'error',
-      from: { path: '^workers/providers/', pathNot: ['^workers/providers/index[.]ts$', '[.]test[.]ts$'] },
-      to: { path: '^workers/providers/', pathNot: PROVIDER_PARTS },
+      from: { path: '^shared/providers/', pathNot: ['^shared/providers/index[.]ts$', '[.]test[.]ts$'] },
+      to: { path: '^shared/providers/', pathNot: PROVIDER_PARTS },
     },
     {
       name: 'testing-only-in-tests',
       severity: 'error',
-      from: { pathNot: TESTS },
+      from: { pathNot: [...TESTS, '^bench/'] },
       to: { path: TESTS },
     },
     {
-      // It is taken along alone, and both are shipped without the rest.
+      // It is published as a package of its own, without the rest.
       name: 'client-stands-alone',
       severity: 'error',
       from: { path: '^apps/client/', pathNot: ['[.]test[.]ts$'] },
@@ -60,46 +86,47 @@ module.exports = {
       to: { path: '^(apps|workers|shared|bench)/', pathNot: ['^apps/(cli|client)/'] },
     },
     {
-      // They are applications of Sluice's, as anybody's would be, and have only their frame in common.
-      name: 'client-apps-know-only-the-client',
+      // Applications of users have only the client.
+      name: 'examples-use-only-the-client',
       severity: 'error',
-      from: { path: '^apps/(comments|blog|client-app)/', pathNot: [...TESTS] },
-      to: { path: '^(apps|workers|shared|bench)/', pathNot: ['^apps/($1|client|client-app)/'] },
-    },
-    {
-      name: 'client-app-is-theirs',
-      severity: 'error',
-      from: { pathNot: ['^apps/(comments|blog|client-app)/'] },
-      to: { path: '^apps/client-app/' },
+      from: { path: '^apps/(comments|blog)/', pathNot: [...TESTS] },
+      to: { path: '^(apps|workers|shared|bench)/', pathNot: ['^apps/($1|client)/'] },
     },
     only('bullmq-has-owners', 'bullmq', [
       '^shared/queue/',
       '^workers/consume[.]ts$',
-      '^apps/api/plugins/queues[.]ts$',
-      // Breaks it, for a test.
-      '^apps/local/testing/starving[.]ts$',
+      '^apps/api/operations/queue-dashboard[.]ts$',
+      // A test breaks it on purpose.
+      '^apps/testing/setup/starving[.]ts$',
     ]),
-    // Client applications own their own schemas.
+    // Example applications own their schemas.
     only('sql-has-owners', '(pg|drizzle-orm|@types/pg)', [
       '^bench/',
       '^shared/db/',
       '^shared/testing/',
       '^apps/local/',
-      '^apps/client-app/database[.]ts$',
+      '^apps/testing/',
+      '^apps/(blog|comments)/store[.]ts$',
     ]),
-    only('ioredis-has-an-owner', 'ioredis', ['^shared/redis[.]ts$']),
-    // 1.7 MB of wasm; and lists of words.
+    only('provider-sdks-have-owners', '(openai|@anthropic-ai|ollama)', [
+      '^shared/providers/',
+      '^workers/native/',
+      '^bench/',
+      ...TESTS,
+    ]),
+    only('ioredis-has-an-owner', 'ioredis', ['^shared/redis/']),
+    // Both load slowly: 1.7 MB of WebAssembly, and word lists.
     only('sql-parser-has-an-owner', 'libpg-query', ['^shared/sql-guard/']),
     only('text-rules-have-an-owner', '(obscenity|libphonenumber-js)', ['^shared/text-rules/']),
-    // Loaded by nobody who does not want traces: whoever imports `sdk.ts` otherwise than by need makes all pay for it.
+    // Loaded only with tracing on: a static import of `sdk.ts` would make every process pay for it.
     only('opentelemetry-has-an-owner', '@opentelemetry', ['^shared/tracing/sdk[.]ts$']),
     {
-      name: 'tracing-sdk-is-loaded-by-need',
+      name: 'tracing-sdk-is-loaded-on-demand',
       severity: 'error',
       from: { pathNot: ['[.]test[.]ts$'] },
       to: { path: '^shared/tracing/sdk[.]ts$', dependencyTypesNot: ['dynamic-import'] },
     },
-    // Loaded by nobody whose files are in Postgres.
+    // Loaded only if files are in S3.
     only('s3-has-an-owner', '@aws-sdk', ['^shared/files/s3[.]ts$']),
   ],
   options: {

@@ -11,9 +11,9 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
 
 FROM node:24.21.0-trixie-slim
-# Inside a container the loopback address would be reachable by nobody.
+# The loopback address of a container cannot be reached from outside.
 ENV NODE_ENV=production HOST=0.0.0.0
-# As `npm start` does: see shared/heap.ts.
+# As `npm start` does: see shared/process/heap.ts.
 ENV NODE_OPTIONS=--max-semi-space-size=8
 WORKDIR /app
 COPY --from=packages /app/node_modules ./node_modules

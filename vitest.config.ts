@@ -1,33 +1,50 @@
 import { defineConfig } from 'vitest/config'
+import { LongestFirst } from './apps/testing/setup/longest-first.ts'
 
 const exclude = ['**/node_modules/**', '**/.data/**', 'dist/**']
+const INTEGRATION = '**/*.int.test.ts'
+const LONG = '**/*.long.int.test.ts'
 
 export default defineConfig({
   test: {
     pool: 'forks',
-    // The integration tests' own Postgres, Redis and child processes want a core as well.
-    maxWorkers: 2,
+    // Node runs the test files as it runs the sources: without Vite, whose transforms took longer than most tests.
+    experimental: { viteModuleRunner: false, nodeLoader: false },
+    // The files of a worker share its modules: a test that patches a global must restore it.
+    isolate: false,
+    restoreMocks: true,
+    unstubEnvs: true,
+    unstubGlobals: true,
+    // More than the machine has cores: most integration tests wait for processes, leases and timers.
+    maxWorkers: 5,
+    sequence: { sequencer: LongestFirst },
     // How long something takes says nothing on a machine that others use, too.
-    testTimeout: 60_000,
-    maxConcurrency: 3,
+    testTimeout: 120_000,
+    maxConcurrency: 5,
     expect: { poll: { timeout: 20_000 } },
     projects: [
       {
         extends: true,
-        test: {
-          name: 'unit',
-          include: ['**/*.test.ts'],
-          exclude: [...exclude, '**/*.int.test.ts'],
-        },
+        test: { name: 'unit', include: ['**/*.test.ts'], exclude: [...exclude, INTEGRATION] },
       },
       {
         extends: true,
         test: {
           name: 'int',
-          include: ['**/*.int.test.ts'],
+          include: [INTEGRATION],
+          exclude: [...exclude, LONG],
+          globalSetup: ['apps/testing/setup/global-setup.ts'],
+          hookTimeout: 180_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'long',
+          include: [LONG],
           exclude,
-          globalSetup: ['apps/local/testing/global-setup.ts'],
-          hookTimeout: 60_000,
+          globalSetup: ['apps/testing/setup/global-setup.ts'],
+          hookTimeout: 180_000,
         },
       },
     ],

@@ -1,13 +1,13 @@
 import autocannon from 'autocannon'
 import { ADMIN_KEY, type Servers } from './servers.ts'
 
-/** autocannon puts an id of its own for `[<id>]`: no task is like another, as the cache would otherwise answer. */
+/** autocannon replaces `[<id>]` by a unique id, so that the cache answers no task. */
 export const BODY = JSON.stringify({ input: { prompt: 'Three titles for a post on Redis [<id>]' } })
 const CONNECTIONS = 64
 
 export type AcceptFigures = { bare: number; bareP99: number; sluice: number; p50: number; p99: number }
 
-/** 202s per second of a bare route and of ours, in turns, so that the machine's moods hit both. */
+/** 202s per second of a bare route and of Sluice, alternating, so that other load affects both. */
 export async function benchAccept(
   servers: Servers,
   options: { rounds: number; seconds: number },
@@ -49,7 +49,7 @@ export async function benchAccept(
 
 export const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!
 
-/** A key with a request limit that is counted and never reached. */
+/** A key with a request limit that is enforced and never reached. */
 export async function limitedKey(port: number): Promise<string> {
   const response = await fetch(`http://127.0.0.1:${port}/api/v1/keys`, {
     method: 'POST',

@@ -1,29 +1,29 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { DAY, DAY_SECONDS, type Sample, simulate, smallestFixed } from '#shared/autoscale/simulation.ts'
+import { DAY, DAY_SECONDS, type Sample, simulate, smallestFixed } from '#shared/testing/autoscale-simulation.ts'
 
-/** Draws the simulated day: `node bench/autoscale.ts` writes docs/scaling-day.svg and prints the figures beside it. */
+/** `node bench/autoscale.ts` draws the simulated day as docs/scaling-day.svg and prints the figures of docs/scaling.md. */
 
 const [WIDTH, LEFT, RIGHT, BAND, GAP, TOP] = [960, 56, 16, 130, 46, 34]
-/** One point a pixel is enough: the greatest within its seconds. */
+/** One point per pixel: the maximum of its seconds. */
 const STEP = DAY_SECONDS / (WIDTH - LEFT - RIGHT)
 
 type Line = { of: (sample: Sample) => number; color: string; name: string }
 type Band = { title: string; top: number; lines: Line[]; level?: { value: number; name: string } }
 
 export function draw(samples: Sample[], fixed: number): string {
-  const most = Math.max(fixed, ...samples.map(one => one.workers))
+  const maxWorkers = Math.max(fixed, ...samples.map(one => one.workers))
   const bands: Band[] = [
     {
-      title: 'tasks that come, a second',
+      title: 'submitted tasks per second',
       top: 120,
       lines: [{ of: one => one.arrived, color: '#64748b', name: 'arrivals' }],
     },
     {
       title: 'workers',
-      top: most * 1.1,
-      lines: [{ of: one => one.workers, color: '#2563eb', name: 'as the policy wants' }],
-      level: { value: fixed, name: `the smallest fixed fleet: ${fixed}` },
+      top: maxWorkers * 1.1,
+      lines: [{ of: one => one.workers, color: '#2563eb', name: 'by the policy' }],
+      level: { value: fixed, name: `smallest fixed fleet: ${fixed}` },
     },
     {
       title: 'oldest wait, seconds (drawn up to 40)',
@@ -42,7 +42,7 @@ export function draw(samples: Sample[], fixed: number): string {
     (_, n) => `<text x="${x(n * 10_800)}" y="${height - 26}" text-anchor="middle">${n * 3}:00</text>`,
   )
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12" fill="#334155">
-<title>A simulated day: tasks that come, workers, and the oldest wait</title>
+<title>A simulated day: submitted tasks, workers, and the oldest wait</title>
 <rect width="${WIDTH}" height="${height}" fill="#ffffff"/>
 ${shade(DAY.outage, 'outage')}
 ${shade(DAY.storm, 'refusals')}

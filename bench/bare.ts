@@ -1,10 +1,10 @@
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
 import pg from 'pg'
-import { coalesce } from '#shared/coalesce.ts'
+import { coalesce } from '#shared/concurrency/coalesce.ts'
 import { newId } from '#shared/ids.ts'
 
-/** What `accept` is measured against: a bare Fastify route whose whole work is one coalesced INSERT. */
+/** The baseline of `accept`: a bare Fastify route with one coalesced INSERT. */
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 })
 await pool.query(
   'CREATE TABLE IF NOT EXISTS bench_bare (id uuid PRIMARY KEY, body json NOT NULL, created_at timestamptz NOT NULL)',
@@ -13,7 +13,7 @@ await pool.query(
 const insert = coalesce<{ id: string; body: string }, void>({
   max: 500,
   concurrency: 2,
-  itemsToBlame: () => false,
+  splitOnError: () => false,
   flush: async items => {
     await pool.query({
       name: 'bare_insert',

@@ -10,26 +10,26 @@ import type { Child, Servers } from './servers.ts'
 export type BatchFigures = {
   lines: number
   megabytes: number
-  /** From the first byte of the upload to `in_progress`, seconds. */
+  /** Seconds from the first byte of the upload to `in_progress`. */
   started: number
   /** Finished lines per second, from `in_progress` to the last one. */
   rate: number
-  /** Of the output file. */
+  /** Download of the output file. */
   downloadMbPerSecond: number
-  /** The most that was seen, MB. */
+  /** Maximum, in MB. */
   apiRss: number
   workerRss: number
   redisMb: number
-  /** p99 of an interactive task, milliseconds: with nothing else, and while the batch runs. */
+  /** p99 of an interactive task in milliseconds, alone and while the batch runs. */
   idle: number
   busy: number
 }
 
 const INTERACTIVE_PER_SECOND = 20
-/** As often as a client should. */
+/** The interval of a well-behaved client. */
 const POLL_MS = 500
 
-/** A batch of many lines, from the upload to its output, with interactive tasks beside it. */
+/** A batch of many lines, from the upload to its output, beside interactive tasks. */
 export async function benchBatch(servers: Servers, options: { lines: number }): Promise<BatchFigures> {
   const bench = await open(servers)
   try {
@@ -80,7 +80,7 @@ export type ManyFigures = {
   redisMb: number
 }
 
-/** Many lines in several batches at once: whether rate and memory stay what they are. */
+/** Many lines in several concurrent batches: do rate and memory stay constant? */
 export async function benchBatches(
   servers: Servers,
   options: { batches: number; lines: number },
@@ -125,7 +125,7 @@ type Batch = {
 async function open(servers: Servers) {
   const env = { ANTHROPIC_API_KEY: 'none', ANTHROPIC_BASE_URL: servers.upstreamUrl }
   const api = await servers.start('apps/api/main.ts', env)
-  // As `npm start` runs them.
+  // As in `npm start`.
   const single = await servers.start('workers/main.ts', env, ['--queues', 'default'])
   const worker = await servers.start('workers/main.ts', env, ['--queues', 'batch'])
   const key = await limitedKey(api.port)
@@ -148,7 +148,7 @@ async function open(servers: Servers) {
     key,
     url,
     read,
-    /** Some 500 bytes a line, no two alike. */
+    /** About 500 bytes per line, all different. */
     file(lines: number, name: string): { path: string; bytes: number } {
       const path = join(dir, `${name}.jsonl`)
       const padding = 'A product that does what it says, and nothing else. '.repeat(6)
@@ -187,7 +187,7 @@ async function open(servers: Servers) {
         await sleep(POLL_MS)
       }
     },
-    /** Milliseconds of each of so many seconds' interactive tasks. */
+    /** Latency of each interactive task during these seconds, in milliseconds. */
     interactive: (seconds: number) =>
       openLoop(
         () =>
@@ -217,7 +217,7 @@ async function open(servers: Servers) {
   }
 }
 
-/** Looks at memory all the while. @returns how to stop, which gives the most that was seen, MB */
+/** Samples memory. @returns a function that stops and returns the maxima in MB */
 function watch(servers: Servers, api: Child, worker: Child) {
   const most = { apiRss: 0, workerRss: 0, redisMb: 0 }
   let over = false

@@ -7,22 +7,22 @@ import { limitedKey, median } from './accept.ts'
 import type { Servers } from './servers.ts'
 
 export type CachedFigures = {
-  /** 202s per second of prompts that are all different. */
+  /** 202s per second of distinct prompts. */
   accept: number
-  /** Whole tasks (200) per second of one prompt whose answer is remembered. */
+  /** Finished tasks (200) per second of one prompt whose answer is cached. */
   cached: number
   ratio: number
-  /** Milliseconds of a cached answer. */
+  /** Latency of a cached answer, in milliseconds. */
   p50: number
   p99: number
 }
 
 const CONNECTIONS = 64
 const PROMPT = 'Three titles for a post on Redis'
-/** autocannon puts an id of its own for `[<id>]`. Both bodies have one, so that they cost the load generator the same. */
+/** autocannon replaces `[<id>]` by a unique id. Both bodies have one, so that they cost the load generator the same. */
 const body = (prompt: string) => JSON.stringify({ input: { prompt }, metadata: { request: '[<id>]' } })
 
-/** Cached answers against accepted tasks over HTTP, in turns, so that the machine's moods hit both. */
+/** Cached answers and accepted tasks over HTTP, alternating, so that other load affects both. */
 export async function benchCached(
   servers: Servers,
   options: { rounds: number; seconds: number },
@@ -79,7 +79,7 @@ export async function benchCached(
   }
 }
 
-/** Asks until the answer is there before any worker has seen the task. */
+/** Puts the answer of the prompt into the cache. */
 async function remember(url: string, headers: Record<string, string>): Promise<void> {
   const ask = async () => {
     const answer = await fetch(url, {

@@ -5,7 +5,7 @@ import { BODY, limitedKey } from './accept.ts'
 import { anyLive, sleepUntil } from './drain.ts'
 import type { Servers } from './servers.ts'
 
-/** CPU microseconds per task, by process. Steadier than rates on a busy machine, and says where to look. */
+/** CPU microseconds per task, by process: less variable than rates on a busy machine. */
 export type CpuFigures = { accept: Record<string, number>; drain: Record<string, number> }
 
 export async function benchCpu(servers: Servers, options: { tasks: number }): Promise<CpuFigures> {
@@ -14,7 +14,7 @@ export async function benchCpu(servers: Servers, options: { tasks: number }): Pr
   const worker = await servers.start('workers/main.ts', env)
   const key = await limitedKey(api.port)
   const pool = new pg.Pool({ connectionString: servers.databaseUrl, max: 1, options: '-c enable_seqscan=off' })
-  // When another part fails, the server goes away under it.
+  // When another part fails, the server stops.
   pool.on('error', () => {})
   const submit = (amount: number) =>
     autocannon({
@@ -53,7 +53,7 @@ const NAMES: [pattern: RegExp, name: string][] = [
   [/postgres/, 'postgres'],
 ]
 
-/** CPU time used so far by this process's descendants, milliseconds (of 10), by name. */
+/** CPU time of the descendants of this process, in milliseconds, by name. */
 function cpuMs(): Record<string, number> {
   const processes = readdirSync('/proc')
     .filter(entry => /^\d+$/.test(entry))

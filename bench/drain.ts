@@ -5,19 +5,19 @@ import { BODY, limitedKey, median } from './accept.ts'
 import { asAdmin } from './limit.ts'
 import type { Servers } from './servers.ts'
 
-/** `governed`: with five budgets and all limits in force on every task. */
+/** `governed`: with five budgets and all limits. */
 export type DrainFigures = { sdk: number; sluice: number; governed: number; apiRss: number[]; workerRss: number[] }
 
 /**
- * Finished tasks per second of one worker process with a full queue, against calls per second of the SDK alone, in
- * turns. Also memory after each round.
+ * Finished tasks per second of one worker process with a full queue, and calls per second of the SDK alone, alternating.
+ * Also memory after each round.
  */
 export async function benchDrain(servers: Servers, options: { rounds: number; tasks: number }): Promise<DrainFigures> {
   const env = { ANTHROPIC_API_KEY: 'none', ANTHROPIC_BASE_URL: servers.upstreamUrl }
   const api = await servers.start('apps/api/main.ts', env)
   const key = await limitedKey(api.port)
   const pool = new pg.Pool({ connectionString: servers.databaseUrl, max: 2, options: '-c enable_seqscan=off' })
-  // When another part fails, the server goes away under it.
+  // When another part fails, the server stops.
   pool.on('error', () => {})
   const worker = await servers.start('workers/main.ts', env)
   const figures = {
@@ -60,7 +60,7 @@ const LIMITS = {
 }
 const NO_LIMITS = { rpm: null, tpm: null, itpm: null, otpm: null, concurrency: null }
 
-/** Puts budgets and limits in force that are never reached. @returns how to lift them */
+/** Sets budgets and limits that are never reached. @returns a function that removes them */
 async function govern(port: number): Promise<() => Promise<void>> {
   const budgets: { id: string }[] = []
   for (const [scope, window] of SCOPES)
@@ -72,7 +72,7 @@ async function govern(port: number): Promise<() => Promise<void>> {
   }
 }
 
-/** Fills the queue while the worker is stopped (SIGSTOP), lets it go, and times from then to the last result. */
+/** Fills the queue while the worker is stopped (SIGSTOP), continues it, and measures the time to the last result. */
 async function drainOnce(pool: pg.Pool, port: number, key: string, workerPid: number, tasks: number): Promise<number> {
   const before = await finished(pool)
   process.kill(workerPid, 'SIGSTOP')
@@ -99,7 +99,7 @@ async function drainOnce(pool: pg.Pool, port: number, key: string, workerPid: nu
   return tasks / Number(rows[0].seconds)
 }
 
-/** By an index that has live tasks only: to count those that are done, over and over, takes Postgres as long as to run them. */
+/** Uses the index of live tasks: counting finished tasks repeatedly would cost Postgres as much as running them. */
 export const anyLive = async (pool: pg.Pool): Promise<boolean> =>
   (await pool.query("SELECT EXISTS (SELECT FROM tasks WHERE status IN ('queued', 'running')) AS live")).rows[0].live
 

@@ -6,17 +6,17 @@ import { pino } from 'pino'
 import { startRedis } from '#apps/local/redis.ts'
 import { createGate, type Gate } from '#shared/gate/gate.ts'
 import type { CallOutcome } from '#shared/gate/types.ts'
-import { closeRedis, connectRedis, type Redis } from '#shared/redis.ts'
+import { closeRedis, connectRedis, type Redis } from '#shared/redis/connect.ts'
 
 export type GateFigures = {
   /** Decisions per second, open loop. */
   rate: number
-  /** Milliseconds of an acquire that answered go. */
+  /** Latency of an acquire that answered go, in milliseconds. */
   p50: number
   p99: number
-  /** CPU microseconds of Redis for an acquire with its report. */
+  /** CPU microseconds of Redis for an acquire and its report. */
   redisMicros: number
-  /** Of these, what Redis itself counts for the script. */
+  /** The part of them that Redis reports for the script. */
   scriptMicros: number
 }
 
@@ -31,7 +31,7 @@ const SUCCESS: CallOutcome = {
 }
 const CALL_MS = 50
 
-/** The fleet-wide gate under an open loop (a slow answer delays no later request), with all limits set and none reached. */
+/** The gate under an open loop (a slow answer delays no later request), with all limits set and none reached. */
 export async function benchGate(options: { perSecond: number; seconds: number }): Promise<GateFigures> {
   const dir = mkdtempSync(join(tmpdir(), 'sluice-bench-gate-'))
   const server = await startRedis({ dir, role: 'queue' })

@@ -6,8 +6,8 @@ import type { Servers } from './servers.ts'
 export type HangFigures = { healthyP99: number; p99: number; timeouts: number; twice: number }
 
 /**
- * Two providers of equal standing; the first one stops answering. What tasks that come from five seconds later on wait,
- * against what they waited before, and how many met a time-out.
+ * Two equal providers, of which one stops answering: the latency of tasks from five seconds later on, compared with the
+ * healthy provider, and the number of tasks with a timeout.
  */
 export async function benchHang(
   servers: Servers,

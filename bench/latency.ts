@@ -10,18 +10,18 @@ export type LatencyFigures = {
   p99: number
   upstreamP50: number
   upstreamP99: number
-  /** Of three single-row INSERTs one after the other, at the same rate: what a task's three commits take by themselves. */
+  /** Three single-row INSERTs in sequence at the same rate: the time of the three commits of a task. */
   commitsP50: number
   commitsP99: number
 }
 
 let asked = 0
-/** No task is like another, as the cache would otherwise answer. */
+/** All tasks are different, so that the cache answers none. */
 const body = () => JSON.stringify({ input: { prompt: `Three titles for a post on Redis ${++asked}` } })
 
 /**
- * What `Prefer: wait` adds to the upstream: an open loop (a slow answer delays no later request) of tasks through Sluice,
- * and the same calls straight to the upstream, in turns. Milliseconds.
+ * The latency that `Prefer: wait` adds, in milliseconds: an open loop (a slow answer delays no later request) of tasks
+ * through Sluice, and of the same calls directly to the fake provider.
  */
 export async function benchLatency(
   servers: Servers,

@@ -4,16 +4,16 @@ import { BODY, limitedKey } from './accept.ts'
 import { ADMIN_KEY, type Servers } from './servers.ts'
 
 export type LimitFigures = {
-  /** Calls a minute that the provider permits. */
+  /** Calls per minute that the provider accepts. */
   limit: number
-  /** Refused by the provider. */
+  /** Calls that the provider refused. */
   refused: number
-  /** Of the permitted calls, how many were made in the best and the worst minute of the steady part. */
+  /** Calls in the best and the worst minute after the initial burst. */
   best: number
   worst: number
 }
 
-/** Tasks at twice a provider's limit, by two worker processes, for longer than the minute that the provider counts. */
+/** Tasks at twice the limit of a provider, run by two worker processes, for longer than the window of the provider. */
 export async function benchLimit(servers: Servers, options: { limit: number; seconds: number }): Promise<LimitFigures> {
   const upstream = await servers.start('bench/upstream.ts', { LIMIT_RPM: String(options.limit) })
   const url = `http://127.0.0.1:${upstream.port}`
@@ -37,7 +37,7 @@ export async function benchLimit(servers: Servers, options: { limit: number; sec
     refused: number
   }
   await Promise.all([api.stop(), ...workers.map(one => one.stop()), upstream.stop()])
-  // A burst may pass at once, so that the first minute is no steady one.
+  // A burst within the limit passes at once, so the first second does not count.
   const begun = arrivals[0]! + 1000
   const minutes: number[] = []
   for (let from = begun; from + 60_000 <= arrivals.at(-1)!; from += 500)

@@ -12,15 +12,15 @@ import { benchLimit } from './limit.ts'
 import { startServers } from './servers.ts'
 
 /**
- * `npm run bench [-- --only accept,cached,latency,drain,gate,limit,hang,batch,batches,cpu] [--quick]`: the figures of the README, with the machine that made them.
- * Everything (load generator, Postgres with fsync on, Redis, upstream, our processes) shares this one machine. Ratios
- * within a run are what counts.
+ * `npm run bench [-- --only accept,cached,latency,drain,gate,limit,hang,batch,batches,cpu] [--quick]` prints the figures of
+ * docs/benchmarks.md. The load generator, Postgres with fsync on, Redis, the fake provider and Sluice share the machine:
+ * compare ratios within a run.
  */
 const { values } = parseArgs({ options: { only: { type: 'string' }, quick: { type: 'boolean', default: false } } })
 const wanted = (name: string) => values.only === undefined || values.only.split(',').includes(name)
 const quick = values.quick
 
-const rows: [what: string, figure: string, target: string][] = []
+const rows: [measurement: string, result: string, target: string][] = []
 const n = (value: number, digits = 0) =>
   value.toLocaleString('en-US', { maximumFractionDigits: digits, minimumFractionDigits: digits })
 const percent = (part: number, whole: number) => `${n((100 * part) / whole)}%`
@@ -34,7 +34,7 @@ try {
     )
     rows.push(['accept: bare Fastify route with one coalesced INSERT', `${n(bare)}/s, p99 ${n(bareP99)} ms`, ''])
     rows.push(['accept: durable 202s, 64 connections', `${n(sluice)}/s, p50 ${n(p50)} ms, p99 ${n(p99)} ms`, ''])
-    rows.push(['accept: of the bare route', percent(sluice, bare), '>= 45%'])
+    rows.push(['accept: share of the bare route', percent(sluice, bare), '>= 45%'])
   }
   if (wanted('cached')) {
     await servers.clear()
@@ -43,12 +43,12 @@ try {
       quick ? { rounds: 1, seconds: 4 } : { rounds: 3, seconds: 8 },
     )
     rows.push(['cached: answers (200), 64 connections', `${n(cached)}/s, p50 ${n(p50)} ms`, ''])
-    rows.push(['cached: of the accept figure of the same run', `${n(100 * ratio)}%`, '>= 80%'])
+    rows.push(['cached: relative to accept in the same run', `${n(100 * ratio)}%`, '>= 80%'])
     rows.push(['cached: p99', `${n(p99)} ms`, '< 15 ms'])
   }
   if (wanted('gate')) {
     const { rate, p50, p99, redisMicros } = await benchGate({ perSecond: 3000, seconds: quick ? 4 : 10 })
-    rows.push([`gate: a decision at ${n(rate)}/s, p50 (Redis: ${n(redisMicros)} µs a call)`, `${n(p50, 2)} ms`, ''])
+    rows.push([`gate: one decision at ${n(rate)}/s, p50 (Redis alone: ${n(redisMicros)} µs)`, `${n(p50, 2)} ms`, ''])
     rows.push(['gate: p99', `${n(p99, 1)} ms`, '< 2 ms'])
   }
   if (wanted('latency')) {
@@ -63,11 +63,7 @@ try {
       '<= 8 ms',
     ])
     rows.push(['latency: p99', `${n(p99 - upstreamP99, 1)} ms`, '<= 25 ms'])
-    rows.push([
-      'latency: of three bare commits one after the other, p50, p99',
-      `${n(commitsP50, 1)}, ${n(commitsP99, 1)} ms`,
-      '',
-    ])
+    rows.push(['latency: three bare commits in sequence, p50, p99', `${n(commitsP50, 1)}, ${n(commitsP99, 1)} ms`, ''])
   }
   if (wanted('drain')) {
     await servers.clear()
@@ -75,10 +71,10 @@ try {
       servers,
       quick ? { rounds: 1, tasks: 10_000 } : { rounds: 3, tasks: 20_000 },
     )
-    rows.push(['drain: the Anthropic SDK alone, 100 at a time', `${n(sdk)} calls/s`, ''])
+    rows.push(['drain: the Anthropic SDK alone, concurrency 100', `${n(sdk)} calls/s`, ''])
     rows.push(['drain: finished tasks of one worker process', `${n(sluice)}/s`, ''])
-    rows.push(['drain: of the SDK alone', percent(sluice, sdk), '>= 55%'])
-    rows.push(['drain: with 5 budgets and all limits in force', percent(governed, sluice), '>= 90%'])
+    rows.push(['drain: share of the SDK alone', percent(sluice, sdk), '>= 55%'])
+    rows.push(['drain: with 5 budgets and all limits, relative to without', percent(governed, sluice), '>= 90%'])
     const total = 2 * apiRss.length * (quick ? 10_000 : 20_000)
     rows.push([
       `memory: API after ${n(total)} tasks (after each round: ${apiRss.map(mb => n(mb)).join(', ')})`,
@@ -94,38 +90,38 @@ try {
   if (wanted('limit')) {
     await servers.clear()
     const { limit, refused, best, worst } = await benchLimit(servers, { limit: 600, seconds: quick ? 70 : 150 })
-    rows.push([`limit: ${n(limit)} calls a minute, tasks at twice that, refused by the provider`, n(refused), '0'])
-    rows.push(['limit: used of what is permitted, worst minute', percent(worst, limit), '>= 90%'])
-    rows.push(['limit: best minute', percent(best, limit), '<= 100%'])
+    rows.push([`limit: ${n(limit)} calls a minute, tasks at twice that rate, refused by the provider`, n(refused), '0'])
+    rows.push(['limit: used share in the worst minute', percent(worst, limit), '>= 90%'])
+    rows.push(['limit: used share in the best minute', percent(best, limit), '<= 100%'])
   }
   if (wanted('hang')) {
     await servers.clear()
     const { healthyP99, p99, timeouts, twice } = await benchHang(servers, { perSecond: 50, seconds: quick ? 10 : 20 })
     rows.push(['hang: p99 of the healthy provider', `${n(healthyP99)} ms`, ''])
-    rows.push(['hang: p99 of tasks that came 5 s after the other hung', `${n(p99)} ms`, 'within 10%'])
-    rows.push(['hang: tasks that met a time-out, and met two', `${n(timeouts)}, ${n(twice)}`, 'few, 0'])
+    rows.push(['hang: p99 of tasks submitted 5 s after the other provider hung', `${n(p99)} ms`, 'within 10%'])
+    rows.push(['hang: tasks with one timeout, with two', `${n(timeouts)}, ${n(twice)}`, 'few, 0'])
   }
   if (wanted('batch')) {
     await servers.clear()
     const lines = quick ? 10_000 : 50_000
     const one = await benchBatch(servers, { lines })
-    const what = `batch of ${n(lines)} lines (${n(one.megabytes)} MB)`
-    rows.push([`${what}: upload to \`in_progress\``, `${n(one.started, 1)} s`, '<= 10 s'])
+    const batch = `batch of ${n(lines)} lines (${n(one.megabytes)} MB)`
+    rows.push([`${batch}: upload to \`in_progress\``, `${n(one.started, 1)} s`, '<= 10 s'])
     rows.push(['batch: finished lines of one worker process', `${n(one.rate)}/s`, '>= 2,500/s'])
     rows.push(['batch: download of the output', `${n(one.downloadMbPerSecond)} MB/s`, '>= 50 MB/s'])
-    rows.push(['batch: most memory of API, worker', `${n(one.apiRss)}, ${n(one.workerRss)} MB`, '< 300 MB'])
-    rows.push(['batch: most memory of Redis', `${n(one.redisMb, 1)} MB`, '< 20 MB'])
+    rows.push(['batch: maximum memory of API, worker', `${n(one.apiRss)}, ${n(one.workerRss)} MB`, '< 300 MB'])
+    rows.push(['batch: maximum memory of Redis', `${n(one.redisMb, 1)} MB`, '< 20 MB'])
     rows.push(['batch: p99 of an interactive task, idle', `${n(one.idle)} ms`, ''])
-    rows.push(['batch: the same while it runs', `${n(one.busy)} ms`, '< 3 x idle'])
+    rows.push(['batch: p99 of an interactive task while the batch runs', `${n(one.busy)} ms`, '< 3 x idle'])
   }
-  // A million lines take some ten minutes: only when asked for.
+  // A million lines take twenty minutes, so this part runs only on request.
   if (values.only?.split(',').includes('batches')) {
     await servers.clear()
     const many = await benchBatches(servers, { batches: 20, lines: quick ? 5000 : 50_000 })
     rows.push([`${n(many.lines)} lines in 20 batches: rate over the first tenth`, `${n(many.first)}/s`, ''])
-    rows.push(['batches: over the last tenth', `${n(many.last)}/s, ${percent(many.last, many.first)}`, '>= 85%'])
-    rows.push(['batches: most memory of API, worker', `${n(many.apiRss)}, ${n(many.workerRss)} MB`, '< 300 MB'])
-    rows.push(['batches: most memory of Redis', `${n(many.redisMb, 1)} MB`, '< 20 MB'])
+    rows.push(['batches: rate over the last tenth', `${n(many.last)}/s, ${percent(many.last, many.first)}`, '>= 85%'])
+    rows.push(['batches: maximum memory of API, worker', `${n(many.apiRss)}, ${n(many.workerRss)} MB`, '< 300 MB'])
+    rows.push(['batches: maximum memory of Redis', `${n(many.redisMb, 1)} MB`, '< 20 MB'])
   }
   if (wanted('cpu')) {
     await servers.clear()
@@ -137,7 +133,7 @@ try {
         .map(([name, us]) => `${name} ${n(us)}`)
         .join(', ')
     rows.push(['cpu: to accept a task, by process', `${list(accept)} µs`, ''])
-    rows.push(['cpu: to run it', `${list(drain)} µs`, ''])
+    rows.push(['cpu: to run a task, by process', `${list(drain)} µs`, ''])
   }
 } finally {
   await servers.stop()
@@ -148,7 +144,7 @@ process.stdout.write(
   [
     `\`${command}\` on ${cpus().length} x ${cpus()[0]?.model.trim()}, ${n(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`,
     '',
-    '| what | measured | wanted |',
+    '| measurement | result | target |',
     '|---|---|---|',
     ...rows.map(row => `| ${row.join(' | ')} |`),
     '',

@@ -1,6 +1,6 @@
 import Anthropic from '@anthropic-ai/sdk'
 
-/** What `drain` is measured against: the Anthropic SDK alone, 100 calls at a time, nothing else. Reports calls/s. */
+/** The baseline of `drain`: the Anthropic SDK alone with 100 concurrent calls. Reports calls/s. */
 const [count, concurrency] = [Number(process.env.COUNT), 100]
 const client = new Anthropic({
   apiKey: 'none',

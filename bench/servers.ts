@@ -1,38 +1,40 @@
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
 import { pino } from 'pino'
+import { type Child as LocalChild, startChild } from '#apps/local/child.ts'
 import { startPostgres } from '#apps/local/postgres.ts'
 import { startRedis } from '#apps/local/redis.ts'
 import { nodeFlags } from '#apps/local/start.ts'
+import { type Closers, closeAll, serverDirectory } from '#apps/testing/setup/servers.ts'
 import { migrate } from '#shared/db/migrate.ts'
-import { closeRedis, connectRedis } from '#shared/redis.ts'
+import { closeRedis, connectRedis } from '#shared/redis/connect.ts'
 
 const root = new URL('..', import.meta.url).pathname
 export const ADMIN_KEY = 'sk-bench-0123456789012345678901234567890123456789'
 
-export type Child = { pid: number; port: number; rssMb(): number; stop(): Promise<void> }
+const DRAIN_MS = 60_000
 
-/** Everything that a bench needs, on this machine: real Postgres (durable), real Redis, the fake upstream, our processes. */
+/** `rssMb`: resident memory, MB. */
+export type Child = LocalChild & { rssMb(): number }
+
+/** The servers of a bench on this machine: real Postgres (durable), real Redis, the fake upstream, our processes. */
 export type Servers = {
   databaseUrl: string
   upstreamUrl: string
   /** Starts a process of ours and waits until it serves. */
   start(script: string, env?: Record<string, string>, args?: string[]): Promise<Child>
-  /** Forgets all tasks, between one part and the next. Our processes must be stopped. */
+  /** Deletes all tasks, between two parts of the bench. Our processes must have stopped. */
   clear(): Promise<void>
-  /** What the queue's Redis holds. */
+  /** Memory of the queue's Redis, MB. */
   redisMb(): Promise<number>
   stop(): Promise<void>
 }
 
 export async function startServers(): Promise<Servers> {
-  const dir = mkdtempSync(join(tmpdir(), 'sluice-bench-'))
-  chmodSync(dir, 0o711)
-  const children = new Set<ChildProcess>()
+  const closers: Closers = []
+  const { dir, held } = serverDirectory(closers, 'bench')
+  const children = new Set<LocalChild>()
   const [postgres, redis, cache] = await Promise.all([
     startPostgres({ dir: join(dir, 'postgres') }),
     startRedis({ dir: join(dir, 'redis'), role: 'queue' }),
@@ -41,9 +43,10 @@ export async function startServers(): Promise<Servers> {
   await migrate(postgres.url)
 
   async function start(script: string, env: Record<string, string> = {}, args: string[] = []): Promise<Child> {
-    const child = fork(join(root, script), args, {
-      // Ours run as `npm start` runs them.
-      execArgv: /main\.ts$/.test(script) ? nodeFlags(script) : [],
+    const child = await startChild({
+      // Our processes run as `npm start` runs them.
+      args: [...(/main\.ts$/.test(script) ? nodeFlags(script) : []), join(root, script), ...args],
+      cwd: root,
       env: {
         PATH: process.env.PATH,
         DATABASE_URL: postgres.url,
@@ -52,31 +55,25 @@ export async function startServers(): Promise<Servers> {
         ADMIN_KEY,
         PORT: '0',
         WORKER_PORT: '0',
-        LOG_LEVEL: 'warn',
+        LOG_LEVEL: 'silent',
         ...(process.env.BENCH_NODE_OPTIONS && { NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS }),
         ...env,
       },
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      drainMs: DRAIN_MS,
+      held,
     })
     children.add(child)
-    const [message] = (await Promise.race([
-      once(child, 'message'),
-      once(child, 'exit').then(([code]) => Promise.reject(new Error(`${script} exited with ${code}`))),
-    ])) as [{ port: number }]
     return {
-      pid: child.pid!,
-      port: message.port,
+      ...child,
       rssMb: () => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]) / 1024,
       async stop() {
         children.delete(child)
-        if (child.exitCode !== null || child.signalCode !== null) return
-        child.kill('SIGTERM')
-        await once(child, 'exit')
+        await child.stop()
       },
     }
   }
 
-  const looker = connectRedis({ url: redis.url, role: 'blocking', name: 'bench', logger: pino({ level: 'silent' }) })
+  const observer = connectRedis({ url: redis.url, role: 'blocking', name: 'bench', logger: pino({ level: 'silent' }) })
   const upstream = await start('bench/upstream.ts')
   return {
     databaseUrl: postgres.url,
@@ -96,13 +93,13 @@ export async function startServers(): Promise<Servers> {
       }
     },
     async redisMb() {
-      return Number(/^used_memory:(\d+)/m.exec(await looker.info('memory'))![1]) / 1e6
+      return Number(/^used_memory:(\d+)/m.exec(await observer.info('memory'))![1]) / 1e6
     },
     async stop() {
-      closeRedis(looker)
-      for (const child of children) child.kill('SIGKILL')
+      closeRedis(observer)
+      for (const child of children) child.kill()
       await Promise.all([postgres.stop(), redis.stop(), cache.stop()])
-      rmSync(dir, { recursive: true, force: true })
+      await closeAll(closers)
     },
   }
 }

@@ -2,9 +2,9 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 /**
- * An upstream that answers at once, in Anthropic's wire format: what a bench then measures is Sluice.
- * `LIMIT_RPM`: it refuses (429) what exceeds so many calls in any 60 s. `GET /traffic` tells what it has seen; after
- * `POST /hang` it answers nobody until `POST /recover`.
+ * An upstream that answers immediately in Anthropic's wire format, so that a bench measures only Sluice.
+ * `LIMIT_RPM`: the upstream refuses (429) calls beyond this number in any 60 s. `GET /traffic` returns statistics.
+ * After `POST /hang` calls get no answer until `POST /recover`.
  */
 const ANSWER = JSON.stringify({
   id: 'msg_bench',
@@ -16,7 +16,7 @@ const ANSWER = JSON.stringify({
   stop_sequence: null,
   usage: { input_tokens: 20, output_tokens: 8, cache_creation_input_tokens: 0, cache_read_input_tokens: 0 },
 })
-/** `WIRE=openai`: the same in OpenAI's. */
+/** With `WIRE=openai`: the same answer in OpenAI's format. */
 const OPENAI = JSON.stringify({
   id: 'chatcmpl-bench',
   object: 'chat.completion',
@@ -32,15 +32,15 @@ const headers = { 'content-type': 'application/json', 'content-length': answer.l
 const REFUSAL = JSON.stringify({ type: 'error', error: { type: 'rate_limit_error', message: 'too many' } })
 
 const limit = Number(process.env.LIMIT_RPM ?? Number.POSITIVE_INFINITY)
-/** When the calls that were let through arrived, ms; only kept under a limit. */
+/** Arrival times of accepted calls, ms. Recorded only with a limit. */
 const arrivals: number[] = []
 let oldest = 0
 let calls = 0
 let refused = 0
 let hanging = false
 
-/** Whether one more call would be too many. */
-function tooMany(): boolean {
+/** Whether a new call exceeds the limit. A call within the limit is counted. */
+function exceedsLimit(): boolean {
   if (limit === Number.POSITIVE_INFINITY) return false
   const now = performance.now()
   while (oldest < arrivals.length && arrivals[oldest]! <= now - 60_000) oldest++
@@ -62,7 +62,7 @@ const server = createServer((request, response) => {
       return
     }
     calls++
-    if (tooMany()) {
+    if (exceedsLimit()) {
       refused++
       response.writeHead(429, { 'content-type': 'application/json', 'retry-after': '1' }).end(REFUSAL)
     } else if (!hanging) {

@@ -1,5 +1,6 @@
 import { randomFillSync } from 'node:crypto'
 import { v7 } from 'uuid'
+import { now as clockNow } from './process/clock.ts'
 
 // Random bytes by the 4 KB: asking for 16 at a time is nine tenths of the cost of an id.
 const pool = new Uint8Array(4096)
@@ -21,7 +22,7 @@ let seq = 0
  * order in which they were made, also within a millisecond and when the clock steps back (RFC 9562, 6.2, method 1).
  */
 export function newId(): string {
-  const now = Date.now()
+  const now = Math.floor(clockNow())
   if (now > msecs) {
     msecs = now
     // Half the range is left to count in.

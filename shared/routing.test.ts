@@ -1,16 +1,16 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { targetName } from './gate/target.ts'
 import {
-  type Available,
-  candidateKey,
-  MARGIN,
+  type AvailableProvider,
   type RouteOptions,
   type RouteRequest,
   route,
+  SCORE_MARGIN,
   type Signals,
 } from './routing.ts'
 
-const ALL: Available[] = [
+const ALL: AvailableProvider[] = [
   { name: 'ollama', defaultModel: 'llama3.2' },
   { name: 'anthropic', defaultModel: 'claude-haiku-5-5' },
   { name: 'openai', defaultModel: 'gpt-5.4-mini' },
@@ -18,35 +18,35 @@ const ALL: Available[] = [
 const routed = (request: RouteRequest, available = ALL, options: RouteOptions = {}) =>
   route(request, available, options).map(({ provider, model }) => `${provider} ${model}`)
 
-const EMBEDDING: Available[] = [
+const EMBEDDING: AvailableProvider[] = [
   { name: 'anthropic', defaultModel: 'claude-haiku-5-5' },
   { name: 'ollama', defaultModel: 'llama3.2', embeds: { model: null } },
   { name: 'openai', defaultModel: 'gpt-5.4-mini', embeds: { model: 'text-embedding-3-small' } },
   { name: 'google', defaultModel: 'gemini-2.5-flash', embeds: { model: 'my-own' } },
 ]
 
-describe('route for vectors', () => {
+describe('route for embeddings', () => {
   const vectors = (request: RouteRequest, options: RouteOptions = {}) =>
     routed(request, EMBEDDING, { operation: 'embed', ...options })
 
-  it('asks one model, the first of the operator’s that makes them', () => {
+  it('selects one model, the first that the operator configured for embeddings', () => {
     for (const request of [{}, { model: 'auto' }]) expect(vectors(request)).toEqual(['openai text-embedding-3-small'])
     expect(vectors({ provider: 'google' })).toEqual(['google my-own'])
   })
 
-  it('goes by no score, so that nobody gets vectors of several models', () => {
+  it('ignores scores, so that a client never gets vectors of several models', () => {
     const scores = new Map([['openai/text-embedding-3-small', { successRate: 0, health: 0 }]])
     expect(vectors({}, { scores })).toEqual(['openai text-embedding-3-small'])
   })
 
-  it('asks the model that was named, of whoever may have it', () => {
+  it('selects the named model at the provider that has it', () => {
     expect(vectors({ model: 'text-embedding-3-large' })).toEqual(['openai text-embedding-3-large'])
     expect(vectors({ model: 'ollama/nomic-embed-text:v1.5' })).toEqual(['ollama nomic-embed-text:v1.5'])
-    expect(vectors({ model: 'bge-m3' })).toEqual(['ollama bge-m3', 'openai bge-m3', 'google bge-m3'])
+    expect(vectors({ model: 'bge-m3' })).toEqual([])
     expect(vectors({ model: 'google/my-own' })).toEqual(['google my-own'])
   })
 
-  it('never asks a model that writes, nor a provider that makes none', () => {
+  it('selects no chat model and no provider without embeddings', () => {
     for (const request of [
       { provider: 'anthropic' },
       { model: 'anthropic/my-embedding' },
@@ -58,25 +58,25 @@ describe('route for vectors', () => {
       expect(vectors(request), JSON.stringify(request)).toEqual([])
   })
 
-  it('keeps to itself: whoever wants text never gets such a model, named, by default or by auto', () => {
+  it('never selects an embedding model for text, whether named, default or auto', () => {
     for (const model of ['text-embedding-3-small', 'ollama/mxbai-embed-large', 'google/my-own', 'all-minilm:l6-v2'])
       expect(routed({ model }, EMBEDDING), model).toEqual([])
-    const mistaken: Available[] = [{ name: 'ollama', defaultModel: 'nomic-embed-text' }]
+    const mistaken: AvailableProvider[] = [{ name: 'ollama', defaultModel: 'nomic-embed-text' }]
     for (const request of [{}, { model: 'auto' }]) expect(routed(request, mistaken)).toEqual([])
   })
 })
 
 describe('route', () => {
-  it('asks all providers for their default model, in the order of the operator', () => {
+  it('selects the default model of every provider, in the operator’s order', () => {
     expect(routed({})).toEqual(['ollama llama3.2', 'anthropic claude-haiku-5-5', 'openai gpt-5.4-mini'])
   })
 
-  it('asks only the provider that was named', () => {
+  it('selects only the named provider', () => {
     expect(routed({ provider: 'openai' })).toEqual(['openai gpt-5.4-mini'])
     expect(routed({ provider: 'openai', model: 'o5' })).toEqual(['openai o5'])
   })
 
-  it('has nobody to ask when the provider that was named is not available', () => {
+  it('selects nothing when the named provider is not available', () => {
     expect(routed({ provider: 'google' })).toEqual([])
     expect(routed({}, [])).toEqual([])
   })
@@ -87,37 +87,93 @@ describe('route', () => {
     ['o4-mini', 'openai o4-mini'],
   ])('knows by its family whose model %s is', (model, expected) => expect(routed({ model })).toEqual([expected]))
 
-  it('asks everybody for a model of a family whose provider is not available: a proxy may serve it', () => {
-    expect(routed({ model: 'gemini-3' })).toEqual(['ollama gemini-3', 'anthropic gemini-3', 'openai gemini-3'])
-  })
-
-  it('asks everybody for a model of no known family', () => {
-    expect(routed({ model: 'mistral' })).toHaveLength(3)
-  })
+  it.each([
+    'gemini-3',
+    'gemini-2.5-pro',
+    'mistral',
+    'gpt-oss:20b',
+    'gpt-4o-local',
+    'claude-haiku-5-5:8b',
+    'google/gemini-2.5-pro',
+  ])('asks no provider for %s, which none is known to have', model => expect(routed({ model })).toEqual([]))
 
   it('reads <provider>/<model>, also when the model has a slash of its own', () => {
     expect(routed({ model: 'ollama/claude-like' })).toEqual(['ollama claude-like'])
     expect(routed({ model: 'openai/meta/llama' })).toEqual(['openai meta/llama'])
   })
 
-  it('takes a slash for part of the model when what precedes it is no available provider', () => {
-    expect(routed({ model: 'meta/llama' })).toContain('openai meta/llama')
-    expect(routed({ model: 'openai/' })).toContain('openai openai/')
+  it('treats a slash as part of the model when its prefix is no available provider', () => {
+    const available = ALL.map(one => (one.name === 'openai' ? { ...one, priced: ['meta/*'] } : one))
+    expect(routed({ model: 'meta/llama' }, available)).toEqual(['openai meta/llama'])
+    expect(routed({ model: 'openai/' })).toEqual([])
   })
 
-  it('leaves the model as it is when the provider is named as well', () => {
+  it('keeps the model as it is when the provider is named too', () => {
     expect(routed({ provider: 'openai', model: 'anthropic/claude' })).toEqual(['openai anthropic/claude'])
   })
 
-  it('passes over a provider that has no model to offer, unless one is named', () => {
+  it('skips a provider without a default model, unless a model is named', () => {
     const available = [{ name: 'ollama', defaultModel: null }, ALL[1]!]
     expect(routed({}, available)).toEqual(['anthropic claude-haiku-5-5'])
     expect(routed({ provider: 'ollama', model: 'x' }, available)).toEqual(['ollama x'])
   })
 })
 
+describe('servers that list their models', () => {
+  const [, ANTHROPIC, OPENAI] = ALL as [AvailableProvider, AvailableProvider, AvailableProvider]
+  const ollama = (listed: string[] | null): AvailableProvider => ({ name: 'ollama', defaultModel: 'llama3.2', listed })
+  const LISTED = ['llama3.2:latest', 'gpt-oss:20b', 'deepseek-r1:8b', 'claude-haiku-5-5', 'google/gemma-3-12b']
+  const GOOGLE: AvailableProvider = { name: 'google', defaultModel: 'gemini-2.5-flash' }
+  const DEEPSEEK: AvailableProvider = { name: 'deepseek', defaultModel: 'deepseek-chat' }
+  const everything = (listed: string[] | null) => [ANTHROPIC, OPENAI, GOOGLE, DEEPSEEK, ollama(listed)]
+
+  it.each([
+    ['gpt-oss:20b', 'ollama gpt-oss:20b'],
+    ['GPT-OSS:20B', 'ollama gpt-oss:20b'],
+    ['deepseek-r1:8b', 'ollama deepseek-r1:8b'],
+    ['llama3.2', 'ollama llama3.2'],
+    ['claude-haiku-5-5', 'ollama claude-haiku-5-5'],
+    ['google/gemma-3-12b', 'ollama google/gemma-3-12b'],
+    ['anthropic/claude-haiku-5-5', 'anthropic claude-haiku-5-5'],
+  ])('%s, listed or not, is asked of %s', (model, expected) =>
+    expect(routed({ model }, everything(LISTED))).toEqual([expected]),
+  )
+
+  it('keep text from vendors: an unlisted and unknown model selects no provider', () => {
+    for (const model of ['deepseek-r1', 'deepseek-r1:70b', 'gpt-oss:120b', 'llama4', 'claude-3-opus-of-mine'])
+      for (const listed of [LISTED, []]) expect(routed({ model }, everything(listed)), model).toEqual([])
+  })
+
+  it('may have any model until they have answered; vendors have only their own', () => {
+    expect(routed({ model: 'gpt-oss:20b' }, everything(null))).toEqual(['ollama gpt-oss:20b'])
+    expect(routed({ model: 'gpt-5.4' }, everything(null))).toEqual(['openai gpt-5.4'])
+  })
+
+  it('have no models of the vendor whose format they speak, unless they list them', () => {
+    const own: AvailableProvider = { name: 'openai', defaultModel: 'qwen3', listed: ['qwen3'] }
+    expect(routed({ model: 'qwen3' }, [ANTHROPIC, own])).toEqual(['openai qwen3'])
+    expect(routed({ model: 'gpt-5.4' }, [ANTHROPIC, own])).toEqual([])
+    for (const prompt of ['hello', 'analyze'])
+      expect(routed({ model: 'auto' }, [own], { prompt })).toEqual(['openai qwen3'])
+  })
+
+  it('PRICES assigns a model to a provider, by name or pattern', () => {
+    const available = [ANTHROPIC, { ...OPENAI, priced: ['Qwen/*', 'mine'] }]
+    expect(routed({ model: 'Qwen/Qwen3-8B' }, available)).toEqual(['openai Qwen/Qwen3-8B'])
+    expect(routed({ model: 'mine' }, available)).toEqual(['openai mine'])
+    expect(routed({ model: 'mine-too' }, available)).toEqual([])
+  })
+
+  it('a provider that is limited to some kinds is selected for these only', () => {
+    const available: AvailableProvider[] = [{ name: 'demo', defaultModel: 'echo', kinds: ['generate'] }]
+    expect(routed({}, available, { kind: 'generate' })).toEqual(['demo echo'])
+    for (const options of [{}, { kind: 'moderate' }, { kind: 'embed', operation: 'embed' }] as const)
+      expect(routed({}, available, options)).toEqual([])
+  })
+})
+
 describe('auto', () => {
-  it('asks each provider for its cheap or its strong model, by the prompt', () => {
+  it('selects the cheap or the strong model of each provider, by the prompt', () => {
     expect(routed({ model: 'auto' }, ALL, { prompt: 'hello' })).toEqual([
       'ollama llama3.2',
       'anthropic claude-haiku-5-5',
@@ -130,13 +186,13 @@ describe('auto', () => {
     ])
   })
 
-  it('goes together with a provider, in either way of naming it', () => {
+  it('combines with a provider, in either way of naming it', () => {
     const expected = ['anthropic claude-opus-5-5']
     expect(routed({ model: 'anthropic/auto' }, ALL, { prompt: 'analyze' })).toEqual(expected)
     expect(routed({ model: 'auto', provider: 'anthropic' }, ALL, { prompt: 'analyze' })).toEqual(expected)
   })
 
-  it('asks a provider of no known models for its default one', () => {
+  it('selects the default model of a provider without known models', () => {
     expect(routed({ model: 'auto' }, [{ name: 'other', defaultModel: 'm' }])).toEqual(['other m'])
     expect(routed({ model: 'auto' }, [{ name: 'ollama', defaultModel: null }])).toEqual([])
   })
@@ -148,12 +204,12 @@ describe('the order', () => {
       scores: new Map(
         ALL.flatMap(({ name, defaultModel }) => {
           const one = signals[name]
-          return one ? [[candidateKey({ provider: name, model: defaultModel! }), one] as const] : []
+          return one ? [[targetName({ provider: name, model: defaultModel! }), one] as const] : []
         }),
       ),
     }).map(one => one.provider)
 
-  it('is by success, speed and health, weighted', () => {
+  it('weights success, speed and health', () => {
     // 0.5 x 0.4 + 0.6 = 0.8; 1; 0.4 + 0.5 x 0.3 + 0.3 = 0.85
     expect(
       scored({ ollama: { successRate: 0.5, latency: 10 }, anthropic: { latency: 10 }, openai: { latency: 20 } }),
@@ -165,7 +221,7 @@ describe('the order', () => {
     ])
   })
 
-  it('goes by how a model does, by whichever of its names it is asked for', () => {
+  it('uses the signals of a model under any of its names', () => {
     const available = [
       { name: 'anthropic', defaultModel: 'claude-sonnet-5-5-20261001' },
       { name: 'ollama', defaultModel: 'llama3:latest' },
@@ -179,14 +235,14 @@ describe('the order', () => {
     }
   })
 
-  it('gives what is not known the benefit of the doubt', () => {
+  it('treats unknown signals as the best', () => {
     expect(scored({ ollama: { successRate: 0.8 }, anthropic: { latency: Number.NaN, successRate: 0.8 } })[0]).toBe(
       'openai',
     )
     expect(scored({ ollama: { latency: 0 }, anthropic: { latency: 5 } })).toEqual(['ollama', 'anthropic', 'openai'])
   })
 
-  it('is the operator’s between those that are nearly as good', () => {
+  it('is the operator’s among near equals', () => {
     expect(scored({ ollama: { successRate: 0.9 }, anthropic: { successRate: 1 } })).toEqual([
       'ollama',
       'anthropic',
@@ -196,7 +252,7 @@ describe('the order', () => {
   })
 })
 
-describe('whatever the scores', () => {
+describe('route, for any scores', () => {
   const optional = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined })
   const signals = fc.record({
     successRate: optional(fc.double()),
@@ -207,13 +263,13 @@ describe('whatever the scores', () => {
   const world = fc.record({
     available: fc
       .shuffledSubarray(names)
-      .map(all => all.map((name): Available => ({ name, defaultModel: `m-${name}` }))),
+      .map(all => all.map((name): AvailableProvider => ({ name, defaultModel: `m-${name}` }))),
     scores: fc
       .array(signals, { minLength: names.length, maxLength: names.length })
-      .map(all => new Map(names.map((name, i) => [candidateKey({ provider: name, model: `m-${name}` }), all[i]!]))),
+      .map(all => new Map(names.map((name, i) => [targetName({ provider: name, model: `m-${name}` }), all[i]!]))),
   })
 
-  it('asks the same candidates, each once, and the same way every time', () => {
+  it('selects the same targets, each once, in a deterministic order', () => {
     fc.assert(
       fc.property(world, ({ available, scores }) => {
         const ordered = route({}, available, { scores })
@@ -223,7 +279,7 @@ describe('whatever the scores', () => {
     )
   })
 
-  it('keeps to the provider that was named', () => {
+  it('selects only the named provider', () => {
     fc.assert(
       fc.property(world, fc.constantFrom(...names), ({ available, scores }, provider) => {
         const expected = available.some(one => one.name === provider) ? [{ provider, model: 'x' }] : []
@@ -232,7 +288,7 @@ describe('whatever the scores', () => {
     )
   })
 
-  it('does not depend on the operator’s order where the scores are apart, and keeps it where they are not', () => {
+  it('depends on the operator’s order only among near equals', () => {
     fc.assert(
       fc.property(fc.shuffledSubarray(names), fc.integer({ min: 0, max: 100 }), (order, spread) => {
         // In even steps.
@@ -241,26 +297,26 @@ describe('whatever the scores', () => {
           names.map((name, i) => [`${name}/m`, { health: 1 - i * step, successRate: 1 - i * step }]),
         )
         const got = route(
-          { model: 'm' },
-          order.map(name => ({ name, defaultModel: null })),
+          {},
+          order.map(name => ({ name, defaultModel: 'm' })),
           { scores },
         )
         const apart = step * 0.7
         const best = order.toSorted((x, y) => names.indexOf(x) - names.indexOf(y))
-        if (apart > MARGIN * 1.01) expect(got.map(one => one.provider)).toEqual(best)
-        if (apart * names.length < MARGIN) expect(got.map(one => one.provider)).toEqual(order)
+        if (apart > SCORE_MARGIN * 1.01) expect(got.map(one => one.provider)).toEqual(best)
+        if (apart * names.length < SCORE_MARGIN) expect(got.map(one => one.provider)).toEqual(order)
       }),
     )
   })
 
-  it('puts nobody after one who is worse by the margin', () => {
+  it('never ranks a target after a target that is worse by the margin', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 100 }), { maxLength: 8 }), percents => {
         const available = percents.map((_, i) => ({ name: `p${i}`, defaultModel: 'm' }))
         const scores = new Map(percents.map((percent, i) => [`p${i}/m`, { successRate: percent / 100 }]))
         const got = route({}, available, { scores }).map(one => percents[Number(one.provider.slice(1))]! * 0.004)
         for (const [i, score] of got.entries())
-          for (const later of got.slice(i + 1)) expect(later - score).toBeLessThan(MARGIN + 1e-9)
+          for (const later of got.slice(i + 1)) expect(later - score).toBeLessThan(SCORE_MARGIN + 1e-9)
       }),
     )
   })

@@ -1,133 +1,178 @@
-import { targetOf } from './gate/target.ts'
+import type { ProviderConfig } from './config.ts'
+import { canonicalTarget, type Target, targetName } from './gate/target.ts'
 import type { TargetState } from './gate/types.ts'
 import { autoTier } from './models/auto.ts'
-import { MODEL_FAMILIES, type Operation, operationOf } from './models/models.ts'
+import { isCatalogued, matchesName, pricedNames } from './models/catalogue.ts'
+import { listedAs } from './models/listed-name.ts'
+import { type Operation, operationOf } from './models/models.ts'
+import type { PriceOverride } from './models/price-overrides.ts'
 import { PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
 
-export type Candidate = { provider: string; model: string }
-
-/** A provider that can be asked now, with the model it is asked for when nobody names one. */
-export type Available = {
+/** A provider that can be called now, with the model to use when the client names none. */
+export type AvailableProvider = {
   name: string
   defaultModel: string | null
-  /** The same for vectors; absent: it makes none. */
+  /** Its default embedding model; absent: it creates no embeddings. */
   embeds?: { model: string | null }
+  /**
+   * The models that the operator's own server lists; null: it has not answered yet and may have any. Absent: a vendor,
+   * whose models are in the catalogue.
+   */
+  listed?: readonly string[] | null
+  /** Names and patterns of `PRICES` beyond the catalogue. */
+  priced?: readonly string[]
+  /** The only kinds that it serves; absent: all. */
+  kinds?: readonly string[]
 }
 
 /** `model` may be `auto`, also as `<provider>/auto`. */
 export type RouteRequest = { provider?: string | undefined; model?: string | undefined }
 
-/** What is known of a candidate. What is not known counts as the best, so that a newcomer gets its tries. */
+/** What is known about a target. An unknown value counts as the best, so that a new target gets calls. */
 export type Signals = {
-  /** Part of the recent calls that were answered, 0 to 1. */
+  /** Share of the recent calls that were answered, 0 to 1. */
   successRate?: number | undefined
-  /** Of a typical call, in any unit that is the same for all candidates. */
+  /** Of a typical call, in the same unit for all targets. */
   latency?: number | undefined
-  /** 1: well; 0: down, or its breaker is open. */
+  /** 1: healthy; 0: down, or its circuit breaker is open. */
   health?: number | undefined
 }
 
 export type RouteOptions = {
-  /** By `candidateKey` of the `targetOf` a candidate. */
+  /** By `targetName` of its `canonicalTarget`. */
   scores?: ReadonlyMap<string, Signals>
-  /** What the task asks, for `auto`. */
+  /** The prompt of the task, for `auto`. */
   prompt?: string
-  /** `chat` unless it is said. */
+  /** Default: `chat`. */
   operation?: Operation
+  /** The task's kind, for providers that do not serve every kind. */
+  kind?: string
 }
 
 export const AUTO = 'auto'
 
-/** Candidates whose scores differ by less keep the operator's order, so that traffic does not flap between equals. */
-export const MARGIN = 0.05
-
-export const candidateKey = ({ provider, model }: Candidate): string => `${provider}/${model}`
+/** Targets whose scores differ by less keep the operator's order, so that traffic does not flap between equals. */
+export const SCORE_MARGIN = 0.05
 
 /**
- * Which (provider, model) to ask, best first. Pure.
- * A model may be named as `<provider>/<model>`; otherwise its family tells the provider, if one of them is available.
+ * The targets of a task, best first. Pure.
+ * A model may be named as `<provider>/<model>`. Any other name selects only providers that are known to have exactly that
+ * model, see `owners`: text never reaches a company because of the prefix of a name.
  *
- * score = successRate x 0.4 + speed x 0.3 + health x 0.3, where speed = the fastest candidate's latency / its own: the
- * order of the "provider service" among the systems that Sluice must be able to be. See `MARGIN` for equals.
+ * score = successRate x 0.4 + speed x 0.3 + health x 0.3, where speed = the fastest target's latency / its own. See
+ * `SCORE_MARGIN` for near equals.
  *
- * Vectors of two models cannot be compared. So for those there is one model, the operator's first, and never another in its
- * stead; scores have no say.
+ * Vectors of two models cannot be compared: embeddings have one model, the operator's first, and scores do not matter.
  * @param available in the operator's order of preference
  */
 export function route(
   request: RouteRequest,
-  available: readonly Available[],
-  { scores, prompt = '', operation = 'chat' }: RouteOptions = {},
-): Candidate[] {
-  const { provider, model } = named(request, available)
-  const candidates = available
-    .filter(one => provider === undefined || one.name === provider)
-    .flatMap(one => {
-      const wanted = model === undefined || model === AUTO ? unnamed(one, operation, model, prompt) : model
-      return wanted && does(one, wanted, operation) ? [{ provider: one.name, model: wanted }] : []
-    })
+  available: readonly AvailableProvider[],
+  { scores, prompt = '', operation = 'chat', kind }: RouteOptions = {},
+): Target[] {
+  const { provider, model } = request
+  const named = provider === undefined && model !== undefined && model !== AUTO
+  const wanted = named ? owners(model, available) : available.map(one => ({ one, model }))
+  const candidates = wanted.flatMap(({ one, model }) => {
+    if (provider !== undefined && one.name !== provider) return []
+    if (one.kinds && !one.kinds.includes(kind ?? '')) return []
+    const asked = model === undefined || model === AUTO ? defaultModelOf(one, operation, model, prompt) : model
+    return asked && supports(one, asked, operation) ? [{ provider: one.name, model: asked }] : []
+  })
   if (operation === 'embed') return candidates.filter(one => one.model === candidates[0]!.model)
   return scores ? byScore(candidates, scores) : candidates
 }
 
-function named({ provider, model }: RouteRequest, available: readonly Available[]): RouteRequest {
-  if (provider || !model) return { provider, model }
-  const isAvailable = (name: string | undefined) => available.some(one => one.name === name)
+/**
+ * The providers that have a model of this name, by the first rule that finds any: a server of the operator lists it; it is
+ * `<provider>/<model>`; the catalogue, `PRICES` or a setting assigns it to the provider; a server of the operator has not
+ * listed its models yet.
+ */
+function owners(model: string, available: readonly AvailableProvider[]): { one: AvailableProvider; model: string }[] {
+  const listed = available.flatMap(one => {
+    const name = one.listed ? listedAs(one.name, model, one.listed) : null
+    return name === null ? [] : [{ one, model: name }]
+  })
+  if (listed.length > 0) return listed
   const [prefix, rest] = model.split(/\/(.*)/s)
-  if (rest && isAvailable(prefix)) return { provider: prefix, model: rest }
-  const family = MODEL_FAMILIES.find(one => one.pattern.test(model))
-  return { provider: isAvailable(family?.provider) ? family?.provider : undefined, model }
+  const prefixed = rest ? available.find(one => one.name === prefix) : undefined
+  if (prefixed) return [{ one: prefixed, model: rest! }]
+  const known = available.filter(one => isKnown(one, model))
+  return (known.length > 0 ? known : available.filter(one => one.listed === null)).map(one => ({ one, model }))
 }
 
-const unnamed = (one: Available, operation: Operation, model: string | undefined, prompt: string): string | null =>
-  operation === 'embed' ? (one.embeds?.model ?? null) : model === AUTO ? automatic(one, prompt) : one.defaultModel
+const isKnown = ({ name, defaultModel, embeds, listed, priced }: AvailableProvider, model: string): boolean =>
+  defaultModel === model ||
+  embeds?.model === model ||
+  priced?.some(pattern => matchesName(pattern, model)) ||
+  (listed === undefined && isCatalogued(name, model))
 
-/** Whether a provider's model can be asked for that, as far as its name and the operator say. */
-function does({ embeds }: Available, model: string, operation: Operation): boolean {
+const defaultModelOf = (
+  one: AvailableProvider,
+  operation: Operation,
+  model: string | undefined,
+  prompt: string,
+): string | null =>
+  operation === 'embed' ? (one.embeds?.model ?? null) : model === AUTO ? autoModel(one, prompt) : one.defaultModel
+
+/** Whether a model serves the operation, by its name and the operator's settings. */
+function supports({ embeds }: AvailableProvider, model: string, operation: Operation): boolean {
   const makesVectors = embeds?.model === model || operationOf(model) === 'embed'
   return operation === 'embed' ? embeds !== undefined && makesVectors : !makesVectors
 }
 
-/** The providers of the settings, whether they are there or not. */
-export const configuredAs = (
-  configs: readonly { name: string; model: string | null; embeds?: { model: string | null } }[],
-): Available[] => configs.map(({ name, model, embeds }) => ({ name, defaultModel: model, ...(embeds && { embeds }) }))
+/** The configured providers, available or not. @param listed the last model list of an operator's server */
+export const configuredProviders = (
+  configs: readonly ProviderConfig[],
+  prices: readonly PriceOverride[] = [],
+  listed: (provider: string) => readonly string[] | null = () => null,
+): AvailableProvider[] =>
+  configs.map(({ name, model, embeds, lists, explicit }) => ({
+    name,
+    defaultModel: model,
+    ...(embeds && { embeds }),
+    // A server that is not configured explicitly and has never answered has no models.
+    ...(lists && { listed: listed(name) ?? (explicit ? null : []) }),
+    priced: pricedNames(prices, name),
+  }))
 
-function automatic({ name, defaultModel }: Available, prompt: string): string | null {
+function autoModel({ name, defaultModel, listed }: AvailableProvider, prompt: string): string | null {
+  // An operator's server may not have the vendor's models.
+  if (listed !== undefined) return defaultModel
   const descriptor = (PROVIDERS as readonly ProviderDescriptor[]).find(one => one.name === name)
   const model = autoTier(prompt).tier === 'cheap' ? descriptor?.cheapModel : descriptor?.strongModel
   return model ?? defaultModel
 }
 
-/** Best first; whoever is within MARGIN of the best of those that are left comes in the order that it came in. */
-function byScore(candidates: readonly Candidate[], scores: ReadonlyMap<string, Signals>): Candidate[] {
-  const signals = candidates.map(candidate => scores.get(candidateKey(targetOf(candidate))) ?? {})
+/** Best first. Repeatedly takes the targets within SCORE_MARGIN of the best remaining one, in their given order. */
+function byScore(candidates: readonly Target[], scores: ReadonlyMap<string, Signals>): Target[] {
+  const signals = candidates.map(candidate => scores.get(targetName(canonicalTarget(candidate))) ?? {})
   const fastest = Math.min(...signals.flatMap(({ latency }) => (isLatency(latency) ? [latency] : [])))
   let rest = candidates.map((candidate, i) => ({ candidate, score: score(signals[i]!, fastest) }))
-  const ordered: Candidate[] = []
+  const ordered: Target[] = []
   while (rest.length > 0) {
     const best = Math.max(...rest.map(one => one.score))
-    ordered.push(...rest.filter(one => one.score > best - MARGIN).map(one => one.candidate))
-    rest = rest.filter(one => one.score <= best - MARGIN)
+    ordered.push(...rest.filter(one => one.score > best - SCORE_MARGIN).map(one => one.candidate))
+    rest = rest.filter(one => one.score <= best - SCORE_MARGIN)
   }
   return ordered
 }
 
-/** What the gate knows, as routing goes by it. */
+/** The gate's state of a target, as signals for routing. */
 export const signalsOf = ({ breaker, successRate, latencyMs, health }: TargetState): Signals => ({
   successRate,
   health: breaker === 'open' ? 0 : health,
   ...(latencyMs !== null && { latency: latencyMs }),
 })
 
-/** From 0 to 1. `fastest`: the latency that others are measured by. */
+/** From 0 to 1. @param fastest the latency of the fastest target */
 export function score({ successRate, latency, health }: Signals, fastest: number): number {
   const speed = isLatency(latency) ? fastest / latency : 1
-  return part(successRate) * 0.4 + speed * 0.3 + part(health) * 0.3
+  return clampToUnit(successRate) * 0.4 + speed * 0.3 + clampToUnit(health) * 0.3
 }
 
 const isLatency = (latency: number | undefined): latency is number =>
   latency !== undefined && Number.isFinite(latency) && latency > 0
 
-const part = (value: number | undefined): number =>
+const clampToUnit = (value: number | undefined): number =>
   value === undefined || Number.isNaN(value) ? 1 : Math.min(1, Math.max(0, value))

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { clean, cleanDeep, findUnstorable, isTooDeep } from './text.ts'
 
-/** What Postgres can store, said the slow way: no U+0000, and every surrogate within a pair. */
+/** A slow reference implementation of "Postgres can store it": no U+0000, and every surrogate within a pair. */
 function storable(text: string): boolean {
   for (let at = 0; at < text.length; at++) {
     const unit = text.charCodeAt(at)
@@ -15,7 +15,7 @@ function storable(text: string): boolean {
   return true
 }
 
-/** Texts in which the hard cases are common: halves of pairs, U+0000, and what looks like their escapes. */
+/** Texts in which the hard cases are frequent: lone surrogates, U+0000, and text that looks like their escapes. */
 const text = fc
   .array(fc.constantFrom('a', '\0', '\ud83d', '\ude00', '😀', '\\u0000', '\\ud800', '"', '/', '~', 'é'), {
     maxLength: 6,
@@ -39,7 +39,7 @@ const texts = (value: unknown): string[] =>
       : []
 
 describe('findUnstorable', () => {
-  it('finds something in exactly those values that hold a text which Postgres cannot store', () => {
+  it('returns null exactly if Postgres can store every text of the value', () => {
     fc.assert(
       fc.property(value, value => {
         expect(findUnstorable(value) === null).toBe(texts(value).every(storable))
@@ -60,7 +60,7 @@ describe('findUnstorable', () => {
 })
 
 describe('clean', () => {
-  it('makes every text storable, and leaves a storable one as it is', () => {
+  it('makes every text storable, and does not change a storable text', () => {
     fc.assert(
       fc.property(text, text => {
         expect(storable(clean(text))).toBe(true)
@@ -70,7 +70,7 @@ describe('clean', () => {
     )
   })
 
-  it('does so in every text and key of a value, whose shape stays', () => {
+  it('makes every text and key of a value storable, and keeps its shape', () => {
     fc.assert(
       fc.property(value, value => {
         const cleaned = cleanDeep(value)

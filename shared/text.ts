@@ -1,3 +1,5 @@
+import { isRawNumber } from './json/lossless.ts'
+
 /**
  * Postgres can store neither U+0000 nor half a surrogate pair.
  * @returns the JSON pointer of the first string (or key) that holds one, or null
@@ -30,6 +32,7 @@ export const clean = (text: string): string => text.replaceAll('\0', '\uFFFD').t
 export function cleanDeep<T>(value: T): T {
   if (findUnstorable(value) === null) return value
   if (typeof value === 'string') return clean(value) as T
+  if (isRawNumber(value)) return value
   if (Array.isArray(value)) return value.map(cleanDeep) as T
   return Object.fromEntries(Object.entries(value as object).map(([key, child]) => [clean(key), cleanDeep(child)])) as T
 }
@@ -39,6 +42,6 @@ export const MAX_DEPTH = 200
 
 /** Whether objects and lists are nested deeper than MAX_DEPTH. To be asked first of a value that came from outside. */
 export function isTooDeep(value: unknown, levels: number = MAX_DEPTH): boolean {
-  if (typeof value !== 'object' || value === null) return false
+  if (typeof value !== 'object' || value === null || isRawNumber(value)) return false
   return levels === 0 || Object.values(value).some(child => isTooDeep(child, levels - 1))
 }

@@ -1,80 +1,76 @@
 import { type Job, WaitingError, Worker } from 'bullmq'
-import type { Logger } from '#shared/logger.ts'
+import type { RunOutcome } from '#shared/engine/conclude.ts'
+import type { Liveness } from '#shared/process/liveness.ts'
+import type { Logger } from '#shared/process/logger.ts'
 import { parseJobId, queuePrefix } from '#shared/queue/names.ts'
-import type { Redis } from '#shared/redis.ts'
-import type { RunOutcome } from './pipeline/run.ts'
+import type { Redis } from '#shared/redis/connect.ts'
 
-/** Redelivery after a crash is the sweeper's business; BullMQ's own must only never give up on a job. */
+/** The sweeper redelivers tasks after a crash, so BullMQ must never give up on a job by itself. */
 const MAX_STALLED = 1_000_000
-/** Short, since what a killed worker had fetched but not claimed comes back only by this. A lock lost early does no harm. */
-const LOCK_MS = 8000
-const STALLED_CHECK_MS = 4000
 
 /**
- * Slow calls that a worker lets go on beside its `concurrency`, as a multiple of that: when a provider hangs, its calls
- * must not keep everybody else's tasks waiting. The claim of such a task is in Postgres; the queue's job has done its part.
+ * Maximum number of slow calls that run beyond `concurrency`, as a multiple of it: the calls of a provider that hangs must not
+ * delay the tasks of others. The job of a slow call may end early, because the claim of its task is in Postgres.
  */
 const SLOW_FACTOR = 4
 
 export type Consumer = {
-  /** When a job was last taken from each queue, milliseconds ago; a queue that none was taken from is not there. */
+  /** Milliseconds since the last job was taken, by queue; a queue without any job so far is absent. */
   fetchedAgoMs(): ReadonlyMap<string, number>
-  /** For how long each queue's worker could have taken a job and has taken none. */
-  hungryMs(): ReadonlyMap<string, number>
-  /** How many jobs of each queue it runs at a time from now on. */
-  setConcurrency(concurrency: number): void
-  /** Takes no more jobs; resolves when those under way are done. Can hang while Redis is down: give it a deadline. */
+  /** Milliseconds for which the worker of each queue has had a free slot and taken no job. */
+  idleMs(): ReadonlyMap<string, number>
+  /** Takes no more jobs and resolves when the running ones are done. It can hang while Redis is down, so give it a deadline. */
   stop(): Promise<void>
 }
 
 export type ConsumeOptions = {
   queues: readonly string[]
-  /** A connection of its own for each queue, of the `blocking` role. */
+  /** Opens a connection of the role `blocking`, one for each queue. */
   connect: (queue: string) => Redis
   prefix: string
   concurrency: number
-  /** Calls `slow` when a call takes unusually long. */
+  liveness: Pick<Liveness, 'jobLockMs' | 'stalledCheckMs'>
+  /** Runs a job, and calls `slow` when its call takes unusually long. */
   run: (job: { id: string; epoch: number }, slow: () => void) => Promise<RunOutcome>
   logger: Logger
 }
 
-/** The only place that constructs a BullMQ Worker. Starts fetching at once. */
+/** The only place that constructs BullMQ workers. They start fetching at once. */
 export function consume(options: ConsumeOptions): Consumer {
-  const { run, logger } = options
-  let { concurrency } = options
+  const { run, concurrency, logger } = options
   const fetchedAt = new Map<string, number>()
-  /** Of each queue: the jobs in hand, and since when one more could have been taken. */
-  const hands = new Map(options.queues.map(queue => [queue, { taken: 0, hungrySince: performance.now() }]))
+  /** By queue: the running jobs, and the time since which the worker could have taken another. */
+  const slots = new Map(options.queues.map(queue => [queue, { taken: 0, idleSince: performance.now() }]))
   const slow = new Set<Promise<unknown>>()
 
   async function process(job: Job, token?: string): Promise<void> {
     const now = performance.now()
     fetchedAt.set(job.queueName, now)
-    const hand = hands.get(job.queueName)
-    if (!hand) return await runJob(job, token)
-    hand.taken++
-    hand.hungrySince = now
+    const slot = slots.get(job.queueName)
+    if (!slot) return await runJob(job, token)
+    slot.taken++
+    slot.idleSince = now
     try {
       await runJob(job, token)
     } finally {
-      // Whoever has no hand free is not idle: it begins now.
-      if (hand.taken-- >= concurrency) hand.hungrySince = performance.now()
+      // A worker without a free slot is not idle: its idle time starts now.
+      if (slot.taken-- >= concurrency) slot.idleSince = performance.now()
     }
   }
 
   async function runJob(job: Job, token?: string): Promise<void> {
     const dispatched = parseJobId(job.id ?? '')
     if (!dispatched) {
-      logger.warn({ job_id: job.id }, 'a job that Sluice did not add: ignored')
+      logger.warn({ job_id: job.id }, 'ignored a job that Sluice did not add')
       return
     }
-    const { promise: letGo, resolve: beSlow } = Promise.withResolvers<'slow'>()
+    const { promise: becameSlow, resolve: setSlow } = Promise.withResolvers<'slow'>()
     const running = run(dispatched, () => {
       if (slow.size >= concurrency * SLOW_FACTOR) return
       slow.add(running)
-      beSlow('slow')
+      setSlow('slow')
     })
-    const outcome = await Promise.race([running, letGo])
+    const outcome = await Promise.race([running, becameSlow])
     if (outcome === 'slow') {
       const done = () => void slow.delete(running)
       running.then(done, error => {
@@ -92,15 +88,15 @@ export function consume(options: ConsumeOptions): Consumer {
       connection: options.connect(queue),
       prefix: queuePrefix(options.prefix, queue),
       concurrency,
-      lockDuration: LOCK_MS,
-      stalledInterval: STALLED_CHECK_MS,
+      lockDuration: options.liveness.jobLockMs,
+      stalledInterval: options.liveness.stalledCheckMs,
       maxStalledCount: MAX_STALLED,
       removeOnComplete: { count: 0 },
-      // A row that says that it is dispatched and has no job is dispatched again.
+      // The sweeper dispatches a task again whose job is missing.
       removeOnFail: { count: 0 },
     })
-    // shared/redis.ts has logged that Redis is away; what else BullMQ reports (a lock lost to a flush) harms nothing,
-    // since Postgres decides who holds a task.
+    // shared/redis/connect.ts logs outages of Redis. Other errors (a lock lost to a flush) do no harm, because Postgres decides
+    // which worker holds a task.
     worker.on('error', error => logger.debug({ err: error, queue }, 'bullmq'))
     worker.on('failed', (job, error) =>
       logger.error({ err: error, job_id: job?.id, queue }, 'a job failed outside its run'),
@@ -110,24 +106,11 @@ export function consume(options: ConsumeOptions): Consumer {
 
   return {
     fetchedAgoMs: () => new Map(Array.from(fetchedAt, ([queue, at]) => [queue, performance.now() - at])),
-    hungryMs: () => {
+    idleMs: () => {
       const now = performance.now()
       return new Map(
-        [...hands].map(([queue, { taken, hungrySince }]) => [queue, taken >= concurrency ? 0 : now - hungrySince]),
+        [...slots].map(([queue, { taken, idleSince }]) => [queue, taken >= concurrency ? 0 : now - idleSince]),
       )
-    },
-    setConcurrency(wanted) {
-      const before = concurrency
-      concurrency = wanted
-      for (const worker of workers) {
-        worker.concurrency = wanted
-        const hand = hands.get(worker.name)!
-        if (hand.taken < before || hand.taken >= wanted) continue
-        // It has had a hand free from now on only.
-        hand.hungrySince = performance.now()
-        // BullMQ's loop waits for a job to end, and looks at its concurrency only then; what wakes it is this.
-        void worker.pause(true).then(() => worker.resume())
-      }
     },
     stop: async () => {
       await Promise.all(workers.map(worker => worker.close()))
@@ -138,9 +121,6 @@ export function consume(options: ConsumeOptions): Consumer {
 
 export const joinConsumers = (consumers: Consumer[]): Consumer => ({
   fetchedAgoMs: () => new Map(consumers.flatMap(one => [...one.fetchedAgoMs()])),
-  hungryMs: () => new Map(consumers.flatMap(one => [...one.hungryMs()])),
-  setConcurrency(concurrency) {
-    for (const one of consumers) one.setConcurrency(concurrency)
-  },
+  idleMs: () => new Map(consumers.flatMap(one => [...one.idleMs()])),
   stop: async () => void (await Promise.all(consumers.map(one => one.stop()))),
 })

@@ -1,18 +1,18 @@
 import { hostname, setPriority } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ConfigError, parseConfig, secretsOf } from '#shared/config.ts'
-import { logConsole } from '#shared/console.ts'
-import { keepHeapSmall } from '#shared/heap.ts'
-import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
-import { createLogger } from '#shared/logger.ts'
-import { followParent } from '#shared/parent.ts'
+import { logConsole } from '#shared/process/console.ts'
+import { keepHeapSmall } from '#shared/process/heap.ts'
+import { announceReady, runUntilSignal } from '#shared/process/lifecycle.ts'
+import { createLogger } from '#shared/process/logger.ts'
+import { retireOnOrder } from '#shared/process/parent-ipc.ts'
 import { QUEUES } from '#shared/queue/names.ts'
 import { startWorker } from './worker.ts'
 
-const { values } = parseArgs({ options: { queues: { type: 'string' } } })
+const { values } = parseArgs({ options: { queues: { type: 'string' }, 'demo-ms': { type: 'string' } } })
 const queues = values.queues?.split(',') ?? [...QUEUES]
 
-/** Of a process that runs nothing but batches, for which nobody waits: it makes way for the others on its machine. */
+/** Niceness of a process that runs only batches: no client waits for it, so it yields to the other processes of its machine. */
 const BATCH_NICENESS = 10
 
 keepHeapSmall()
@@ -28,14 +28,17 @@ try {
     secrets: secretsOf(config),
   })
   logConsole(logger)
-  const worker = await startWorker({ config, queues, logger, host: hostname(), pid: process.pid })
+  const worker = await startWorker({
+    config,
+    queues,
+    logger,
+    host: hostname(),
+    pid: process.pid,
+    demoMs: Number(values['demo-ms'] ?? 0),
+  })
   const { lifecycle, port } = worker
   runUntilSignal(process, lifecycle, logger, (config.DRAIN_SECONDS + 8) * 1000)
-  followParent(process, {
-    pulse: () => ({ consuming: worker.starved().length === 0, rssMb: process.memoryUsage.rss() / 1e6 }),
-    setConcurrency: worker.setConcurrency,
-    retire: () => void worker.retire().finally(() => process.exit(0)),
-  })
+  retireOnOrder(process, () => void worker.retire().finally(() => process.exit(0)))
   announceReady(process, port)
 } catch (error) {
   if (!(error instanceof ConfigError)) throw error

@@ -10,83 +10,89 @@ import Fastify, {
 } from 'fastify'
 import { traceIds } from '#shared/tracing/tracing.ts'
 import packageJson from '../../package.json' with { type: 'json' }
+import { batchUpload } from './batches/batch-upload.ts'
+import { batches } from './batches/routes.ts'
+import { analytics } from './budgets/analytics.ts'
+import { budgets } from './budgets/routes.ts'
+import { documents } from './collections/documents.ts'
+import { collections } from './collections/routes.ts'
 import type { ApiDeps } from './deps.ts'
-import { auth } from './plugins/auth.ts'
-import { bodyTime, MOST_BODY_MS } from './plugins/body-time.ts'
-import { BODY_LIMIT, errors, sendNotFound } from './plugins/errors.ts'
-import { observe } from './plugins/observe.ts'
-import { onlyOpenAi } from './plugins/only-openai.ts'
-import { openapi } from './plugins/openapi.ts'
-import { queuesDashboard } from './plugins/queues.ts'
-import { trace } from './plugins/trace.ts'
-import { analytics } from './routes/analytics.ts'
-import { batchUpload } from './routes/batch-upload.ts'
-import { batches } from './routes/batches.ts'
-import { budgets } from './routes/budgets.ts'
-import { collections } from './routes/collections.ts'
-import { documents } from './routes/documents.ts'
-import { events } from './routes/events.ts'
-import { experiments } from './routes/experiments.ts'
-import { feedback } from './routes/feedback.ts'
-import { keys } from './routes/keys.ts'
-import { limits } from './routes/limits.ts'
-import { models } from './routes/models.ts'
-import { openAiBatches } from './routes/openai-batches.ts'
-import { openAiEmbeddings } from './routes/openai-embeddings.ts'
-import { openAiFiles } from './routes/openai-files.ts'
-import { openAiModerations } from './routes/openai-moderations.ts'
-import { operations } from './routes/operations.ts'
-import { policies } from './routes/policies.ts'
-import { precomputed } from './routes/precomputed.ts'
-import { providers } from './routes/providers.ts'
-import { reviews } from './routes/reviews.ts'
-import { scale } from './routes/scale.ts'
-import { submit } from './routes/submit.ts'
-import { tasks } from './routes/tasks.ts'
-import { webhooks } from './routes/webhooks.ts'
+import { feedback } from './experiments/feedback.ts'
+import { experiments } from './experiments/routes.ts'
+import { auth } from './http/auth.ts'
+import { body, isUnread } from './http/body.ts'
+import { bodyTimeout, MAX_BODY_MS } from './http/body-timeout.ts'
+import { BODY_LIMIT, errors, sendNotFound } from './http/errors.ts'
+import { openapi } from './http/openapi.ts'
+import { requestMetrics } from './http/request-metrics.ts'
+import { trace } from './http/trace.ts'
+import { policies } from './moderation/policies.ts'
+import { reviews } from './moderation/reviews.ts'
+import { openAiBatches } from './openai/batches.ts'
+import { openAiEmbeddings } from './openai/embeddings.ts'
+import { openAiFiles } from './openai/files.ts'
+import { openAiModerations } from './openai/moderations.ts'
+import { onlyOpenAi } from './openai/only-openai.ts'
+import { keys } from './operations/keys.ts'
+import { queueDashboard } from './operations/queue-dashboard.ts'
+import { operations } from './operations/routes.ts'
+import { scale } from './operations/scale.ts'
+import { webhooks } from './operations/webhooks.ts'
+import { limits } from './providers/limits.ts'
+import { models } from './providers/models.ts'
+import { providers } from './providers/routes.ts'
+import { events } from './tasks/events.ts'
+import { precomputed } from './tasks/precomputed.ts'
+import { tasks } from './tasks/routes.ts'
+import { submit } from './tasks/submit.ts'
 
-/** The HTTP face, ready to listen or to be injected into. */
+const MIB = 1_048_576
+/** Memory of one upload: two file chunks, and with S3 also a part of 5 MiB. */
+const UPLOAD_BYTES = MIB
+const S3_UPLOAD_BYTES = 6 * MIB
+
+/** Builds the HTTP application. It does not listen yet. */
 export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: deps.logger as FastifyBaseLogger,
-    // A line a request costs as much as accepting a task: errors are logged, requests are counted.
+    // A log line per request would cost as much as accepting a task. Errors are logged, requests are counted.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     childLoggerFactory: (logger, bindings, options, { headers }) =>
       logger.child({ ...bindings, ...traceIds(headers.traceparent) }, options),
     bodyLimit: BODY_LIMIT,
     requestIdHeader: false,
     genReqId: request => requestId(request.headers['x-request-id']),
-    // That of an upload; `bodyTime` bounds the others.
-    requestTimeout: MOST_BODY_MS,
+    // The time for an upload; `bodyTimeout` bounds other requests.
+    requestTimeout: MAX_BODY_MS,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 200 },
-    // A URL that cannot be decoded: Fastify answers by itself, without hooks.
+    // For a URL that cannot be decoded Fastify answers without running hooks.
     frameworkErrors: (_, request, reply) => {
       reply.header('x-request-id', request.id)
+      if (isUnread(request as FastifyRequest)) reply.header('connection', 'close')
       return sendNotFound(request as FastifyRequest, reply as FastifyReply)
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
-  // Many clients name a content type even where there is no body, as for `cancel`.
-  const parseJson = app.getDefaultJsonParser('error', 'error')
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text: string, done) =>
-    text === '' ? done(null, undefined) : parseJson(request, text, done),
-  )
-
-  // Bodies are taken literally; what comes in a URL or a header is text and is converted.
-  const body = new Ajv({ useDefaults: true, coerceTypes: false, removeAdditional: false, strict: false })
-  const text = new Ajv({ useDefaults: true, coerceTypes: true, removeAdditional: false, strict: false })
-  app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? body : text).compile(schema as object))
-  // The response schemas are documentation, held to be true by a test; JSON.stringify is as fast for these shapes.
+  // Values in bodies are not converted; values in URLs and headers are text and are converted.
+  // `verbose`: errors contain the failed schema, from which their messages are made.
+  const common = { useDefaults: true, removeAdditional: false, strict: false, verbose: true } as const
+  const literal = new Ajv({ ...common, coerceTypes: false })
+  const text = new Ajv({ ...common, coerceTypes: true })
+  app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? literal : text).compile(schema as object))
+  // Response schemas are documentation that tests verify; JSON.stringify is as fast for these shapes.
   app.setSerializerCompiler(() => data => JSON.stringify(data))
 
   await app.register(errors)
-  await app.register(observe, deps)
+  await app.register(requestMetrics, deps)
   await app.register(trace, { tracing: deps.tracing })
-  await app.register(bodyTime, {})
+  await app.register(bodyTimeout, {})
   await app.register(onlyOpenAi)
+  await app.register(body, {
+    maxBytes: deps.config.BODY_MEMORY_MB * MIB,
+    uploadBytes: deps.config.FILES_URL ? S3_UPLOAD_BYTES : UPLOAD_BYTES,
+  })
   await app.register(auth, { keys: deps.keys, take: deps.take })
   await app.register(openapi, { version: packageJson.version })
   await app.register(operations, deps)
@@ -114,10 +120,10 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(batchUpload, deps)
   await app.register(batches, deps)
   await app.register(webhooks, deps)
-  await app.register(queuesDashboard, deps)
+  await app.register(queueDashboard, deps)
   return app
 }
 
-/** The caller's own id if it is a decent one, so that it can follow a request through its logs and ours. */
+/** The id that the client sent, if it is valid, so that its logs and ours name the request alike. */
 const requestId = (header: string | string[] | undefined): string =>
   typeof header === 'string' && /^[\w.:-]{1,128}$/.test(header) ? header : randomUUID()

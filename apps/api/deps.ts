@@ -1,71 +1,89 @@
 import type { Scale } from '#shared/autoscale/scale.ts'
-import type { Cache } from '#shared/cache.ts'
+import type { Cache } from '#shared/cache/cache.ts'
 import type { Config } from '#shared/config.ts'
-import type { InsertOutcome, NewTask } from '#shared/db/insert.ts'
 import type { Db } from '#shared/db/pool.ts'
-import type { Ender } from '#shared/db/tasks.ts'
-import type { TaskState, TaskView } from '#shared/db/views.ts'
-import type { Hints } from '#shared/events/hints.ts'
-import type { Watcher } from '#shared/events/watch.ts'
+import type { FinishTask } from '#shared/db/tasks/finish.ts'
+import type { InsertOutcome } from '#shared/db/tasks/insert.ts'
+import type { NewTask } from '#shared/db/tasks/new-task.ts'
+import type { TaskState, TaskView } from '#shared/db/tasks/read.ts'
+import type { Notifications } from '#shared/events/notifications.ts'
+import type { TaskWatcher } from '#shared/events/task-watcher.ts'
 import type { FileStore } from '#shared/files/store.ts'
 import type { Gate } from '#shared/gate/gate.ts'
 import type { LimitsReader } from '#shared/gate/limits.ts'
-import type { JobKind, Lookup } from '#shared/jobs/define.ts'
-import type { Take } from '#shared/key-limiter.ts'
-import type { Logger } from '#shared/logger.ts'
-import type { Search } from '#shared/lookup.ts'
-import type { Metrics } from '#shared/metrics.ts'
+import type { InputContext, JobKind } from '#shared/jobs/define.ts'
+import type { Search } from '#shared/jobs/input-context.ts'
+import type { Metrics } from '#shared/metrics/metrics.ts'
 import type { Prices } from '#shared/models/prices.ts'
+import type { Logger } from '#shared/process/logger.ts'
 import type { Producer } from '#shared/queue/producer.ts'
-import type { Redis } from '#shared/redis.ts'
+import type { Redis } from '#shared/redis/connect.ts'
+import type { RedisHealth } from '#shared/redis/health.ts'
+import type { Take } from '#shared/redis/key-limiter.ts'
+import type { AvailableProvider } from '#shared/routing.ts'
 import type { Tracing } from '#shared/tracing/tracing.ts'
-import type { Afford } from './afford.ts'
-import type { CollectionWrites } from './collection-writes.ts'
-import type { Experiments } from './experiments.ts'
-import type { Fleet } from './fleet.ts'
-import type { KeyRing } from './key-ring.ts'
-import type { Outbox } from './outbox.ts'
-import type { Room } from './room.ts'
+import type { BatchFeed } from './batches/batch-feed.ts'
+import type { WriteCollection } from './collections/collection-concurrency.ts'
+import type { Experiments } from './experiments/exposures.ts'
+import type { ApiKeys } from './http/api-keys.ts'
+import type { ResponseMemory } from './http/response-memory.ts'
+import type { StreamLimit } from './http/stream-limit.ts'
+import type { DirectLane } from './live/lane.ts'
+import type { LiveClients } from './live/live-clients.ts'
+import type { Retries } from './live/retries.ts'
+import type { ProviderStatusReader } from './providers/provider-status.ts'
+import type { Preflight } from './tasks/preflight.ts'
+import type { Headroom } from './tasks/queue-headroom.ts'
 
-/** What the HTTP face works with. Made in `server.ts`; routes and plugins take what they need. */
+/** Dependencies of routes and plugins, created in `server.ts`. */
 export type ApiDeps = {
   config: Config
   db: Db
   redis: Redis
+  /** `cache`: only if the cache has a Redis of its own. */
+  redisHealth: { redis: RedisHealth; cache?: RedisHealth }
   jobs: ReadonlyMap<string, JobKind>
   insert(task: NewTask): Promise<InsertOutcome>
   /** @throws SluiceError server_busy, if its result is large */
   view(id: string): Promise<TaskView | null>
-  outbox: Outbox
+  responseMemory: ResponseMemory
   state(id: string): Promise<TaskState | null>
-  end: Ender
+  finishTask: FinishTask
   /** @throws SluiceError server_busy */
   search: Search
   /** @throws SluiceError server_busy */
-  writeCollection: CollectionWrites
-  /** What inputs of a key may refer to, for one submission. */
-  lookup(apiKeyId: string): Lookup
+  writeCollection: WriteCollection
+  /** The documents and databases that one submission of the key may refer to. */
+  lookup(apiKeyId: string): InputContext
   producer: Producer
-  room: Room
+  headroom: Headroom
   cache: Pick<Cache, 'get'>
-  afford: Afford
+  preflight: Preflight
+  /** The providers of the settings, with the models that their servers last listed. */
+  available(): AvailableProvider[]
   experiments: Experiments
   prices: Prices
   files: FileStore
-  /** The API makes no calls: it looks, and sets limits. */
+  /** The API reads the gate and sets limits; it acquires no permits. */
   gate: Pick<Gate, 'describe' | 'targets' | 'setLimits'>
   limits: LimitsReader
-  fleet: Fleet
-  /** Of each Redis. @throws if one does not answer */
+  providerStatus: ProviderStatusReader
+  /** Memory of each Redis. @throws if one does not answer */
   redisMemory(): Promise<{ redis: 'queue' | 'cache'; usedBytes: number; maxBytes: number; evicts: boolean }[]>
   scale: Scale
-  hints: Hints
-  watcher: Watcher
-  keys: KeyRing
+  notifications: Notifications
+  watcher: TaskWatcher
+  batchFeed: BatchFeed
+  /** Limits the open event streams of this process. */
+  streams: StreamLimit
+  direct: DirectLane
+  liveClients: LiveClients
+  retries: Retries
+  keys: ApiKeys
   take(keyId: string, limit: number): Promise<Take>
   metrics: Metrics
   tracing: Tracing | null
   logger: Logger
-  /** Aborted when the server begins to stop: whoever waits answers with what there is. */
+  /** Aborted when the server starts to stop: waiting requests then answer with the current state. */
   draining: AbortSignal
 }

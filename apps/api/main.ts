@@ -1,8 +1,8 @@
 import { ConfigError, parseConfig, secretsOf } from '#shared/config.ts'
-import { keepHeapSmall } from '#shared/heap.ts'
-import { announceReady, runUntilSignal } from '#shared/lifecycle.ts'
-import { createLogger } from '#shared/logger.ts'
-import { countReplaced } from '#shared/parent.ts'
+import { keepHeapSmall } from '#shared/process/heap.ts'
+import { announceReady, runUntilSignal } from '#shared/process/lifecycle.ts'
+import { createLogger } from '#shared/process/logger.ts'
+import { countReplaced } from '#shared/process/parent-ipc.ts'
 import { startApi } from './server.ts'
 
 keepHeapSmall()

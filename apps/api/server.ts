@@ -1,160 +1,123 @@
 import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
 import { createScale } from '#shared/autoscale/scale.ts'
-import { createCache } from '#shared/cache.ts'
 import { type Config, ConfigError } from '#shared/config.ts'
-import { createEndCounter } from '#shared/count-ended.ts'
-import { readRoom } from '#shared/db/dispatches.ts'
-import { createSeeder } from '#shared/db/gates.ts'
-import { createInserter } from '#shared/db/insert.ts'
-import { openDb } from '#shared/db/pool.ts'
-import { schemaIsCurrent } from '#shared/db/schema-version.ts'
-import { createEnder, type Ended } from '#shared/db/tasks.ts'
-import { createStateReader, createViewer, readStates } from '#shared/db/views.ts'
-import { startDispatcher } from '#shared/dispatcher.ts'
-import { createHints } from '#shared/events/hints.ts'
-import { createWatcher } from '#shared/events/watch.ts'
-import { createFileStore } from '#shared/files/store.ts'
-import { createGate } from '#shared/gate/gate.ts'
-import { createLimits } from '#shared/gate/limits.ts'
-import { jobs, noVerdicts } from '#shared/jobs/index.ts'
-import { createKeyLimiter } from '#shared/key-limiter.ts'
-import { createLifecycle, type Lifecycle } from '#shared/lifecycle.ts'
-import type { Logger } from '#shared/logger.ts'
-import { createLookup } from '#shared/lookup.ts'
-import { createMetrics, type Metrics } from '#shared/metrics.ts'
+import { startCore } from '#shared/core/core.ts'
+import { findBatches } from '#shared/db/batches/read.ts'
+import { readHeadroom } from '#shared/db/dispatches.ts'
+import { createInserter } from '#shared/db/tasks/insert.ts'
+import { createStateReader, createTaskReader, readStates } from '#shared/db/tasks/read.ts'
+import { createTaskWatcher } from '#shared/events/task-watcher.ts'
+import { jobs, resultsWithoutVerdict } from '#shared/jobs/index.ts'
+import { createInputContext } from '#shared/jobs/input-context.ts'
+import type { Metrics } from '#shared/metrics/metrics.ts'
 import { createPrices } from '#shared/models/prices.ts'
-import { createProducer } from '#shared/queue/producer.ts'
-import { closeRedis, connectRedis, readMemory } from '#shared/redis.ts'
-import { startSweeper } from '#shared/sweep.ts'
-import { startTracing } from '#shared/tracing/start.ts'
-import { createAfford } from './afford.ts'
+import { createLifecycle, type Lifecycle, repeatEvery } from '#shared/process/lifecycle.ts'
+import type { Logger } from '#shared/process/logger.ts'
+import { readMemory } from '#shared/redis/connect.ts'
+import { createKeyLimiter } from '#shared/redis/key-limiter.ts'
+import { configuredProviders } from '#shared/routing.ts'
 import { buildApp } from './app.ts'
-import { createCollectionWrites } from './collection-writes.ts'
-import { createExperiments } from './experiments.ts'
-import { createFleet } from './fleet.ts'
-import { createKeyRing } from './key-ring.ts'
-import { createOutbox } from './outbox.ts'
-import { createRoom } from './room.ts'
-import { createBoundedSearch } from './search.ts'
+import { createBatchFeed } from './batches/batch-feed.ts'
+import { createBoundedSearch, createCollectionWriter } from './collections/collection-concurrency.ts'
+import { createExperiments } from './experiments/exposures.ts'
+import { createApiKeys, RECHECK_MS } from './http/api-keys.ts'
+import { createResponseMemory } from './http/response-memory.ts'
+import { createStreamLimit } from './http/stream-limit.ts'
+import { createLiveClients } from './live/live-clients.ts'
+import { createRetries } from './live/retries.ts'
+import { startDirectLane } from './live/start-lane.ts'
+import { createProviderStatusReader } from './providers/provider-status.ts'
+import { createPreflight } from './tasks/preflight.ts'
+import { createHeadroom } from './tasks/queue-headroom.ts'
+
+/** A submission that the cache does not answer in this time is queued like any other. */
+const CACHE_TIMEOUT_MS = 100
 
 export type ApiOptions = { config: Config; logger: Logger }
 
 /**
- * Starts one API process's parts, in the order in which they need each other.
- * @throws if Postgres cannot be reached, its schema is too old or the port is taken; what had been started is released
+ * Starts the parts of an API process in the order of their dependencies; `lifecycle.stop()` drains it.
+ * @throws ConfigError, or DatabaseUnavailable; the parts that had been started are released
  */
 export async function startApi(options: ApiOptions): Promise<{ lifecycle: Lifecycle; port: number; metrics: Metrics }> {
   const lifecycle = createLifecycle(options.logger)
   try {
-    const metrics = createMetrics('api')
-    return { lifecycle, metrics, port: await start(options, metrics, lifecycle) }
+    return { lifecycle, ...(await start(options, lifecycle)) }
   } catch (error) {
     await lifecycle.stop()
     throw error
   }
 }
 
-async function start({ config, logger }: ApiOptions, metrics: Metrics, lifecycle: Lifecycle): Promise<number> {
-  if (!config.DATABASE_URL) throw new ConfigError('DATABASE_URL: is needed by the API (`npm start` sets it)')
-  if (!config.REDIS_URL) throw new ConfigError('REDIS_URL: is needed by the API (`npm start` sets it)')
-  const prefix = config.REDIS_PREFIX
-  const draining = new AbortController()
-  const tracing = await startTracing(config.tracing, { part: 'api', metrics, logger })
-  if (tracing) lifecycle.defer('tracing', () => tracing.stop())
+async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle) {
+  const core = await startCore({ part: 'api', config, logger, lifecycle, cacheTimeoutMs: CACHE_TIMEOUT_MS })
+  const { db, redis, cacheRedis, notifications, limits, gate } = core
 
-  const db = openDb({ url: config.DATABASE_URL, max: config.DB_POOL, application: 'sluice-api', logger })
-  lifecycle.defer('postgres', () => db.close())
-  if (!(await schemaIsCurrent(db)))
-    throw new ConfigError('DATABASE_URL: its schema is older than this version; run `npm run migrate`')
-  const keys = createKeyRing(db)
+  const keys = createApiKeys(db)
   if (config.ADMIN_KEY) await keys.installAdmin(config.ADMIN_KEY)
-
-  const redis = connectRedis({ url: config.REDIS_URL, role: 'fast', name: 'sluice-api-main', logger })
-  const subscriber = connectRedis({ url: config.REDIS_URL, role: 'subscriber', name: 'sluice-api-hints', logger })
-  const cacheRedis = config.CACHE_REDIS_URL
-    ? connectRedis({ url: config.CACHE_REDIS_URL, role: 'fast', name: 'sluice-api-cache', logger })
-    : redis
-  lifecycle.defer('redis', () => [redis, subscriber, cacheRedis].forEach(closeRedis))
-
-  const hints = createHints({ redis, subscriber, prefix, logger })
-  const producer = createProducer({ redis, prefix })
-  const count = createEndCounter(metrics, jobs)
-  const told = (ended: Ended[]) => {
-    count(ended)
-    hints.ended(ended.map(one => one.id))
-  }
-  const end = createEnder(db, told, { noVerdicts })
-  const watcher = createWatcher({
-    hints,
+  lifecycle.defer(
+    'keys',
+    repeatEvery(RECHECK_MS, keys.recheckWatched, error => logger.debug({ err: error }, 'keys were not checked')),
+  )
+  const watcher = createTaskWatcher({
+    notifications,
     readStates: ids => readStates(db, ids),
-    onError: error => logger.warn({ err: error }, 'cannot look for waiters'),
+    onError: error => logger.warn({ err: error }, 'the states of watched tasks were not read'),
   })
   lifecycle.defer('watcher', () => watcher.stop())
-  const files = createFileStore({ db, config, metrics, logger })
-  lifecycle.defer(
-    'sweeper',
-    startSweeper({ db, end, producer, files, metrics, logger, resultRetentionDays: config.RESULT_RETENTION_DAYS }),
-  )
-  lifecycle.defer('dispatcher', startDispatcher({ db, producer, metrics, logger }))
-
+  const batchFeed = createBatchFeed({
+    readBatches: ids => findBatches(db, ids),
+    onError: error => logger.warn({ err: error }, 'the states of watched batches were not read'),
+  })
+  lifecycle.defer('batch feed', () => batchFeed.stop())
   const prices = createPrices(config.prices)
-  const afford = createAfford({ db, providers: config.providers, prices, logger })
-  lifecycle.defer('budgets', () => afford.stop())
+  const available = () => configuredProviders(config.providers, config.prices, core.modelLists.read)
+  const preflight = createPreflight({ db, available, prices, logger })
+  lifecycle.defer('preflight', () => preflight.stop())
   const experiments = createExperiments({ db, logger })
   lifecycle.defer('experiments', () => experiments.stop())
   await experiments.refresh()
-  const limits = createLimits({ db, logger })
-  lifecycle.defer('limits', () => limits.stop())
-  await limits.refresh()
-  const gate = createGate({ redis, prefix, limitsOf: limits.of, seed: createSeeder(db) })
-
   const search = createBoundedSearch(db)
-  const outbox = createOutbox()
+  const responseMemory = createResponseMemory()
+  const direct = await startDirectLane({ core, config, lifecycle, logger })
 
+  const draining = new AbortController()
   const app = await buildApp({
+    ...core,
     config,
-    db,
-    redis,
     jobs,
     insert: createInserter(db),
-    outbox,
-    view: createViewer(db, { reviewed: [...noVerdicts.keys()], readLarge: outbox.read }),
+    responseMemory,
+    view: createTaskReader(db, { reviewed: [...resultsWithoutVerdict.keys()], readLarge: responseMemory.read }),
     state: createStateReader(db),
-    end,
     search,
-    writeCollection: createCollectionWrites(),
-    lookup: createLookup({ db, search, runsQueries: config.QUERY_DATABASE_URL !== undefined }),
-    producer,
-    cache: createCache({
-      redis: cacheRedis,
-      prefix,
-      logger,
-      // A submit that cannot look is a submit like any other.
-      timeoutMs: 100,
-      ...(!config.CACHE_REDIS_URL && { maxBytes: config.CACHE_MAX_MB * 1_000_000 }),
-    }),
-    afford,
+    writeCollection: createCollectionWriter(),
+    lookup: createInputContext({ db, search, runsQueries: config.QUERY_DATABASE_URL !== undefined }),
+    preflight,
+    available,
     experiments,
     prices,
-    files,
-    room: createRoom({ read: (flow, most) => readRoom(db, flow, most), now: () => performance.now(), logger }),
-    gate,
-    limits,
-    fleet: createFleet({ gate, db }),
+    headroom: createHeadroom({
+      read: (flow, most) => readHeadroom(db, flow, most),
+      now: () => performance.now(),
+      logger,
+    }),
+    providerStatus: createProviderStatusReader({ gate, db }),
     redisMemory: () =>
       Promise.all([
         readMemory(redis).then(memory => ({ redis: 'queue' as const, ...memory })),
-        ...(config.CACHE_REDIS_URL
-          ? [readMemory(cacheRedis).then(memory => ({ redis: 'cache' as const, ...memory }))]
-          : []),
+        ...(cacheRedis ? [readMemory(cacheRedis).then(memory => ({ redis: 'cache' as const, ...memory }))] : []),
       ]),
     scale: createScale({ db, limitsOf: limits.of, config }),
-    hints,
     watcher,
+    batchFeed,
+    direct,
+    liveClients: createLiveClients(),
+    retries: createRetries({ redis, prefix: config.REDIS_PREFIX }),
+    streams: createStreamLimit({ perKey: config.EVENT_STREAMS_PER_KEY, total: config.EVENT_STREAMS_MAX }),
     keys,
-    take: createKeyLimiter({ redis, prefix }),
-    metrics,
-    tracing,
+    take: createKeyLimiter({ redis, prefix: config.REDIS_PREFIX }),
     logger,
     draining: draining.signal,
   })
@@ -162,20 +125,24 @@ async function start({ config, logger }: ApiOptions, metrics: Metrics, lifecycle
     'http',
     async () => {
       draining.abort()
-      // A connection that was busy when the closing began stays open when its answer is out, for as long as its client
-      // likes: every event stream and long-poll is one.
+      // Fastify closes idle connections once. Event streams and long polls end later, and their connections would stay open.
       const sweep = setInterval(() => app.server.closeIdleConnections(), 100)
       await app.close().finally(() => clearInterval(sweep))
     },
     config.DRAIN_SECONDS * 1000,
   )
-  await app.listen({ host: config.HOST, port: config.PORT }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'EADDRINUSE') throw new ConfigError(`PORT: ${config.PORT} is taken on ${config.HOST}`)
+  const port = await listen(app, config)
+  logger.info({ host: config.HOST, port }, 'api is serving')
+  return { port, metrics: core.metrics }
+}
+
+/** @returns the port @throws ConfigError if it cannot be used */
+async function listen(app: FastifyInstance, { HOST: host, PORT: port }: Config): Promise<number> {
+  await app.listen({ host, port }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'EADDRINUSE') throw new ConfigError(`PORT: ${port} is taken on ${host}`)
     if (error.code === 'EACCES' || error.code === 'EADDRNOTAVAIL')
-      throw new ConfigError(`HOST/PORT: cannot listen on ${config.HOST}:${config.PORT} (${error.code})`)
+      throw new ConfigError(`HOST/PORT: cannot listen on ${host}:${port} (${error.code})`)
     throw error
   })
-  const { port } = app.server.address() as AddressInfo
-  logger.info({ host: config.HOST, port }, 'api is serving')
-  return port
+  return (app.server.address() as AddressInfo).port
 }

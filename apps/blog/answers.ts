@@ -1,84 +1,31 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { createClient, hasEnded, SluiceApiError, type Task } from '../client/index.ts'
-import { HttpError } from '../client-app/http-error.ts'
-import type { Metrics } from './metrics.ts'
+import { type ClientOptions, createClient, hasEnded, SluiceApiError, type Task } from '../client/index.ts'
 
-/** How long somebody waits for an answer. */
-const WAIT_SECONDS = 30
-/** For Sluice to answer in, beyond what it was asked to wait. */
-const ANSWER_MS = 3000
+export type Origin = { source: NonNullable<Task['source']>; quality: NonNullable<Task['quality']>; task_id: string }
 
-/** What answered, and how good that is, as Sluice says it. */
-export type Origin = { source: NonNullable<Task['source']>; quality: NonNullable<Task['quality']> }
-export type Answer<Result> = Origin & { result: Result; taskId: string }
+export const unavailable = (code: string, message: string) =>
+  Object.assign(new Error(message), { statusCode: 503, code, headers: { 'retry-after': '2' } })
 
-/**
- * Asks Sluice and waits. `user`: takes part in the experiment on the kind.
- * @throws HttpError: 400 or 413 for what Sluice does not take, 503 if there is no answer
- */
-export type Ask = <Result>(kind: string, input: object, user: string | undefined) => Promise<Answer<Result>>
-
-export type AnswersOptions = {
-  url: string
-  apiKey: string
-  metrics: Metrics
-  log: FastifyBaseLogger
-  /** Ends what is under way. */
-  stopping: AbortSignal
-}
-
-export function createAnswers({ url, apiKey, metrics, log, stopping }: AnswersOptions): Ask {
-  const { tasks } = createClient({ baseUrl: url, apiKey, retries: 1, backoffMs: 200 })
-
-  async function finished<Result>(kind: string, input: object, user: string | undefined): Promise<Answer<Result>> {
-    const task = await tasks.submit<Result>(
-      kind,
-      { input, ...(user !== undefined && { options: { user_id: user } }) },
-      {
-        waitSeconds: WAIT_SECONDS,
-        signal: AbortSignal.any([stopping, AbortSignal.timeout(WAIT_SECONDS * 1000 + ANSWER_MS)]),
-      },
-    )
-    const taskId = task.task_id
-    // It goes on, and its answer is remembered for whoever asks the same again.
-    if (!('result' in task) || !hasEnded(task.status)) {
-      log.warn({ kind, task: taskId }, 'too slow')
-      throw new HttpError(503, 'too_slow', 'There is no answer yet. Ask again in a while.')
-    }
-    const { result, source, quality } = task
-    if (task.status !== 'succeeded' || result === null || source === null || quality === null) {
-      log.warn({ kind, task: taskId, status: task.status, code: task.error?.code }, 'no answer')
-      throw new HttpError(503, 'no_answer', 'Neither a model nor anything that stands in for one has an answer.')
-    }
-    return { result, source, quality, taskId }
+/** Creates a function that runs tasks in Sluice. @param stopping ends waiting requests */
+export function createTaskRunner(server: ClientOptions, log: FastifyBaseLogger, stopping: AbortSignal) {
+  const { tasks } = createClient({ ...server, retries: 1, backoffMs: 200 })
+  const errorOf = (error: unknown) => {
+    // Sluice refuses the input.
+    if (error instanceof SluiceApiError && [413, 422].includes(error.status))
+      return Object.assign(new Error(error.message), { statusCode: error.status === 413 ? 413 : 400 })
+    log.error({ err: error }, 'no answer from Sluice')
+    return unavailable('sluice_away', 'Sluice, which generates the answers, is unavailable.')
   }
-
-  return async (kind, input, user) => {
-    const began = performance.now()
-    try {
-      const answer = await finished<never>(kind, input, user)
-      const { source, quality } = answer
-      metrics.answers.inc({ kind, source, quality })
-      metrics.answerSeconds.observe({ kind, source }, (performance.now() - began) / 1000)
-      return answer
-    } catch (error) {
-      const told = error instanceof HttpError ? error : (refusal(error) ?? away(error, log))
-      metrics.unanswered.inc({ kind, code: told.code })
-      throw told
-    }
+  /** Runs a task. `user` takes part in the experiments on the kind. @throws an error with a `statusCode` */
+  return async <Result>(kind: string, input: object, user?: string): Promise<Origin & { result: Result }> => {
+    const signal = AbortSignal.any([stopping, AbortSignal.timeout(33_000)])
+    const request = { input, ...(user !== undefined && { options: { user_id: user } }) }
+    const submitted = tasks.submit<Result>(kind, request, { waitSeconds: 30, signal })
+    const task = await submitted.catch(error => Promise.reject(errorOf(error)))
+    // The task continues. The same request gets its result later, from the cache.
+    if (!('result' in task) || !hasEnded(task.status)) throw unavailable('too_slow', 'No answer yet. Try again later.')
+    const { result, source, quality, task_id } = task
+    if (task.status === 'succeeded' && result !== null && source && quality) return { result, source, quality, task_id }
+    throw unavailable('no_answer', 'Neither a model nor a fallback has an answer.')
   }
-}
-
-/** What Sluice has against the input, in the words of this application's own fields. */
-function refusal(error: unknown): HttpError | null {
-  if (!(error instanceof SluiceApiError) || ![413, 422].includes(error.status)) return null
-  const { context } = error.body as { context?: { field?: unknown } }
-  const field = typeof context?.field === 'string' ? context.field.replace(/^\/input\//, '') : null
-  return new HttpError(error.status === 413 ? 413 : 400, 'invalid_request', error.message, field)
-}
-
-function away(error: unknown, log: FastifyBaseLogger): HttpError {
-  const misconfigured = error instanceof SluiceApiError && [401, 403, 404].includes(error.status)
-  log[misconfigured ? 'error' : 'warn']({ err: error }, 'no word from Sluice')
-  return new HttpError(503, 'sluice_away', 'Sluice, which finds the answers, cannot be asked at the moment.')
 }

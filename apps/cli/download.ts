@@ -6,7 +6,7 @@ import { persistently, type Session } from './session.ts'
 /** `out.jsonl` -> `out.errors.jsonl` */
 export const errorsPath = (output: string): string => `${output.replace(/\.jsonl$/, '')}.errors.jsonl`
 
-/** Finds out before anything is paid for, and clears away what killed runs have left. @throws Failure */
+/** Checks that the output can be written, before anything is paid for, and deletes leftovers of killed runs. @throws Failure */
 export async function checkOutput(output: string, input: string | null = null): Promise<void> {
   for (const path of [output, errorsPath(output)]) {
     const found = await stat(path).catch(() => null)
@@ -20,12 +20,12 @@ export async function checkOutput(output: string, input: string | null = null): 
   await probe.drop()
 }
 
-/** Files of the server's; null: an empty one for the answers, none for the errors. */
+/** Ids of the files; null: an empty file of answers, no file of errors. */
 export type Results = { answers: string | null; errors: string | null }
 
 /**
- * Both whole, or neither. The answers take their place last: they say that all has been fetched (see `findEarlier`), and
- * what an earlier run left as errors would be taken for errors of this one.
+ * Writes both files completely, or neither. The answers appear last, because `findEarlier` takes them for a completed
+ * download, and errors of an earlier run must not stand beside them.
  */
 export async function download(session: Session, { answers, errors }: Results, output: string): Promise<void> {
   const parts: Part[] = []
@@ -62,15 +62,15 @@ async function fetchPart(session: Session, fileId: string | null, path: string):
   })
 }
 
-/** What is beside its place until it is whole. */
+/** A file under a temporary name until it is complete. */
 type Part = {
   handle: FileHandle
   place(): Promise<void>
-  /** Does nothing to what has been placed. */
+  /** Deletes it, unless it is in its place. */
   drop(): Promise<void>
 }
 
-/** A symbolic link stays one. */
+/** The file itself: symbolic links are followed, not replaced. */
 const targetOf = (path: string): Promise<string> => realpath(path).catch(() => resolve(path))
 
 const partName = (target: string, pid: number | string): string => `.${basename(target)}.${pid}.part`
@@ -80,7 +80,7 @@ async function dropLeftovers(path: string): Promise<void> {
   for (const name of await readdir(dirname(target)).catch(() => [])) {
     const pid = /\.(\d+)\.part$/.exec(name)?.[1]
     if (pid === undefined || name !== partName(target, pid) || isAlive(Number(pid))) continue
-    // It is only litter.
+    // A leftover that cannot be deleted does no harm.
     await rm(join(dirname(target), name), { force: true }).catch(() => {})
   }
 }
@@ -113,7 +113,7 @@ async function openPart(path: string): Promise<Part> {
   }
 }
 
-/** With the name that the user knows. */
+/** The error with the path that the user gave. */
 function named(error: unknown, path: string): unknown {
   const reason = fileReason(error)
   return reason === null ? error : new Failure(`${path}: ${reason}`)

@@ -6,30 +6,30 @@ export const ALL_SUCCEEDED = 0
 export const SOME_FAILED = 1
 export const CANNOT = 2
 
-/** Why it cannot be done, in one line for the user. */
+/** An expected error. The message is one line for the user. */
 export class Failure extends Error {}
 
-/** The user asked us to stop. */
+/** The user stopped the command. */
 export class Interrupted extends Error {
   readonly exitCode: number
 
   constructor(signal: NodeJS.Signals) {
     super(signal)
-    // As a shell says it.
+    // As shells do.
     this.exitCode = 128 + constants.signals[signal]
   }
 }
 
-/** The server may be there again in a moment. */
+/** Whether the server may answer a later try. */
 export const isAway = (error: unknown): boolean =>
   error instanceof SluiceConnectionError ||
   (error instanceof SluiceApiError && (error.status === 429 || error.status >= 500))
 
-/** Nobody took the request: there is no server yet, or it is not ready. */
+/** Whether the server did not process the request, because it is not running or not ready. */
 export const isTurnedAway = (error: unknown): boolean =>
   error instanceof SluiceApiError ? error.status === 503 : errorCode(error) === 'ECONNREFUSED'
 
-/** fetch has it somewhere below. */
+/** `fetch` wraps the error that has the code. */
 function errorCode(error: unknown): string | null {
   for (let at = error; at instanceof Error; at = at.cause) {
     const { code } = at as NodeJS.ErrnoException
@@ -38,7 +38,7 @@ function errorCode(error: unknown): string | null {
   return null
 }
 
-/** One line; null: it is a bug of ours, which wants its stack. */
+/** One line for the user; null for a bug, whose stack is printed. */
 export function explain(error: unknown): string | null {
   if (error instanceof Failure) return error.message
   if (error instanceof SluiceConnectionError) return `no answer from ${error.message}`
@@ -48,13 +48,13 @@ export function explain(error: unknown): string | null {
 }
 
 function explainAnswer({ status, code, message, request_id }: SluiceApiError): string {
-  if (status === 401) return 'the server does not accept the API key (401): give --key or SLUICE_API_KEY'
-  if (code === null && status < 500) return `that is no Sluice server, it answered ${status} (see --url)`
+  if (status === 401) return 'the server does not accept the API key (401): set --key or SLUICE_API_KEY'
+  if (code === null && status < 500) return `this is not a Sluice server: it answered ${status} (see --url)`
   const id = request_id === null ? '' : `, request ${request_id}`
   return `${message.split('\n')[0]} (${status}${code === null ? '' : ` ${code}`}${id})`
 }
 
-/** Why a file cannot be read or written; null: the error is about something else. */
+/** Why a file cannot be read or written; null for other errors. */
 export function fileReason(error: unknown): string | null {
   const { code, syscall } = error as NodeJS.ErrnoException
   return typeof code === 'string' && syscall !== undefined ? (FILE_ERRORS[code] ?? code) : null

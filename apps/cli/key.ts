@@ -6,12 +6,12 @@ import { Failure } from './failure.ts'
 const ADMIN_KEY_FILE = join('.data', 'admin.key')
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/
 
-/** The admin key of a local server goes to no other. @throws Failure */
+/** The admin key of the local server is never sent to another one. @throws Failure */
 export function findKey(given: string | undefined, url: string, cwd: string): string {
   const key = (given ?? (LOOPBACK.test(new URL(url).hostname) ? localKey(cwd) : '')).trim()
-  if (key === '') throw new Failure('no API key: give --key or SLUICE_API_KEY')
-  // Else it is fetch that complains, of a header.
-  if (!/^[\x21-\x7e]+$/.test(key)) throw new Failure('the API key holds a character that no key has')
+  if (key === '') throw new Failure('no API key: set --key or SLUICE_API_KEY')
+  // `fetch` would report an invalid header instead.
+  if (!/^[\x21-\x7e]+$/.test(key)) throw new Failure('the API key contains an invalid character')
   return key
 }
 

@@ -3,20 +3,21 @@ import { existsSync, readFileSync } from 'node:fs'
 import { CommanderError } from 'commander'
 import { pause } from '../client/http.ts'
 import { createClient } from '../client/index.ts'
+import { parseExactly } from './exact-json.ts'
 import { CANNOT, explain, fileReason, Interrupted } from './failure.ts'
+import { quoted } from './format.ts'
+import { listText, statusText } from './format-batch.ts'
 import { findKey } from './key.ts'
-import { listText, statusText } from './look.ts'
 import { type Connection, createProgram, DEFAULT_URL } from './program.ts'
 import { createProgress } from './progress.ts'
 import { resume, run } from './run.ts'
 import type { Session } from './session.ts'
 import { stopSignal } from './signals.ts'
-import { quoted } from './words.ts'
 
 const stopping = stopSignal(process)
 
 const say = (line: string) => void process.stderr.write(`${line}\n`)
-// A reader that went away (`2>&1 | head`) or a terminal that was closed is no reason to leave the answers unfetched.
+// The answers are also fetched when the reader is gone (`2>&1 | head`) or the terminal is closed.
 process.stderr.on('error', () => {})
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') return
@@ -33,8 +34,16 @@ const name = process.env.npm_command === 'exec' ? 'npx sluice' : 'sluice'
 function open({ url, key }: Connection, shown = true): Session {
   const elsewhere = ![DEFAULT_URL, process.env.SLUICE_URL].includes(url)
   return {
-    client: createClient({ baseUrl: url, apiKey: findKey(key, url, process.cwd()), retries: 0 }),
+    client: createClient({
+      baseUrl: url,
+      apiKey: findKey(key, url, process.cwd()),
+      retries: 0,
+      parseJson: parseExactly,
+    }),
     progress: createProgress(process.stderr, { shown }),
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
     signal: stopping,
     pause: ms => pause(ms, stopping),
     command: words => `${name} batch ${words}${elsewhere ? ` --url ${quoted(url)}` : ''}`,
@@ -81,14 +90,14 @@ try {
 }
 
 function exitCodeOf(error: unknown): number {
-  // It has said what is wrong; 0 after --help and --version.
+  // Commander has printed the error; 0 after --help and --version.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : CANNOT
   if (error instanceof Interrupted) return error.exitCode
   say(`sluice: ${explain(error) ?? (error as Error).stack}`)
   return CANNOT
 }
 
-/** Of the package that we are in, wherever in it. */
+/** The version of the package that contains this file. */
 function version(): string {
   let dir = new URL('.', import.meta.url)
   while (!existsSync(new URL('package.json', dir))) dir = new URL('..', dir)

@@ -12,60 +12,62 @@ type RunFlags = { output: string; endpoint: string; maxCostUsd?: number; anew?: 
 
 export const DEFAULT_URL = 'http://127.0.0.1:8080'
 
-/** The commands and their options. It throws instead of ending the process. */
+/** The commands and their options. Errors are thrown; the process does not exit. */
 export function createProgram(commands: Commands, version: string): Command {
   const program = new Command('sluice')
-    .description('The command line of Sluice, a job server for LLM calls.')
+    .description('Command line of Sluice, a job server for LLM calls.')
     .version(version)
     .exitOverride()
     .showSuggestionAfterError()
-  const batch = program.command('batch').description('Have every line of a file answered.')
+  const batch = program.command('batch').description('Run files of requests as batches.')
 
   const command = (name: string, description: string) =>
     batch
       .command(name)
       .description(description)
+      .addOption(new Option('--url <url>', 'URL of the server').env('SLUICE_URL').default(DEFAULT_URL).argParser(url))
       .addOption(
-        new Option('--url <url>', 'address of the server').env('SLUICE_URL').default(DEFAULT_URL).argParser(url),
-      )
-      .addOption(
-        new Option('--key <key>', 'API key; without one, that of an `npm start` in this directory').env(
+        new Option('--key <key>', 'API key (default, for a server on this machine: the key in .data/admin.key)').env(
           'SLUICE_API_KEY',
         ),
       )
-  const output = ['-o, --output <file>', 'where the answers go; errors go beside it, to <file>.errors.jsonl'] as const
-  const noProgress = ['--no-progress', 'no bar and no lines on how far it is'] as const
-  const json = ['--json', 'as the server gives it'] as const
+  const output = [
+    '-o, --output <file>',
+    'file for the answers; errors go to <file>.errors.jsonl. `-`: standard output, and errors to standard error',
+  ] as const
+  const noProgress = ['--no-progress', 'show no progress bar and no progress lines'] as const
+  const json = ['--json', 'print the JSON of the server'] as const
 
-  command('run', 'Start a batch (a file as OpenAI’s batch API takes it), wait for its end, fetch its answers.')
-    .argument('<input>', 'JSONL, a request a line')
+  command('run', 'Start a batch from a file in the format of OpenAI’s batch API, wait for it and download the answers.')
+    .argument('<input>', 'JSONL file with one request per line, plain or gzip; `-` reads standard input')
     .requiredOption(...output)
-    .option('--endpoint <path>', 'what the lines ask', '/v1/chat/completions')
-    .option('--max-cost-usd <dollars>', 'the most that the batch may cost', dollars)
-    .option('--anew', 'start another one, even if one with this file is under way or was not fetched')
+    .option('--endpoint <path>', 'endpoint of the lines', '/v1/chat/completions')
+    .option('--max-cost-usd <dollars>', 'maximum cost of the batch', dollars)
+    .option('--anew', 'start a new batch instead of resuming one with the same file')
     .option(...noProgress)
     .addHelpText('after', EXIT_CODES)
     .action(commands.run)
-  command('resume', 'Come back to a batch: wait for its end, fetch its answers.')
+  command('resume', 'Wait for a batch and download the answers.')
     .argument('<id>', 'batch_…')
     .requiredOption(...output)
     .option(...noProgress)
     .addHelpText('after', EXIT_CODES)
     .action(commands.resume)
-  command('status', 'Say how far a batch is.')
+  command('status', 'Show the progress of a batch.')
     .argument('<id>', 'batch_…')
     .option(...json)
     .action(commands.status)
-  command('cancel', 'Stop a batch. Answers that it has are kept.').argument('<id>', 'batch_…').action(commands.cancel)
+  command('cancel', 'Cancel a batch. Existing answers are kept.').argument('<id>', 'batch_…').action(commands.cancel)
   command('list', 'List batches, newest first.')
-    .option('--limit <number>', 'how many, at most 100', limit, 20)
+    .option('--limit <number>', 'number of batches, at most 100', limit, 20)
     .option(...json)
     .action(commands.list)
   return program
 }
 
 const EXIT_CODES = `
-Exit codes: 0 all lines succeeded, 1 some did not, 2 the batch failed or could not be run, 130 Ctrl-C (it goes on).`
+Exit codes: 0 every line succeeded, 1 some lines failed, 2 the batch failed or could not be run, 130 Ctrl-C (the batch
+continues).`
 
 function url(value: string): string {
   if (/^https?:\/\//i.test(value) && URL.canParse(value)) return value.replace(/\/+$/, '')

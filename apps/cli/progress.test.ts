@@ -11,7 +11,7 @@ const batch = (succeeded: number, more: Partial<Batch> = {}): Batch => ({
   counts: { total: 100, succeeded, failed: 2, cancelled: 0, expired: 0 },
   rate_per_second: 12.34,
   eta_seconds: 65,
-  usage: { input_tokens: 0, output_tokens: 0 },
+  usage: { input_tokens: 0, output_tokens: 0, cache_read_tokens: 0, cache_write_tokens: 0, reasoning_tokens: 0 },
   cost_usd: 1.239,
   cost_bound_usd: null,
   max_cost_usd: null,
@@ -38,7 +38,7 @@ function streamOf(more: object) {
   return { stream, said: () => said }
 }
 
-test('without a terminal: a line when the status changes, and every five seconds', () => {
+test('without a terminal, a line is printed at every change of the status and every five seconds', () => {
   const { stream, said } = streamOf({ isTTY: false })
   let now = 0
   const progress = createProgress(stream, { shown: true, now: () => now })
@@ -55,7 +55,7 @@ test('without a terminal: a line when the status changes, and every five seconds
   )
 })
 
-test('on a terminal: a bar, which makes way for what is said and is gone at the end', () => {
+test('on a terminal, the bar is removed for messages and at the end', () => {
   const { stream, said } = streamOf({ isTTY: true, columns: 120 })
   const progress = createProgress(stream, { shown: true })
   progress.update(batch(0, { status: 'validating', counts: { ...batch(0).counts, total: 0, failed: 0 } }))
@@ -71,7 +71,7 @@ test('on a terminal: a bar, which makes way for what is said and is gone at the 
   expect(said().lastIndexOf('\x1b[?25h')).toBeGreaterThan(said().lastIndexOf('\x1b[?25l'))
 })
 
-test('what the server does not know is left out, and nothing breaks by it', () => {
+test('figures that the server does not know are left out', () => {
   const { stream, said } = streamOf({ isTTY: false })
   const counts = {
     total: null,
@@ -85,7 +85,7 @@ test('what the server does not know is left out, and nothing breaks by it', () =
   expect(said()).toBe('validating\n')
 })
 
-test('nothing is shown of how far it is unless it is wanted', () => {
+test('no progress is shown with --no-progress', () => {
   const { stream, said } = streamOf({ isTTY: true })
   const progress = createProgress(stream, { shown: false })
   progress.update(batch(1))

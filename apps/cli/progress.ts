@@ -1,19 +1,19 @@
 import { SingleBar } from 'cli-progress'
 import type { Batch } from '../client/index.ts'
-import { details, done, number, standing } from './words.ts'
+import { details, done, number, standing } from './format.ts'
 
 export type Progress = {
-  /** Something to know, in a line of its own. */
+  /** Prints a line. */
   say(line: string): void
   update(batch: Batch): void
-  /** Takes the bar away. */
+  /** Removes the bar. */
   end(): void
 }
 
-/** Between two lines where there is no terminal. */
+/** Interval of lines without a terminal. */
 const LINE_EVERY_MS = 5_000
 
-/** A bar on a terminal; elsewhere a line every few seconds, and whenever the status changes. */
+/** A bar on a terminal; otherwise a line every few seconds, and at every change of the status. */
 export function createProgress(stream: NodeJS.WriteStream, how: { shown: boolean; now?: () => number }): Progress {
   const write = (line: string) => void stream.write(`${line}\n`)
   if (!how.shown) return { say: write, update() {}, end() {} }
@@ -47,7 +47,7 @@ function createBar(stream: NodeJS.WriteStream, write: (line: string) => void): P
       write(line)
     },
     update(batch) {
-      // Its length may not change while it runs, and there is none before the lines have been counted.
+      // The total is 0 until the lines have been counted.
       const total = Math.max(1, batch.counts.total)
       const share = Math.floor((100 * done(batch)) / total)
       const payload = {
@@ -64,7 +64,7 @@ function createBar(stream: NodeJS.WriteStream, write: (line: string) => void): P
           stream,
           clearOnComplete: true,
           hideCursor: true,
-          // Ctrl-C is ours.
+          // This program handles Ctrl-C.
           gracefulExit: false,
         })
         bar.start(total, done(batch), payload)

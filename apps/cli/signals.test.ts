@@ -26,7 +26,7 @@ it.each([
   expect(exits).toEqual([])
 })
 
-it('takes a Ctrl-C that comes twice for one, and ends on a later one', () => {
+it('a Ctrl-C that arrives twice counts once; a later one exits', () => {
   const { exits, send } = harness()
   send('SIGINT')
   vi.advanceTimersByTime(4)
@@ -39,7 +39,7 @@ it('takes a Ctrl-C that comes twice for one, and ends on a later one', () => {
   expect(exits).toEqual([130])
 })
 
-it('is not hurried by anything but Ctrl-C', () => {
+it('a repeated SIGTERM or SIGHUP does not exit', () => {
   const { exits, send } = harness()
   send('SIGTERM')
   vi.advanceTimersByTime(10_000)

@@ -1,9 +1,9 @@
 import { Interrupted } from './failure.ts'
 
-/** One Ctrl-C may reach us twice, from the terminal and from npm, which passes it on; only a later one means "at once". */
+/** One Ctrl-C may arrive twice, from the terminal and from npm, which forwards it; a later one exits at once. */
 const SAME_CTRL_C_MS = 500
 
-/** What it gives is aborted with `Interrupted` by the first signal. */
+/** Aborted with `Interrupted` by the first signal. */
 export function stopSignal(face: Pick<NodeJS.Process, 'on' | 'exit'>): AbortSignal {
   const stop = new AbortController()
   let stoppedAt = 0

@@ -15,7 +15,7 @@ export function createBatches(http: Http) {
     http.json<OpenAIBatch>({ method: 'GET', path: openai(id), repeatable: true, signal })
 
   return {
-    /** Asked for again when the connection breaks, it is the same batch: by its Idempotency-Key. */
+    /** Starts a batch. A repetition after a broken connection returns the same batch, by its Idempotency-Key. */
     create: (
       { completion_window = '24h', ...request }: BatchRequest,
       { idempotencyKey = randomUUID(), signal }: RequestOptions & { idempotencyKey?: string } = {},
@@ -29,14 +29,14 @@ export function createBatches(http: Http) {
         signal,
       }),
 
-    /** With its progress. */
+    /** The batch with its progress. */
     get: (id: string, { signal }: RequestOptions = {}) =>
       http.json<Batch>({ method: 'GET', path: native(id), repeatable: true, signal }),
 
-    /** As OpenAI's API has it, with its metadata. */
+    /** The batch in the format of OpenAI's API, with its metadata. */
     retrieve,
 
-    /** Newest first. */
+    /** Lists batches, newest first. */
     list: ({ after, limit, signal }: RequestOptions & { after?: string; limit?: number } = {}) =>
       http.json<Page<OpenAIBatch>>({
         method: 'GET',
@@ -45,20 +45,20 @@ export function createBatches(http: Http) {
         signal,
       }),
 
-    /** Lines that have been answered keep their answers. @throws SluiceApiError (409) if it ended some other way before */
+    /** Cancels a batch; existing answers are kept. @throws SluiceApiError (409) if it has ended otherwise */
     async cancel(id: string, { signal }: RequestOptions = {}): Promise<OpenAIBatch> {
       try {
         return await http.json<OpenAIBatch>({ method: 'POST', path: `${openai(id)}/cancel`, repeatable: true, signal })
       } catch (error) {
         if (!(error instanceof SluiceApiError && error.status === 409)) throw error
-        // A cancellation whose answer was lost on the way has been made again.
+        // A repetition of a cancellation whose answer was lost.
         const batch = await retrieve(id, { signal })
         if (batch.status !== 'cancelling' && batch.status !== 'cancelled') throw error
         return batch
       }
     },
 
-    /** Runs the lines that failed once more. */
+    /** Runs the failed lines again. */
     retry: (id: string, { signal }: RequestOptions = {}) =>
       http.json<Batch>({ method: 'POST', path: `${native(id)}/retry`, repeatable: false, signal }),
   }

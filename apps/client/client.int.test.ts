@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { ADMIN, startMachine } from '#shared/testing/machine.ts'
+import { ADMIN, sharedStack } from '#shared/testing/stack.ts'
 import { createClient, SluiceApiError, type TaskEvent } from './index.ts'
 
 /** Against the real API and a worker. */
-const machine = startMachine()
-const client = (apiKey = ADMIN) => createClient({ baseUrl: `http://127.0.0.1:${machine.api.port}`, apiKey })
+const stack = sharedStack()
+const client = (apiKey = ADMIN) => createClient({ baseUrl: `http://127.0.0.1:${stack.api.port}`, apiKey })
 const request = (prompt: string, options = {}) => ({
   input: { prompt },
   options: { cache: 'off' as const, ...options },
@@ -20,12 +20,12 @@ describe('tasks', () => {
     expect(await tasks.get(accepted.task_id)).toEqual(task)
   })
 
-  it('are answered at once if they end in time', async () => {
+  it('are returned by submit if they end within waitSeconds', async () => {
     const answer = await client().tasks.submit('generate', request('Say hello'), { waitSeconds: 30 })
     expect(answer).toMatchObject({ status: 'succeeded', result: { text: expect.any(String) } })
   })
 
-  it('are made once under one key', async () => {
+  it('are created once per idempotency key', async () => {
     const { tasks } = client()
     const options = { idempotencyKey: 'once' }
     const [one, two] = [
@@ -38,9 +38,9 @@ describe('tasks', () => {
     })
   })
 
-  it('are cancelled, once', async () => {
+  it('can be cancelled once', async () => {
     const { tasks } = client()
-    const gate = machine.upstream.hold({ when: /cancel me/ })
+    const gate = stack.upstream.hold({ when: /cancel me/ })
     const { task_id } = await tasks.submit('generate', request('cancel me'))
     await gate.waiting()
     expect(await tasks.cancel(task_id)).toMatchObject({ task_id, status: 'cancelled' })
@@ -49,7 +49,7 @@ describe('tasks', () => {
     await expect(tasks.cancel(ended.task_id)).rejects.toMatchObject({ code: 'already_finished', status: 409 })
   })
 
-  it('are followed to their end, also by who comes later', async () => {
+  it('stream events to their end, also to late subscribers', async () => {
     const { tasks } = client()
     const { task_id } = await tasks.submit('generate', request('follow me', { stream: true }))
     const all = await read(tasks.events<{ text: string }>(task_id))
@@ -63,9 +63,9 @@ describe('tasks', () => {
     expect(await read(tasks.events(task_id, { lastEventId: last.id }))).toEqual([])
   })
 
-  it('may be left in the middle of that', async () => {
+  it('may be left in the middle of their events', async () => {
     const { tasks } = client()
-    const gate = machine.upstream.hold({ when: /leave me/ })
+    const gate = stack.upstream.hold({ when: /leave me/ })
     const { task_id } = await tasks.submit('generate', request('leave me', { stream: true }))
     for await (const event of tasks.events(task_id)) {
       expect(event.event).toBe('status')
@@ -77,20 +77,20 @@ describe('tasks', () => {
 })
 
 describe('errors', () => {
-  it('say what the server says', async () => {
+  it('carry status, code and request id of the server', async () => {
     const error = await client('wrong')
       .tasks.get('task_1')
       .catch((reason: unknown) => reason)
     expect(error).toBeInstanceOf(SluiceApiError)
-    expect(error).toMatchObject({ status: 401, code: 'unauthenticated', request_id: expect.stringMatching(/./) })
+    expect(error).toMatchObject({ status: 401, code: 'invalid_api_key', request_id: expect.stringMatching(/./) })
     await expect(client().tasks.get('task_1')).rejects.toMatchObject({ status: 404, code: 'task_not_found' })
     await expect(read(client().tasks.events('task_1'))).rejects.toMatchObject({ code: 'task_not_found' })
     await expect(client().tasks.submit('nope', { input: 1 })).rejects.toMatchObject({ code: 'unknown_kind' })
   })
 
-  it('say how long a key that is over its limit has to wait', async () => {
-    const { secret } = await machine.makeKey({ requests_per_minute: 1 })
-    const { tasks } = createClient({ baseUrl: `http://127.0.0.1:${machine.api.port}`, apiKey: secret, retries: 0 })
+  it('carry Retry-After of a rate-limited key', async () => {
+    const { secret } = await stack.makeKey({ requests_per_minute: 1 })
+    const { tasks } = createClient({ baseUrl: `http://127.0.0.1:${stack.api.port}`, apiKey: secret, retries: 0 })
     await expect(tasks.get('task_1')).rejects.toMatchObject({ status: 404 })
     const error = await tasks.get('task_1').catch((reason: SluiceApiError) => reason)
     expect(error).toMatchObject({ status: 429, code: 'rate_limited', retryAfter: expect.any(Number) })

@@ -1,12 +1,12 @@
-/** An answer of the server that is an error. `code` is one of those in the README; null: it was not Sluice that answered. */
+/** An error response. `code` is one of docs/errors.md; null if the response is not from Sluice. */
 export class SluiceApiError extends Error {
   override readonly name = 'SluiceApiError'
   readonly status: number
   readonly code: string | null
   readonly request_id: string | null
-  /** Seconds; null: the server did not say. */
+  /** Seconds; null without a Retry-After header. */
   readonly retryAfter: number | null
-  /** The answer as it came: parsed if it is JSON. */
+  /** The body, parsed if it is JSON. */
   readonly body: unknown
 
   constructor(message: string, answer: Pick<SluiceApiError, 'status' | 'code' | 'request_id' | 'retryAfter' | 'body'>) {
@@ -19,12 +19,12 @@ export class SluiceApiError extends Error {
   }
 }
 
-/** No answer: nobody listens there, the connection broke, or it took too long. */
+/** No response: the server is not reachable, the connection broke, or the request timed out. */
 export class SluiceConnectionError extends Error {
   override readonly name = 'SluiceConnectionError'
 }
 
-/** Reads problem+json (`/api/v1`) and OpenAI's form (`/v1`). */
+/** Reads problem+json (`/api/v1`) and OpenAI's error format (`/v1`). */
 export async function errorFrom(response: Response): Promise<SluiceApiError> {
   const text = await response.text().catch(() => '')
   const body = parsed(text)

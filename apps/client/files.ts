@@ -5,9 +5,9 @@ import { multipart } from './multipart.ts'
 import type { FileObject, Page } from './types.ts'
 
 export type UploadOptions = RequestOptions & {
-  /** `batch` unless given. */
+  /** Default `batch`. */
   purpose?: string
-  /** The path's last part unless given. */
+  /** Default: the last part of the path. */
   filename?: string
   expiresAfterSeconds?: number
 }
@@ -18,8 +18,8 @@ export function createFiles(http: Http) {
   const path = (id: string) => `/v1/files/${encodeURIComponent(id)}`
   return {
     /**
-     * Sends a file, by its path or its bytes, without holding it in memory. By its path, it is sent again if the connection
-     * breaks; the first one may then be there, unused, as well. @throws what reading it throws
+     * Uploads a file, by its path or its bytes, as a stream. A file given by its path is sent again if the connection
+     * breaks; the first upload may then exist, too, unused. @throws errors of reading the file
      */
     async upload(
       source: string | AsyncIterable<Uint8Array>,
@@ -38,7 +38,7 @@ export function createFiles(http: Http) {
         try {
           yield* typeof source === 'string' ? createReadStream(source, { highWaterMark: PIECE_BYTES }) : source
         } catch (error) {
-          // Not a matter of the connection: no second try.
+          // Not a connection error: no retry.
           cannotRead.abort(error)
           throw error
         }
@@ -72,7 +72,7 @@ export function createFiles(http: Http) {
         signal,
       }),
 
-    /** Its bytes as they come. The iteration throws SluiceConnectionError if the connection breaks before their end. */
+    /** Streams the content. The iteration throws SluiceConnectionError if the connection breaks before the end. */
     async content(id: string, { signal }: RequestOptions = {}): Promise<AsyncIterable<Uint8Array>> {
       const response = await http.request({ method: 'GET', path: `${path(id)}/content`, repeatable: true, signal })
       return bytesOf(response, signal)
@@ -80,7 +80,7 @@ export function createFiles(http: Http) {
   }
 }
 
-/** `?a=1&b=2` of what is given. */
+/** The query string of the defined values, such as `?a=1&b=2`. */
 export function query(values: Record<string, string | number | undefined>): string {
   const given = Object.entries(values).flatMap(([name, value]) =>
     value === undefined ? [] : [[name, String(value)] as [string, string]],

@@ -22,7 +22,7 @@ function clientOf(...answers: Answer[]) {
       const one = { method: init?.method ?? 'GET', url: String(url), headers: new Headers(init?.headers), body }
       sent.push(one)
       const answer = answers.shift()
-      if (!answer) throw new Error('nobody expected that')
+      if (!answer) throw new Error('unexpected request')
       if (answer instanceof Error) throw answer
       return typeof answer === 'function' ? answer(one) : answer
     },
@@ -34,7 +34,7 @@ async function* bytes(text: string) {
   yield new TextEncoder().encode(text)
 }
 
-it('nothing is left on a signal that goes on, once its answer has come or been read', async () => {
+it('a signal keeps no listener after the response has been read', async () => {
   const stopping = new AbortController()
   const { signal } = stopping
   const events = 'event: done\nid: 1\ndata: {}\n\n'
@@ -53,7 +53,7 @@ it('nothing is left on a signal that goes on, once its answer has come or been r
   expect(getEventListeners(signal, 'abort')).toEqual([])
 })
 
-it('a body that cannot be sent keeps no timer', async () => {
+it('a body that cannot be serialised leaves no timer', async () => {
   const timers = vi.spyOn(globalThis, 'setTimeout')
   onTestFinished(() => timers.mockRestore())
   const { client, sent } = clientOf()
@@ -62,7 +62,7 @@ it('a body that cannot be sent keeps no timer', async () => {
   expect(timers).not.toHaveBeenCalled()
 })
 
-describe('what is tried again', () => {
+describe('retries', () => {
   it.each([
     ['a connection that fails', lost],
     ['429', () => problem(429)],
@@ -75,7 +75,7 @@ describe('what is tried again', () => {
     expect(sent).toHaveLength(3)
   })
 
-  it('submitting, under one Idempotency-Key of its own', async () => {
+  it('repeat a submission under one Idempotency-Key', async () => {
     const { client, sent } = clientOf(lost(), problem(409, { code: 'idempotency_in_flight' }), Response.json(task))
     await client.tasks.submit('generate', { input: { prompt: 'a' } })
     const keys = sent.map(one => one.headers.get('idempotency-key'))
@@ -86,7 +86,7 @@ describe('what is tried again', () => {
     expect(other.sent[0]!.headers.get('idempotency-key')).not.toBe(keys[0])
   })
 
-  it('an upload by its path, whole; an upload of bytes is not', async () => {
+  it('repeat an upload of a path from its beginning, and not an upload of bytes', async () => {
     const { client, sent } = clientOf(lost(), Response.json({ id: 'file_1' }))
     await client.files.upload(import.meta.filename)
     expect(sent[1]!.body).toContain('an upload by its path, whole')
@@ -95,7 +95,7 @@ describe('what is tried again', () => {
     expect(once.sent).toHaveLength(1)
   })
 
-  it('starting a batch, under the same Idempotency-Key', async () => {
+  it('repeat the start of a batch under the same Idempotency-Key', async () => {
     const request = { input_file_id: 'file_1', endpoint: '/v1/chat/completions' }
     const { client, sent } = clientOf(problem(503), lost(), Response.json({ id: 'batch_1' }))
     expect(await client.batches.create(request)).toEqual({ id: 'batch_1' })
@@ -103,7 +103,7 @@ describe('what is tried again', () => {
     expect(new Set(sent.map(one => one.headers.get('idempotency-key'))).size).toBe(1)
   })
 
-  it('running failed lines again only when the server has done nothing (429)', async () => {
+  it('repeat the retry of failed lines only after 429', async () => {
     const { client, sent } = clientOf(problem(429), lost())
     await expect(client.batches.retry('batch_1')).rejects.toThrow(SluiceConnectionError)
     expect(sent).toHaveLength(2)
@@ -112,7 +112,7 @@ describe('what is tried again', () => {
     expect(away.sent).toHaveLength(1)
   })
 
-  it('nothing more than `retries` times, and nothing that will fail again', async () => {
+  it('end after `retries` attempts, and skip errors that are permanent', async () => {
     const { client, sent } = clientOf(lost(), lost(), lost(), lost(), lost(), Response.json(task))
     await expect(client.tasks.get('task_1')).rejects.toThrow('http://sluice.test: connect ECONNREFUSED')
     expect(sent).toHaveLength(5)
@@ -123,19 +123,19 @@ describe('what is tried again', () => {
     }
   })
 
-  it('not a server that asks for more than a minute', async () => {
+  it('do not wait for a Retry-After of more than a minute', async () => {
     const { client, sent } = clientOf(problem(429, {}, { 'retry-after': '61' }))
     await expect(client.tasks.get('task_1')).rejects.toMatchObject({ status: 429, retryAfter: 61 })
     expect(sent).toHaveLength(1)
   })
 
-  it('a file that cannot be read is not', async () => {
+  it('skip a file that cannot be read', async () => {
     const { client, sent } = clientOf(lost())
     await expect(client.files.upload('/no/such/file')).rejects.toMatchObject({ code: 'ENOENT' })
     expect(sent).toHaveLength(0)
   })
 
-  it('a cancellation whose answer was lost is not mistaken for a task that ended otherwise', async () => {
+  it('recognise a cancellation whose answer was lost', async () => {
     const cancelled = { task_id: 'task_1', status: 'cancelled' }
     const { client } = clientOf(lost(), problem(409, { code: 'already_finished' }), Response.json(cancelled))
     expect(await client.tasks.cancel('task_1')).toEqual(cancelled)
@@ -145,7 +145,7 @@ describe('what is tried again', () => {
 })
 
 describe('an error', () => {
-  it('of /api/v1 says code, request and what to wait', async () => {
+  it('of /api/v1 has code, request id and retry time', async () => {
     const { client } = clientOf(
       problem(402, { code: 'budget_exceeded', detail: 'No more money.', request_id: 'r-2' }, { 'retry-after': '2' }),
     )
@@ -160,7 +160,7 @@ describe('an error', () => {
     })
   })
 
-  it('of /v1 does as well', async () => {
+  it('of /v1 has them, too', async () => {
     const body = { error: { message: 'No such file.', type: 'invalid_request_error', param: null, code: 'not_found' } }
     const { client } = clientOf(problem(404, body, { 'x-request-id': 'r-1' }))
     await expect(client.files.get('file_1')).rejects.toMatchObject({
@@ -170,13 +170,13 @@ describe('an error', () => {
     })
   })
 
-  it('of somebody else has no code', async () => {
+  it('of another server has no code', async () => {
     const { client } = clientOf(new Response('<html>', { status: 404 }), new Response('<html>'))
     await expect(client.tasks.get('task_1')).rejects.toMatchObject({ status: 404, code: null, body: '<html>' })
     await expect(client.tasks.get('task_1')).rejects.toThrow('The answer is not JSON.')
   })
 
-  it('gives way to the reason of the signal, also while it waits to try again', async () => {
+  it('is replaced by the reason of the signal, also during the wait before a retry', async () => {
     const stop = new AbortController()
     const { client } = clientOf(() => {
       setImmediate(() => stop.abort(new Error('enough')))
@@ -191,7 +191,7 @@ describe('events', () => {
   const delta = (id: number) => `event: delta\nid: ${id}\ndata: {"text":"${id}"}\n\n`
   const done = `event: done\nid: 9\ndata: ${JSON.stringify(task)}\n\n`
 
-  it('go on behind the last one when the connection breaks', async () => {
+  it('continue after the last one when the connection breaks', async () => {
     const { client, sent } = clientOf(stream(`${delta(1)}${delta(2)}event: de`), lost(), stream(`${delta(3)}${done}`))
     const seen: string[] = []
     for await (const event of client.tasks.events('task_1')) seen.push(`${event.event} ${event.id}`)
@@ -199,7 +199,7 @@ describe('events', () => {
     expect(sent.map(one => one.headers.get('last-event-id'))).toEqual([null, '2', '2'])
   })
 
-  it('give up when nothing comes any more', async () => {
+  it('end with an error when reconnections bring no events', async () => {
     const { client } = clientOf(...Array.from({ length: 4 }, () => stream('retry: 1\n\n')))
     const all = async () => {
       for await (const _ of client.tasks.events('task_1', { retries: 0 }));
@@ -208,6 +208,6 @@ describe('events', () => {
   })
 })
 
-it.each(['', 'localhost:8080', 'ftp://a', 'http://'])('%j is no baseUrl', baseUrl => {
+it.each(['', 'localhost:8080', 'ftp://a', 'http://'])('%j is refused as baseUrl', baseUrl => {
   expect(() => createClient({ baseUrl, apiKey: 'key' })).toThrow('baseUrl must be an http(s) URL')
 })

@@ -6,10 +6,12 @@ export type ClientOptions = {
   baseUrl: string
   apiKey: string
   fetch?: typeof fetch
-  /** How often a request is made again at most; default 4. */
+  /** Maximum number of retries. Default 4. */
   retries?: number
-  /** The first wait before that, milliseconds, at most; doubled each time. Default 500. */
+  /** Maximum wait before the first retry, in milliseconds, doubled each time. Default 500. */
   backoffMs?: number
+  /** Parses responses. Default: JSON.parse, which rounds integers above 2^53. */
+  parseJson?: (text: string) => unknown
 }
 
 export type RequestOptions = { signal?: AbortSignal | undefined }
@@ -19,29 +21,29 @@ type Call = RequestOptions & {
   path: string
   headers?: Record<string, string>
   json?: unknown
-  /** Called for each try. */
+  /** Called for each attempt. */
   body?: (() => { body: ReadableStream<Uint8Array>; type: string }) | undefined
-  /** `once`: its body cannot be sent again. Otherwise, whether doing it twice does no harm. */
+  /** Whether repeating the request is harmless. `once`: its body cannot be sent again. */
   repeatable: boolean | 'once'
-  /** Upper bound of the time until the answer begins, and with `json` until it has been read; null: none. */
+  /** Limit of the time until the response begins, and with `json` until it has been read; null: none. */
   timeoutMs?: number | null
 }
 
 export type Http = ReturnType<typeof createHttp>
 
 const TIMEOUT_MS = 30_000
-const MOST_BACKOFF_MS = 8_000
-/** A server that asks for more is not waited for. */
-const MOST_RETRY_AFTER_SECONDS = 60
-/** What a proxy answers while the server behind it restarts, and what the server answers while its database does. */
-const AWAY = [502, 503, 504]
+const MAX_BACKOFF_MS = 8_000
+/** With a longer Retry-After the request fails. */
+const MAX_RETRY_AFTER_SECONDS = 60
+/** Responses of a proxy whose server restarts, and of the server whose database restarts. */
+const UNAVAILABLE = [502, 503, 504]
 
 export function createHttp(options: ClientOptions) {
-  const { apiKey, retries = 4, backoffMs = 500 } = options
+  const { apiKey, retries = 4, backoffMs = 500, parseJson = JSON.parse } = options
   const base = baseOf(options.baseUrl)
   const doFetch = options.fetch ?? fetch
 
-  /** One try. @throws SluiceApiError, SluiceConnectionError */
+  /** One attempt. @throws SluiceApiError, SluiceConnectionError */
   async function attempt<T>(call: Call, read: (response: Response) => Promise<T>): Promise<T> {
     const { timeoutMs = TIMEOUT_MS } = call
     const sent = call.body?.()
@@ -63,7 +65,7 @@ export function createHttp(options: ClientOptions) {
         headers: { authorization: `Bearer ${apiKey}`, ...(type && { 'content-type': type }), ...call.headers },
         signal,
         ...(body !== null && { body }),
-        // What fetch demands of a body that is a stream.
+        // fetch requires it for a streamed body.
         ...(sent && { duplex: 'half' }),
       } as RequestInit)
       if (!response.ok) throw await errorFrom(response)
@@ -82,7 +84,7 @@ export function createHttp(options: ClientOptions) {
     }
   }
 
-  async function tried<T>(call: Call, read: (response: Response) => Promise<T>): Promise<T> {
+  async function withRetries<T>(call: Call, read: (response: Response) => Promise<T>): Promise<T> {
     for (let tries = 0; ; tries++) {
       call.signal?.throwIfAborted()
       try {
@@ -97,16 +99,17 @@ export function createHttp(options: ClientOptions) {
 
   return {
     /** @throws SluiceApiError, SluiceConnectionError, or the reason of `signal` */
-    request: (call: Call) => tried(call, async response => response),
-    /** The same, and reads the answer. */
-    json: <T>(call: Call): Promise<T> => tried(call, readJson<T>),
+    request: (call: Call) => withRetries(call, async response => response),
+    /** Also reads the response. */
+    json: <T>(call: Call): Promise<T> => withRetries(call, response => readJson<T>(response, parseJson)),
+    parseJson,
   }
 }
 
-/** Of answers whose body is still to be read. */
+/** Of responses whose body is still to be read. */
 const releases = new WeakMap<Response, () => void>()
 
-/** A signal that is aborted with `leader`, or by itself. Not `AbortSignal.any`: of one that is nested Node never lets go. */
+/** A signal that aborts with `leader`, or on its own. Not `AbortSignal.any`, because Node never releases nested signals. */
 function follow(leader: AbortSignal | undefined) {
   const follower = new AbortController()
   const abort = () => follower.abort(leader?.reason)
@@ -114,10 +117,10 @@ function follow(leader: AbortSignal | undefined) {
   return { signal: follower.signal, abort, release: () => leader?.removeEventListener('abort', abort) }
 }
 
-async function readJson<T>(response: Response): Promise<T> {
+async function readJson<T>(response: Response, parse: (text: string) => unknown): Promise<T> {
   const text = await response.text()
   try {
-    return JSON.parse(text) as T
+    return parse(text) as T
   } catch {
     throw new SluiceApiError('The answer is not JSON.', {
       status: response.status,
@@ -137,18 +140,18 @@ export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   })
 }
 
-/** Milliseconds, with full jitter; null: it is not to be made again. */
-export function waitBefore(failure: unknown, call: Pick<Call, 'repeatable'>, most: number): number | null {
+/** Wait before the next attempt, in milliseconds, with full jitter; null: do not retry. */
+export function waitBefore(failure: unknown, call: Pick<Call, 'repeatable'>, maxMs: number): number | null {
   if (call.repeatable === 'once') return null
-  const backoff = Math.random() * Math.min(most, MOST_BACKOFF_MS)
+  const backoff = Math.random() * Math.min(maxMs, MAX_BACKOFF_MS)
   if (failure instanceof SluiceConnectionError) return call.repeatable ? backoff : null
   if (!(failure instanceof SluiceApiError)) return null
-  // 429: the server did nothing yet. 409 with Retry-After: this very request is being accepted right now.
+  // 429: the server has done nothing. 409 with Retry-After: the same request is being accepted.
   const again =
     failure.status === 429 ||
-    (call.repeatable && (AWAY.includes(failure.status) || failure.code === 'idempotency_in_flight'))
+    (call.repeatable && (UNAVAILABLE.includes(failure.status) || failure.code === 'idempotency_in_flight'))
   const asked = failure.retryAfter ?? 0
-  return again && asked <= MOST_RETRY_AFTER_SECONDS ? asked * 1000 + backoff : null
+  return again && asked <= MAX_RETRY_AFTER_SECONDS ? asked * 1000 + backoff : null
 }
 
 function baseOf(url: string): string {
@@ -158,10 +161,10 @@ function baseOf(url: string): string {
   return url.replace(/\/+$/, '')
 }
 
-/** The bytes of an answer. The iteration throws SluiceConnectionError if the connection breaks before their end. */
+/** The bytes of a response. The iteration throws SluiceConnectionError if the connection breaks before the end. */
 export async function* bytesOf(response: Response, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
   try {
-    // Node's is iterable, whichever type the name stands for.
+    // In Node it is iterable, although the type does not say so.
     yield* response.body as unknown as AsyncIterable<Uint8Array>
   } catch (error) {
     signal?.throwIfAborted()
@@ -171,7 +174,7 @@ export async function* bytesOf(response: Response, signal?: AbortSignal): AsyncG
   }
 }
 
-/** fetch says "fetch failed" and puts the reason below. */
+/** fetch throws "fetch failed" with the reason as its cause. */
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause ? error.cause : error
   if (cause instanceof AggregateError && cause.errors.length > 0) return reasonOf(cause.errors[0])

@@ -4,8 +4,9 @@ import { type ClientOptions, createHttp } from './http.ts'
 import { createTasks } from './tasks.ts'
 
 /**
- * A client of Sluice's HTTP API, with no dependencies. Errors are `SluiceApiError` and `SluiceConnectionError`. What it
- * does no harm to do twice is tried again, with backoff, when the server is away (no connection, 502 to 504); anything is on 429.
+ * A client of Sluice's HTTP API, without dependencies. Errors are `SluiceApiError` and `SluiceConnectionError`. Requests
+ * that are harmless to repeat are retried with backoff while the server is unavailable (no connection, 502 to 504); after
+ * 429 every request is.
  */
 export function createClient(options: ClientOptions) {
   const http = createHttp(options)

@@ -2,14 +2,15 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { multipart } from './multipart.ts'
 
-test('a parser of forms finds in it what was put in', async () => {
+test('a form parser returns the fields and the file of a form', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.dictionary(
         fc.stringMatching(/^[a-z[\]_]{1,10}$/),
         fc.string({ maxLength: 20 }).filter(text => !/[\r\n]/.test(text)),
       ),
-      fc.stringMatching(/^[^\0\r\n"\\/]{1,20}$/),
+      // The format does not escape `%`: a name that contains an escape cannot be told from an escaped one.
+      fc.stringMatching(/^[^\0\r\n"\\/]{1,20}$/).filter(name => !/%(0a|0d|22)/i.test(name)),
       fc.array(fc.uint8Array({ maxLength: 50 }), { maxLength: 5 }),
       async ({ file: _, ...fields }, filename, pieces) => {
         const bytes = (async function* () {
@@ -27,12 +28,12 @@ test('a parser of forms finds in it what was put in', async () => {
   )
 })
 
-test('a name cannot end its header', async () => {
+test('a file name cannot end its header', async () => {
   const { body } = multipart({}, { filename: 'a"\r\nx: y', bytes: (async function* () {})() })
   expect(await new Response(body).text()).toContain('filename="a%22%0D%0Ax: y"')
 })
 
-test('no more of the file is read than has been sent', async () => {
+test('the file is read only as fast as it is sent', async () => {
   let read = 0
   const bytes = (async function* () {
     for (;;) {

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 
 const CRLF = '\r\n'
-/** As browsers do (WHATWG HTML, 4.10.21.8). */
+/** Escapes as browsers do (WHATWG HTML, 4.10.21.8). */
 const escaped = (name: string) => name.replace(/[\r\n"]/g, char => encodeURIComponent(char))
 
-/** A form with a file as its last part, which is read as it is sent. */
+/** A form whose last part is a file, which is read while it is sent. */
 export function multipart(
   fields: Record<string, string>,
   file: { filename: string; bytes: AsyncIterable<Uint8Array> },
@@ -22,7 +22,7 @@ export function multipart(
   return { body: streamOf(bytes()), type: `multipart/form-data; boundary=${boundary}` }
 }
 
-/** One piece ahead at most. */
+/** Without read-ahead. */
 function streamOf(bytes: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {

@@ -13,7 +13,7 @@ async function framesOf(pieces: Iterable<Uint8Array>): Promise<Frame[]> {
 
 const encode = (text: string) => new TextEncoder().encode(text)
 
-test('a stream as the server writes it', async () => {
+test('a stream of the server is read event by event', async () => {
   const text =
     'retry: 1000\n\n: keep-alive\n\nevent: delta\nid: 7\ndata: {"text":"a"}\n\nevent: restart\ndata: {}\n\nevent: done\ndata: {'
   expect(await framesOf([encode(text)])).toEqual([
@@ -22,7 +22,7 @@ test('a stream as the server writes it', async () => {
   ])
 })
 
-test('however it is cut into pieces, and whichever line ends it has, it says the same', async () => {
+test('chunks and line ends do not change the events', async () => {
   const word = fc.stringMatching(/^[^\r\n\0: ][^\r\n\0]{0,8}$/)
   const frame = fc.record({ event: word, id: fc.option(word), data: fc.array(word, { minLength: 1, maxLength: 3 }) })
   await fc.assert(
@@ -37,7 +37,7 @@ test('however it is cut into pieces, and whichever line ends it has, it says the
           ...data.map(line => `data: ${line}`),
           '',
         ])
-        // What follows a CR at the very end nobody knows.
+        // A CR at the end may be half of a CRLF.
         const bytes = encode(lines.map(line => line + end).join('') + (end === '\r' ? ':' : ''))
         const pieces: Uint8Array[] = []
         for (let at = 0; at < bytes.length; ) {

@@ -2,8 +2,8 @@
 export type Frame = { event: string; id: string | null; data: string }
 
 /**
- * Reads a `text/event-stream` (WHATWG HTML, 9.2.6). What was begun when the stream ends is dropped; comments and events
- * without data are not events.
+ * Reads a `text/event-stream` (WHATWG HTML, 9.2.6). An incomplete event at the end, comments, and events without data are
+ * dropped.
  */
 export async function* readFrames(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Frame> {
   const decoder = new TextDecoder()
@@ -11,8 +11,8 @@ export async function* readFrames(bytes: AsyncIterable<Uint8Array>): AsyncGenera
   let data: string[] = []
   let event = ''
   let id: string | null = null
-  for await (const piece of bytes) {
-    rest += decoder.decode(piece, { stream: true })
+  for await (const chunk of bytes) {
+    rest += decoder.decode(chunk, { stream: true })
     // A CR at the very end may be half of a CRLF.
     const whole = rest.endsWith('\r') ? rest.length - 1 : rest.length
     const lines = rest.slice(0, whole).split(/\r\n|\n|\r/)

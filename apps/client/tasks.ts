@@ -4,14 +4,14 @@ import { bytesOf, type Http, pause, type RequestOptions, waitBefore } from './ht
 import { readFrames } from './sse.ts'
 import type { AcceptedTask, Task, TaskEvent, TaskRequest, TaskStatus } from './types.ts'
 
-/** The longest that the server waits within one request. */
+/** The longest wait of one request. */
 const WAIT_SECONDS = 60
 const BACKOFF_MS = 500
 
 export type SubmitOptions = RequestOptions & {
-  /** The same key, the same task, for 24 hours; made up if it is not given. */
+  /** For 24 hours, the same key returns the same task. Default: random. */
   idempotencyKey?: string
-  /** Let the answer be the whole task, if it ends within this time; at most 60. */
+  /** Wait this long for the finished task; at most 60. */
   waitSeconds?: number
 }
 
@@ -24,7 +24,7 @@ export function createTasks(http: Http) {
     http.json<Task<Result>>({ method: 'GET', path: path(id), repeatable: true, signal })
 
   return {
-    /** The task as accepted, or the whole task (it has a `result`) if it has ended: remembered, or within `waitSeconds`. */
+    /** Submits a task. @returns the finished task, with a `result`, if it was cached or ends within `waitSeconds`; otherwise the accepted task */
     submit<Result = unknown>(
       kind: string,
       request: TaskRequest,
@@ -46,7 +46,7 @@ export function createTasks(http: Http) {
 
     get,
 
-    /** Resolves when the task has ended, which its deadline sees to; `signal` gives up before. */
+    /** Resolves when the task has ended, at its deadline at the latest. `signal` ends the wait. */
     async wait<Result = unknown>(id: string, { signal }: RequestOptions = {}): Promise<Task<Result>> {
       for (;;) {
         const task = await http.json<Task<Result>>({
@@ -60,13 +60,13 @@ export function createTasks(http: Http) {
       }
     },
 
-    /** @throws SluiceApiError `already_finished` if it ended some other way before */
+    /** @throws SluiceApiError `already_finished` if the task has ended otherwise */
     async cancel(id: string, { signal }: RequestOptions = {}): Promise<Task> {
       try {
         return await http.json<Task>({ method: 'POST', path: `${path(id)}/cancel`, repeatable: true, signal })
       } catch (error) {
         if (!(error instanceof SluiceApiError && error.status === 409)) throw error
-        // A cancellation whose answer was lost on the way has been made again.
+        // A repetition of a cancellation whose answer was lost.
         const task = await get(id, { signal })
         if (task.status !== 'cancelled') throw error
         return task
@@ -74,8 +74,8 @@ export function createTasks(http: Http) {
     },
 
     /**
-     * What happens to the task, from the beginning to `done`. A connection that breaks is made again, and goes on where it
-     * was. @throws SluiceApiError, also for a task that is not there; SluiceConnectionError after some tries in vain
+     * The events of a task, from the first to `done`. After a broken connection the stream continues where it was.
+     * @throws SluiceApiError, also for an unknown task; SluiceConnectionError after `retries` failed reconnections
      */
     async *events<Result = unknown>(
       id: string,
@@ -86,7 +86,7 @@ export function createTasks(http: Http) {
       }: RequestOptions & { lastEventId?: string | null; retries?: number } = {},
     ): AsyncGenerator<TaskEvent<Result>, void, undefined> {
       let last = lastEventId
-      for (let inVain = 0; ; inVain++) {
+      for (let failures = 0; ; failures++) {
         const response = await http.request({
           method: 'GET',
           path: `${path(id)}/events`,
@@ -94,7 +94,7 @@ export function createTasks(http: Http) {
           repeatable: true,
           signal,
         })
-        // It has been told of the end before.
+        // Every event has been delivered.
         if (response.status === 204) return
         let broke: unknown = new SluiceConnectionError(`${response.url}: the event stream ended too early`)
         const frames = readFrames(bytesOf(response, signal))
@@ -105,18 +105,18 @@ export function createTasks(http: Http) {
               return null
             })
             if (!next || next.done) break
-            inVain = 0
+            failures = 0
             last = next.value.id ?? last
-            const event = { ...next.value, data: JSON.parse(next.value.data) } as TaskEvent<Result>
+            const event = { ...next.value, data: http.parseJson(next.value.data) } as TaskEvent<Result>
             yield event
             if (event.event === 'done') return
           }
         } finally {
-          // Whoever stops listening closes the connection.
+          // A caller that leaves the loop closes the connection.
           await frames.return(undefined)
         }
         signal?.throwIfAborted()
-        const wait = inVain < retries ? waitBefore(broke, { repeatable: true }, BACKOFF_MS * 2 ** inVain) : null
+        const wait = failures < retries ? waitBefore(broke, { repeatable: true }, BACKOFF_MS * 2 ** failures) : null
         if (wait === null) throw broke
         await pause(wait, signal)
       }

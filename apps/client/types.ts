@@ -1,29 +1,29 @@
-/** What the API takes and gives, as JSON. The server's own schemas are the truth; `wire.test.ts` holds these against them. */
+/** The JSON of the API. `wire.test.ts` checks these types against the schemas of the server. */
 
 export type TaskStatus = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled' | 'expired'
 
 export type TaskOptions = {
-  /** Ask only this one. */
+  /** Use only this provider. */
   provider?: string
   /** `<provider>/<model>` names both; `auto` chooses by the prompt. */
   model?: string
   max_tokens?: number
   temperature?: number
   priority?: 'interactive' | 'normal' | 'low'
-  /** Whole seconds; after this the task expires, whatever it is doing. */
+  /** Whole seconds, after which the task expires in any state. */
   deadline_seconds?: number
-  /** Keep the text as the model writes it, for `events`. */
+  /** Stream the text as deltas in `events`. */
   stream?: boolean
   cache?: 'use' | 'refresh' | 'off'
   on_budget?: 'fallback' | 'wait' | 'fail'
   fallback?: 'none' | 'cache' | 'rules'
-  /** Ask with this version of the kind's prompt. */
+  /** Version of the prompt of the kind. */
   prompt_version?: string
-  /** Take card numbers, social security numbers, IBANs and secrets out of the result. */
+  /** Remove card numbers, social security numbers, IBANs and secrets from the result. */
   output_filter?: 'on' | 'off'
-  /** Where a signed event is sent when the task has ended. */
+  /** URL for a signed event when the task has ended. */
   webhook_url?: string
-  /** Your id of the user whom the task is for: it takes part in the experiment on its kind. Kept as a hash only. */
+  /** Your id of the user, who takes part in the experiments on the kind. Stored as a hash only. */
   user_id?: string
 }
 
@@ -42,53 +42,70 @@ export type TaskAttempt = {
   model: string
   /** `started`, then `succeeded`, `rejected`, `unknown` or why the call failed. */
   outcome: string
+  finish_reason: FinishReason | null
   started_at: string
   finished_at: string | null
-  /** null while it is under way. */
+  /** null while the call runs. */
   cost_usd: number | null
-  /** Nobody said what the call cost: `cost_usd` is the most that it can have cost. */
+  /** The provider reported no usage: `cost_usd` is the maximum cost of the call. */
   estimated: boolean
   error?: { code: string; message: string }
+}
+
+/** `length`: the answer was truncated at its token limit. */
+export type FinishReason = 'stop' | 'length' | 'content_filter' | 'refusal' | 'tool_calls' | 'other'
+
+/** Tokens of all calls. */
+export type Usage = {
+  /** Includes cached tokens. */
+  input_tokens: number
+  /** Includes reasoning tokens. */
+  output_tokens: number
+  cache_read_tokens: number
+  cache_write_tokens: number
+  reasoning_tokens: number
 }
 
 export type Task<Result = unknown> = {
   task_id: string
   kind: string
   status: TaskStatus
-  source: 'ai' | 'cache' | 'precomputed' | 'rules' | null
+  source: 'ai' | 'cache' | 'precomputed' | 'rules' | 'demo' | null
   quality: 'high' | 'medium' | 'low' | null
   provider: string | null
   model: string | null
-  usage: { input_tokens: number; output_tokens: number }
-  /** null while any part of it is not known. */
+  /** Why the model stopped; null if no model wrote the result, or if the reason is unknown. */
+  finish_reason: FinishReason | null
+  usage: Usage
+  /** null while a part of it is unknown. */
   cost_usd: number | null
   error: { code: string; message: string; [more: string]: unknown } | null
-  /** What was taken out of the result, by type. */
+  /** What the output filter removed, by type. */
   output_filtered: Record<string, number> | null
   prompt_version: string | null
-  /** What it got of which experiment. */
+  /** The variant of the experiment that the task got. */
   experiment: { name: string; variant: string } | null
   metadata: Record<string, unknown> | null
   created_at: string
   started_at: string | null
   finished_at: string | null
-  /** Of the kind's own shape; null until it has succeeded, but for kinds that say what no answer means. */
+  /** In the format of the kind; null until the task has succeeded, except for kinds with a result for failures. */
   result: Result | null
   attempts: TaskAttempt[]
-  /** What a person decided, the last time, where moderation left it open; null: nobody has. */
+  /** The last decision of a reviewer; null if there is none. */
   review: { decision: 'allow' | 'block'; decided_at: string } | null
 }
 
 export type TaskEvent<Result = unknown> =
   | { event: 'status'; id: string | null; data: { status: string; attempt: number } }
-  /** With `options.stream`: more of the text. */
+  /** With `options.stream`: the next part of the text. */
   | { event: 'delta'; id: string | null; data: { text: string } }
   /** Every `delta` so far is void. */
   | { event: 'restart'; id: string | null; data: { attempt: number } }
-  /** The last one. */
+  /** The last event. */
   | { event: 'done'; id: string | null; data: Task<Result> }
 
-/** As OpenAI's API has it; times are seconds since 1970. */
+/** In the format of OpenAI's API. Times are seconds since 1970. */
 export type FileObject = {
   id: string
   object: 'file'
@@ -110,7 +127,7 @@ export type BatchStatus =
   | 'cancelling'
   | 'cancelled'
 
-/** What is wrong with a line of the input file; `line` counts from 1. */
+/** An error in the input file. `line` counts from 1. */
 export type BatchProblem = { code: string; line: number | null; message: string; param: string | null }
 
 export type BatchRequest = {
@@ -119,13 +136,13 @@ export type BatchRequest = {
   completion_window?: '24h'
   metadata?: Record<string, string> | null
   output_expires_after?: { anchor: 'created_at'; seconds: number }
-  /** Not in OpenAI's API: the most that the batch may cost, dollars. */
+  /** Not in OpenAI's API: maximum cost of the batch, in dollars. */
   max_cost_usd?: number | string
-  /** Not in OpenAI's API: where a signed event is sent when it has ended. */
+  /** Not in OpenAI's API: URL for a signed event when the batch has ended. */
   webhook_url?: string
 }
 
-/** As OpenAI's API has it: what is absent is not known (yet); times are seconds since 1970. */
+/** In the format of OpenAI's API. Unknown fields are absent. Times are seconds since 1970. */
 export type OpenAIBatch = {
   id: string
   object: 'batch'
@@ -148,7 +165,7 @@ export type OpenAIBatch = {
   cancelled_at?: number
   request_counts: { total: number; completed: number; failed: number }
   metadata: Record<string, string> | null
-  /** When it has ended. */
+  /** Present when the batch has ended. */
   usage?: {
     input_tokens: number
     input_tokens_details: { cached_tokens: number }
@@ -158,25 +175,25 @@ export type OpenAIBatch = {
   }
 }
 
-/** A batch with what OpenAI's object does not tell: how far it is, how fast, and at what cost. */
+/** A batch with its progress, rate and cost. */
 export type Batch = {
   id: string
   status: BatchStatus
-  /** null: it is one of OpenAI's API, of `endpoint`. */
+  /** null for a batch of OpenAI's API, which has an `endpoint`. */
   kind: string | null
   endpoint: string | null
-  /** Lines. `total` is 0 until they have been counted. */
+  /** Lines by status. `total` is 0 until they have been counted. */
   counts: { total: number; succeeded: number; failed: number; cancelled: number; expired: number }
-  /** Lines that ended, of late; null unless it runs. */
+  /** Recent rate of finished lines; null unless the batch runs. */
   rate_per_second: number | null
   eta_seconds: number | null
-  usage: { input_tokens: number; output_tokens: number }
+  usage: Usage
   /** So far. */
   cost_usd: number
-  /** The most that it can cost if each line is asked once. */
+  /** The maximum cost if each line takes one call. */
   cost_bound_usd: number | null
   max_cost_usd: number | null
-  /** If all lines name the same. */
+  /** The model, if all lines name the same. */
   model: string | null
   /** Why it failed. */
   errors: BatchProblem[] | null

@@ -1,70 +1,47 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { createClient, SluiceApiError } from '../client/index.ts'
-import type { Held } from './store.ts'
-import { type Outcome, outcomeOf, type Verdict } from './verdict.ts'
+import { type AcceptedTask, createClient, hasEnded, SluiceApiError, type Task } from '../client/index.ts'
 
-/** A little more than the five seconds that moderation has. */
-const WAIT_SECONDS = 6
-/** For Sluice to answer in, beyond what it was asked to wait. */
-const ANSWER_MS = 3000
+export type NewComment = { id: string; post_id: string; author: string; text: string }
+export type Held = NewComment & { task_id: string | null; verdict: object | null }
+export type Settings = { baseUrl: string; apiKey: string; policy: string | undefined }
+export type Verdict = { decision: 'allow' | 'block' | 'review'; violations: string[]; reason: string }
+/** `taskId` is null if Sluice has no task for the comment. */
+export type Outcome = { status: 'visible' | 'held' | 'blocked'; taskId: string | null; verdict: Verdict | null }
 
-export type Judged = { id: string; postId: string; text: string }
-
-export type Moderation = ReturnType<typeof createModeration>
-
-export type ModerationOptions = {
-  url: string
-  apiKey: string
-  policy: string | undefined
-  log: FastifyBaseLogger
-  /** Ends what is under way: the comment is held. */
-  stopping: AbortSignal
+/** A comment is visible if a task that succeeded or a reviewer allows it. In doubt it is held. */
+export function outcomeOf(task: AcceptedTask | Task<Verdict | null>): Outcome {
+  const taskId = task.task_id
+  if (!('result' in task) || !hasEnded(task.status)) return { status: 'held', taskId, verdict: null }
+  const { result: verdict, review } = task
+  const decision = review?.decision ?? verdict?.decision
+  const allowed = decision === 'allow' && (review !== null || task.status === 'succeeded')
+  return { status: decision === 'block' ? 'blocked' : allowed ? 'visible' : 'held', taskId, verdict }
 }
 
-/** Asks Sluice about comments. Whatever goes wrong, the outcome is `held`; nothing is thrown. */
-export function createModeration({ url, apiKey, policy, log, stopping }: ModerationOptions) {
-  const { tasks } = createClient({ baseUrl: url, apiKey, retries: 1, backoffMs: 200 })
+/** Nothing is thrown: without an answer from Sluice the outcome is `held`. `stopping` ends the waits. */
+export function createModeration({ policy, ...server }: Settings, log: FastifyBaseLogger, stopping: AbortSignal) {
+  const { tasks } = createClient({ ...server, retries: 1, backoffMs: 200 })
   const within = (ms: number) => AbortSignal.any([stopping, AbortSignal.timeout(ms)])
-
-  function heldBy(error: unknown, comment: string, taskId: string | null): Outcome {
-    log.warn({ err: error, comment }, 'no word from Sluice')
+  const hold = (err: unknown, comment: string, taskId: string | null): Outcome => {
+    log.warn({ err, comment }, 'no answer from Sluice')
     return { status: 'held', taskId, verdict: null }
   }
-
-  async function ask({ id, postId, text }: Judged, waitSeconds: number): Promise<Outcome> {
-    try {
-      const task = await tasks.submit<Verdict | null>(
-        'moderate',
-        {
-          input: { text, context: `A comment on post ${postId}`, ...(policy !== undefined && { policy }) },
-          metadata: { comment_id: id, post_id: postId },
-        },
-        // The same task if it is asked for again because an answer was lost; under another policy it is another question.
-        {
-          idempotencyKey: `comment-${id}-${policy ?? ''}`,
-          waitSeconds,
-          signal: within(waitSeconds * 1000 + ANSWER_MS),
-        },
-      )
-      return outcomeOf(task)
-    } catch (error) {
-      return heldBy(error, id, null)
-    }
+  /** Moderation takes at most five seconds; a comment is held after nine. */
+  function judge({ id, post_id, text }: NewComment, waitSeconds = 6): Promise<Outcome> {
+    const input = { text, context: `A comment on post ${post_id}`, ...(policy && { policy }) }
+    const request = { input, metadata: { comment_id: id, post_id } }
+    // A repeated request with the same key returns the same task.
+    const idempotencyKey = `comment-${id}-${policy ?? ''}`
+    const options = { idempotencyKey, waitSeconds, signal: within((waitSeconds + 3) * 1000) }
+    return tasks.submit<Verdict | null>('moderate', request, options).then(outcomeOf, error => hold(error, id, null))
   }
-
-  return {
-    /** Before a comment is stored: waits some seconds for the verdict. */
-    judge: (comment: Judged) => ask(comment, WAIT_SECONDS),
-
-    /** What has become of a held comment. One that Sluice knows nothing (any more) of is asked about anew. */
-    async look(held: Held): Promise<Outcome> {
-      if (held.taskId === null) return ask(held, 0)
-      try {
-        return outcomeOf(await tasks.get<Verdict | null>(held.taskId, { signal: within(ANSWER_MS) }))
-      } catch (error) {
-        const gone = error instanceof SluiceApiError && error.code === 'task_not_found'
-        return heldBy(error, held.id, gone ? null : held.taskId)
-      }
-    },
+  function check(held: Held): Promise<Outcome> {
+    if (held.task_id === null) return judge(held, 0)
+    return tasks.get<Verdict | null>(held.task_id, { signal: within(3000) }).then(outcomeOf, error => {
+      // Sluice deletes old tasks; the comment is then submitted again.
+      const deleted = error instanceof SluiceApiError && error.code === 'task_not_found'
+      return hold(error, held.id, deleted ? null : held.task_id)
+    })
   }
+  return { judge, check }
 }

@@ -1,84 +1,61 @@
-import type { Database } from '../client-app/database.ts'
-import type { Outcome } from './verdict.ts'
+import pg from 'pg'
+import type { Held, NewComment, Outcome } from './moderation.ts'
 
-/** This application's own tables, in a schema of its own. */
-export const SCHEMA = `
+const SCHEMA = `
   SELECT pg_advisory_xact_lock(hashtext('comments_app'));
   CREATE SCHEMA IF NOT EXISTS comments_app;
   CREATE TABLE IF NOT EXISTS comments_app.comments (
-    id uuid PRIMARY KEY,
-    post_id text NOT NULL,
-    author text NOT NULL,
-    text text NOT NULL,
-    status text NOT NULL CHECK (status IN ('visible', 'held', 'blocked')),
-    verdict json,
-    task_id text,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    -- When a held one is looked after next.
-    look_at timestamptz NOT NULL DEFAULT now()
-  );
+    id uuid PRIMARY KEY, post_id text NOT NULL, author text NOT NULL, text text NOT NULL,
+    status text NOT NULL CHECK (status IN ('visible', 'held', 'blocked')), verdict json, task_id text,
+    created_at timestamptz NOT NULL DEFAULT now(), look_at timestamptz NOT NULL DEFAULT now());
   CREATE INDEX IF NOT EXISTS comments_visible ON comments_app.comments (post_id, id) WHERE status = 'visible';
   CREATE INDEX IF NOT EXISTS comments_held ON comments_app.comments (look_at) WHERE status = 'held';`
 
-export type NewComment = { id: string; postId: string; author: string; text: string }
-export type Comment = NewComment & { createdAt: Date }
-/** One that waits for a verdict or a person. */
-export type Held = { id: string; postId: string; text: string; taskId: string | null; hasVerdict: boolean }
+export type Comment = NewComment & { created_at: Date }
+export type Store = Awaited<ReturnType<typeof openStore>>
 
-export type Store = ReturnType<typeof createStore>
-
-const COMMENT = 'id, post_id AS "postId", author, text, created_at AS "createdAt"'
-/** Above every id. */
-const FIRST = 'ffffffff-ffff-ffff-ffff-ffffffffffff'
-
-export function createStore({ query }: Database) {
+/** Opens the database and creates the table. A failed query throws an error with the `statusCode` 503. */
+export async function openStore(url: string) {
+  const pool = new pg.Pool({ connectionString: url, connectionTimeoutMillis: 3000, query_timeout: 10_000 })
+  // Without a listener, an idle connection that breaks would end the process.
+  pool.on('error', () => {})
+  async function query<R extends object>(text: string, values: unknown[] = []): Promise<R[]> {
+    const { rows } = await pool.query<R>(text, values).catch(cause => {
+      throw Object.assign(new Error('The database is unavailable.', { cause }), { statusCode: 503 })
+    })
+    return rows
+  }
+  await query(SCHEMA)
+  const COMMENT = 'id, post_id, author, text, created_at'
   return {
-    async insert({ id, postId, author, text }: NewComment, { status, verdict, taskId }: Outcome): Promise<Comment> {
-      const [row] = await query<Comment>(
+    close: () => pool.end(),
+    ping: () => query('SELECT 1'),
+    insert: ({ id, post_id, author, text }: NewComment, { status, verdict, taskId }: Outcome) =>
+      query<Comment>(
         `INSERT INTO comments_app.comments (id, post_id, author, text, status, verdict, task_id)
            VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING ${COMMENT}`,
-        [id, postId, author, text, status, verdict && JSON.stringify(verdict), taskId],
-      )
-      return row!
-    },
-
-    /** Newest first. `after`: only those older than this one. */
-    visible: (postId: string, { after, limit }: { after: string | null; limit: number }) =>
+        [id, post_id, author, text, status, verdict, taskId],
+      ),
+    /** Visible comments older than the comment `after`, newest first. */
+    list: (postId: string, after: string, limit: number) =>
       query<Comment>(
         `SELECT ${COMMENT} FROM comments_app.comments
            WHERE post_id = $1 AND status = 'visible' AND id < $2 ORDER BY id DESC LIMIT $3`,
-        [postId, after ?? FIRST, limit],
+        [postId, after, limit],
       ),
-
-    /**
-     * Held ones whose turn it is, for this process alone. Their next turn is after a tenth of their age, a minute at most:
-     * what was held for a moment is soon settled, and what waits for a person costs little.
-     */
-    takeHeld: (limit: number) =>
+    /** Held comments that are due, each for one process; due again after a tenth of their age, at most a minute. */
+    takeHeld: () =>
       query<Held>(
         `UPDATE comments_app.comments SET look_at = now() + least((now() - created_at) / 10, interval '1 minute')
-           WHERE id = ANY (ARRAY(
-             SELECT id FROM comments_app.comments WHERE status = 'held' AND look_at <= now()
-               ORDER BY look_at LIMIT $1 FOR UPDATE SKIP LOCKED))
-           RETURNING id, post_id AS "postId", text, task_id AS "taskId", verdict IS NOT NULL AS "hasVerdict"`,
-        [limit],
+           WHERE id IN (SELECT id FROM comments_app.comments WHERE status = 'held' AND look_at <= now()
+             ORDER BY look_at LIMIT 20 FOR UPDATE SKIP LOCKED) RETURNING *`,
       ),
-
-    /** What has become of a held one. @returns whether it was still held */
-    async settle(id: string, { status, verdict, taskId }: Outcome): Promise<boolean> {
-      const rows = await query(
+    /** @returns no row if the comment was not held any more */
+    settle: (id: string, { status, verdict, taskId }: Outcome) =>
+      query(
         `UPDATE comments_app.comments SET status = $2, verdict = coalesce($3, verdict), task_id = $4
            WHERE id = $1 AND status = 'held' RETURNING id`,
-        [id, status, verdict && JSON.stringify(verdict), taskId],
-      )
-      return rows.length > 0
-    },
-
-    async countHeld(): Promise<number> {
-      const [row] = await query<{ held: number }>(
-        `SELECT count(*)::int AS held FROM comments_app.comments WHERE status = 'held'`,
-      )
-      return row!.held
-    },
+        [id, status, verdict, taskId],
+      ),
   }
 }

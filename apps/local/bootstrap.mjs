@@ -1,21 +1,22 @@
-// What the npm scripts call: runs on the machine's own Node (20 or newer) before anything is installed, gets the packages,
-// among them Node 24, and Redis, and hands over. It has no dependencies and no types for that reason.
+// Entry point of the npm scripts. It runs on the Node of the machine (20 or newer) before anything is installed, installs
+// the packages, among them Node 24, and Redis, and starts the script. It therefore has no dependencies and no types.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { findPgBouncer, PGBOUNCER_DIR } from './find-pgbouncer.mjs'
 import { findPrometheus, PROMETHEUS_DIR } from './find-prometheus.mjs'
 import { findRedis } from './find-redis.mjs'
 
 const ENTRIES = {
   start: 'apps/local/main.ts',
-  test: 'apps/local/check.ts',
-  docs: 'apps/local/docs.ts',
-  render: 'apps/local/deploy/render.ts',
+  test: 'apps/tools/check.ts',
+  docs: 'apps/tools/docs.ts',
+  render: 'apps/tools/deploy/render.ts',
   bench: 'bench/main.ts',
-  chaos: 'apps/local/chaos/main.ts',
+  chaos: 'apps/testing/chaos/main.ts',
   migrate: 'apps/local/migrate.ts',
-  build: 'apps/local/build.ts',
+  build: 'apps/tools/build.ts',
 }
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
 const { env } = process
@@ -33,7 +34,7 @@ function stop(signal) {
   child?.kill(signal)
 }
 
-/** In our process group, so that a terminal's Ctrl-C reaches it even if we are gone. Rejects if it cannot be started. */
+/** In the same process group, so that Ctrl-C reaches the child even if this process is gone. Rejects if it does not start. */
 const run = (command, args, options) =>
   new Promise((resolve, reject) => {
     child = spawn(command, args, { cwd: root, stdio: 'inherit', ...options })
@@ -44,8 +45,8 @@ const run = (command, args, options) =>
 function watchSignals() {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, stop)
   if (!env.npm_lifecycle_event) return
-  // npm runs us in a shell, and some shells die of the signal that npm passes on without passing it on to us; and an npm
-  // that is killed leaves the shell waiting for us.
+  // npm runs this script in a shell. Some shells die of the signal that npm sends without forwarding it, and a killed npm
+  // leaves the shell waiting.
   const [parent, npm] = [process.ppid, shellParent()]
   const timer = setInterval(() => {
     if (process.ppid === parent && shellParent() === npm) return
@@ -55,7 +56,7 @@ function watchSignals() {
   timer.unref()
 }
 
-/** The parent of the shell that npm runs us in; null if that shell made way for us, or where there is no /proc. */
+/** The parent of the shell in which npm runs this script; null if the shell replaced itself, or without /proc. */
 function shellParent() {
   try {
     const proc = `/proc/${process.ppid}`
@@ -74,7 +75,7 @@ function readJson(file) {
   }
 }
 
-/** Compares versions, not times: a checkout touches files, and npm writes its own lock file when it is done. */
+/** Compares versions, not times: a checkout changes times, and npm writes its own lock file at the end. */
 function packagesAreCurrent() {
   const wanted = readJson('package-lock.json')?.packages ?? {}
   const installed = readJson('node_modules/.package-lock.json')?.packages
@@ -82,7 +83,7 @@ function packagesAreCurrent() {
   return Object.entries(wanted).every(([path, { version, optional, devOptional }]) => {
     if (path === '') return true
     const found = installed[path]
-    // Other platforms' binaries stay away.
+    // Binaries of other platforms are not installed.
     return found ? found.version === version : Boolean(optional || devOptional)
   })
 }
@@ -90,15 +91,15 @@ function packagesAreCurrent() {
 async function ensurePackages() {
   if (packagesAreCurrent()) return
   say('installing packages (npm install)')
-  // Without npm's own lock file in it, an installation was broken off, and npm would take half a package for a whole one.
+  // Without npm's own lock file, an installation was interrupted, and npm would take incomplete packages for complete ones.
   if (!existsSync(join(root, 'node_modules/.package-lock.json')))
     rmSync(join(root, 'node_modules'), { recursive: true, force: true })
-  // Not `npm ci`: it refuses a lock file that was written where the registry had not every platform's optional binaries.
+  // Not `npm ci`, which refuses a lock file from a registry without the optional binaries of every platform.
   // --include=dev: Node 24 is a devDependency, and NODE_ENV=production would leave it out.
   const args = ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']
   const npm = env.npm_execpath && basename(env.npm_execpath) === 'npm-cli.js' ? env.npm_execpath : null
   const options = { stdio: ['ignore', 'ignore', 'inherit'] }
-  // Not process.execPath: within npm that may be the very node_modules/.bin/node that is about to be replaced.
+  // Not process.execPath: within npm that may be the node_modules/.bin/node that is about to be replaced.
   const { code } = await (npm
     ? run(env.npm_node_execpath ?? process.execPath, [npm, ...args], options)
     : run('npm', args, options)
@@ -117,7 +118,7 @@ async function ensureRedis() {
   if (env.TEST_REDIS === 'valkey') fail('TEST_REDIS=valkey: no valkey-server on PATH')
   const sudo = privileged()
   if (sudo && spawnSync('apt-get', ['--version']).status === 0) {
-    // redis-tools has the same binary as redis-server, without a system service that would run ever after.
+    // redis-tools has the same binary as redis-server, without a system service.
     say('installing Redis (apt-get install redis-tools)')
     const apt = async (...args) => {
       const [command, ...rest] = [...sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', ...args]
@@ -136,31 +137,57 @@ async function ensureRedis() {
   )
 }
 
-/** The alert rules and the dashboards' queries are tested with the real one. Unpacked, not installed: that starts a service. */
-async function ensurePrometheus() {
-  if (findPrometheus()) return
-  say('fetching Prometheus for the tests (apt-get download prometheus)')
-  rmSync(PROMETHEUS_DIR, { recursive: true, force: true })
-  mkdirSync(PROMETHEUS_DIR, { recursive: true })
-  const quiet = { stdio: 'ignore', cwd: PROMETHEUS_DIR }
+/** Unpacks Debian's packages into a folder: installing them would start a service. */
+async function unpack(dir, packages) {
+  rmSync(dir, { recursive: true, force: true })
+  mkdirSync(dir, { recursive: true })
+  const quiet = { stdio: 'ignore', cwd: dir }
   const code = async (command, ...args) => {
     const ended = await run(command, args, quiet).catch(() => ({ code: 1 }))
     if (stopping) process.exit(1)
     return ended.code
   }
-  const download = () => code('apt-get', '-qq', 'download', 'prometheus')
+  const download = () => code('apt-get', '-qq', 'download', ...packages)
   const sudo = privileged()
   if ((await download()) !== 0 && sudo) {
     const [command, ...rest] = [...sudo, 'apt-get', '-qq', 'update']
     await code(command, ...rest)
     await download()
   }
-  const file = readdirSync(PROMETHEUS_DIR).find(name => name.endsWith('.deb'))
-  if (file) await code('dpkg-deb', '-x', file, '.')
-  if (file) rmSync(join(PROMETHEUS_DIR, file))
+  for (const file of readdirSync(dir).filter(name => name.endsWith('.deb'))) {
+    await code('dpkg-deb', '-x', file, '.')
+    rmSync(join(dir, file))
+  }
+}
+
+/** Alert rules and dashboard queries are tested with the real Prometheus. */
+async function ensurePrometheus() {
+  if (findPrometheus()) return
+  say('fetching Prometheus for the tests (apt-get download prometheus)')
+  await unpack(PROMETHEUS_DIR, ['prometheus'])
   if (!findPrometheus())
     fail(
       'no prometheus and promtool on PATH, which the tests need: install them (Debian, Ubuntu: apt-get install prometheus; macOS: brew install prometheus)',
+    )
+}
+
+/** With libraries that a minimal system lacks. */
+const PGBOUNCER_PACKAGES = ['pgbouncer', 'libc-ares2', 'libevent-2.1-7']
+
+async function ensurePgBouncer() {
+  if (findPgBouncer()) return
+  say('fetching PgBouncer for the tests (apt-get download pgbouncer)')
+  // The names of the libraries differ between Debian's releases.
+  await unpack(PGBOUNCER_DIR, PGBOUNCER_PACKAGES)
+  if (!findPgBouncer())
+    await unpack(
+      PGBOUNCER_DIR,
+      PGBOUNCER_PACKAGES.map(name => (name.startsWith('lib') ? `${name}t64` : name)),
+    )
+  if (!findPgBouncer()) await unpack(PGBOUNCER_DIR, PGBOUNCER_PACKAGES.slice(0, 1))
+  if (!findPgBouncer())
+    fail(
+      'no pgbouncer on PATH, which the tests need: install it (Debian, Ubuntu: apt-get install pgbouncer; macOS: brew install pgbouncer)',
     )
 }
 
@@ -168,7 +195,9 @@ function node24() {
   const pinned = join(root, 'node_modules/node/bin/node')
   if (existsSync(pinned)) return pinned
   if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath
-  return fail(`Node 24 is needed, this is ${process.version}; the package "node" has none, were its scripts disabled?`)
+  return fail(
+    `Node 24 is needed, this is ${process.version}; the package "node" has no binary, perhaps because install scripts are disabled`,
+  )
 }
 
 const [script, ...args] = process.argv.slice(2)
@@ -176,10 +205,13 @@ const entry = Object.hasOwn(ENTRIES, script ?? '') ? ENTRIES[script] : null
 if (!entry) fail(`usage: bootstrap.mjs ${Object.keys(ENTRIES).join(' | ')}`)
 watchSignals()
 await ensurePackages()
-// The tests and the chaos kill and restart a Redis of their own, whatever REDIS_URL says.
+// Tests and chaos kill and restart their own Redis, even if REDIS_URL is set.
 if (['test', 'chaos'].includes(script) || (['start', 'bench'].includes(script) && !env.REDIS_URL)) await ensureRedis()
-if (script === 'test') await ensurePrometheus()
-// The IPC channel tells it when we are gone.
+if (script === 'test') {
+  await ensurePrometheus()
+  await ensurePgBouncer()
+}
+// The script stops when the IPC channel closes, because this process is gone.
 const { code, signal } = await run(node24(), [join(root, entry), ...args], {
   stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
 }).catch(error => fail(`Node 24 does not start: ${error.message}`))

@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process'
 import type { Writable } from 'node:stream'
-import { COMPILE_CACHE } from '#shared/compile-cache.ts'
+import { COMPILE_CACHE } from '#shared/process/compile-cache.ts'
 import { describeExit, type Exit, endProcess, exitOf, type Running, signalIfAlive } from './process.ts'
 
-/** EX_CONFIG of sysexits.h: the child said on its own stderr which setting it cannot work with. */
+/** EX_CONFIG of sysexits.h: the child has printed which setting is wrong. */
 export const EX_CONFIG = 78
 const READY_WITHIN_MS = 60_000
 
-/** A child that ended, or was ended, before it was ready. */
+/** The child exited, or was stopped, before it was ready. */
 export class ChildError extends Error {
   readonly code: number | null
   constructor(message: string, code: number | null) {
@@ -17,9 +17,9 @@ export class ChildError extends Error {
 }
 
 export type Child = Running & {
-  /** The port that it serves, as it said in its ready message. */
+  /** The port of its HTTP server, from its ready message. */
   port: number
-  /** Tells it something; lost if it is gone. */
+  /** Sends a message, which is lost if the child is gone. */
   send(message: object): void
 }
 
@@ -27,25 +27,23 @@ export type ChildOptions = {
   args: string[]
   cwd: string
   env: Record<string, string | undefined>
-  /** How long it may drain after SIGTERM before it is killed. */
+  /** How long the child may drain after SIGTERM before it is killed, in milliseconds. */
   drainMs: number
-  /** The child keeps this open as long as it lives, unless it is closed already: spawn() would refuse it. */
+  /** The child holds this open as long as it lives, unless it is closed already, which spawn() would refuse. */
   held?: Writable
-  /** What it says after it was ready. */
-  onMessage?: (message: unknown) => void
   signal?: AbortSignal
 }
 
 /**
- * Starts a Node process of ours and resolves when it has sent `{ type: 'ready', port }`. The IPC channel is also how it
- * notices that we died: a disconnected child drains and exits by itself.
+ * Starts a Node process and resolves when it has sent `{ type: 'ready', port }`. A child whose IPC channel is closed,
+ * because this process was killed, drains and exits by itself.
  * @throws ChildError
  */
 export async function startChild(o: ChildOptions): Promise<Child> {
   const child = spawn(process.execPath, o.args, {
     cwd: o.cwd,
     env: { ...COMPILE_CACHE, ...o.env } as NodeJS.ProcessEnv,
-    // Its own process group, so that Ctrl-C reaches us alone and we drain it in order.
+    // In its own process group, so that Ctrl-C reaches only this process, which stops its children in order.
     detached: true,
     stdio: ['ignore', 'inherit', 'inherit', 'ipc', o.held && !o.held.destroyed ? o.held : 'ignore'],
   })
@@ -54,7 +52,6 @@ export async function startChild(o: ChildOptions): Promise<Child> {
   const ready = new Promise<number>(resolve => {
     child.on('message', (message: { type?: unknown; port?: unknown }) => {
       if (message?.type === 'ready') resolve(Number(message.port))
-      else o.onMessage?.(message)
     })
   })
   const running: Running = {

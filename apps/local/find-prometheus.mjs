@@ -3,10 +3,10 @@ import { accessSync, constants } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** Where the tests unpack Debian's package: it need not be installed, which would start a service. */
+/** Where the tests unpack Debian's package. Installing it would start a service. */
 export const PROMETHEUS_DIR = join(dirname(fileURLToPath(import.meta.url)), '../../node_modules/.cache/prometheus')
 
-/** The directory that has both `prometheus` and `promtool`; null: none has. */
+/** The directory with both `prometheus` and `promtool`; null if there is none. */
 export function findPrometheus(path = process.env.PATH ?? '') {
   const isThere = command => {
     try {

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { StartError } from './process.ts'
 
 /**
- * Makes this process the only one that works with a DATA_DIR, until the returned function is called.
- * @throws StartError naming the pid of who does
+ * Makes this process the only user of a DATA_DIR until the returned function is called.
+ * @throws StartError with the pid of the present user
  */
 export function lockDirectory(dir: string): () => void {
   const file = join(dir, 'lock')
@@ -31,7 +31,7 @@ export function lockDirectory(dir: string): () => void {
   }
 }
 
-/** A hard link, as it appears with its whole content or not at all. */
+/** A hard link appears with its complete content or not at all. */
 function linked(candidate: string, file: string): boolean {
   try {
     linkSync(candidate, file)
@@ -50,7 +50,7 @@ function readHolder(file: string): string | null {
   }
 }
 
-/** By rename, so that of two who find the same stale lock only one takes it away, and a fresh one is put back. */
+/** By rename, so that only one of two processes removes a stale lock, and a fresh lock is put back. */
 function breakStale(file: string, expected: string) {
   const aside = `${file}.stale.${process.pid}`
   try {
@@ -62,10 +62,10 @@ function breakStale(file: string, expected: string) {
   rmSync(aside, { force: true })
 }
 
-/** When a process started, as one word. After a reboot, or in a new container, a pid alone soon means somebody else. */
+/** The start time of a process, as one word. After a reboot, or in a new container, its pid may belong to another process. */
 function startedAt(pid: number): string | null {
   try {
-    // Field 22 (proc(5)); the command in field 2 may hold spaces.
+    // Field 22 (proc(5)); the command in field 2 may contain spaces.
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')
     return fields?.[0] === 'Z' ? null : (fields?.[19] ?? null)
   } catch {

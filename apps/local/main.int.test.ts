@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { temporaryDirectory } from '#apps/testing/setup/temporary.ts'
 import { lockDirectory } from './lock.ts'
-import { temporaryDirectory } from './testing/temporary.ts'
 
-/** Runs `npm start`'s main and resolves to its exit code and what it said. */
+/** Runs the main of `npm start` and resolves to its exit code and output. */
 const start = (env: Record<string, string>) =>
   new Promise<{ code: number | string | null | undefined; said: string }>(resolve => {
     const main = join(import.meta.dirname, 'main.ts')
@@ -14,7 +14,7 @@ const start = (env: Record<string, string>) =>
     )
   })
 
-test('a setting that cannot be used is one line that names it', async () => {
+test('an invalid setting is reported in one line', async () => {
   const dir = temporaryDirectory()
   const { code, said } = await start({ DATA_DIR: dir, PORT: 'http' })
   expect(code).toBe(1)
@@ -22,7 +22,7 @@ test('a setting that cannot be used is one line that names it', async () => {
   expect(readdirSync(dir)).toEqual([])
 })
 
-test('a second start on the same DATA_DIR is one line that names the first', async () => {
+test('a second start on the same DATA_DIR is refused in one line with the pid of the first', async () => {
   const dir = temporaryDirectory()
   const unlock = lockDirectory(dir)
   const { code, said } = await start({ DATA_DIR: dir })

@@ -1,13 +1,14 @@
 import { ConfigError, type ProviderConfig, parseConfig } from '#shared/config.ts'
+import { NO_PROVIDER } from '#shared/models/providers.ts'
 import { StartError } from './process.ts'
 import { type Local, startLocal } from './start.ts'
 import type { Supervised } from './supervise.ts'
 
-/** One Ctrl-C reaches us from the terminal, from npm and from bootstrap.mjs; only a later one means "at once". */
+/** One Ctrl-C arrives from the terminal, from npm and from bootstrap.mjs; a later one ends everything at once. */
 const SAME_CTRL_C_MS = 500
 
 const log = (line: string) => process.stderr.write(`sluice: ${line}\n`)
-// A reader that went away (`npm start | head`) is no reason to take everything down.
+// A reader that is gone (`npm start | head`) must not end the servers.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 
 const started: Pick<Supervised, 'kill'>[] = []
@@ -21,10 +22,10 @@ function onSignal(signal: NodeJS.Signals | 'disconnect') {
     stopRequestedAt = now
     log('stopping; Ctrl-C again to kill')
     stopping.abort()
-    // A start that is under way gives up and cleans up after itself.
+    // A start in progress gives up and cleans up.
     local?.stop().then(() => process.exit(0))
   } else if (signal === 'SIGINT' && now - stopRequestedAt > SAME_CTRL_C_MS) {
-    for (const thing of started.toReversed()) thing.kill()
+    for (const one of started.toReversed()) one.kill()
     process.exit(130)
   }
 }
@@ -41,7 +42,7 @@ try {
     env: process.env,
     log,
     signal: stopping.signal,
-    onStarted: thing => started.push(thing),
+    onStarted: one => started.push(one),
   })
   if (stopping.signal.aborted) {
     await local.stop()
@@ -53,6 +54,7 @@ try {
   )
   process.stdout.write(`  dashboard  ${local.url}/queues\n`)
   process.stdout.write(`  providers  ${describeProviders(config.providers)}\n`)
+  if (local.demoMs > 0) announceDemo(local.demoMs)
 } catch (error) {
   if (stopping.signal.aborted) process.exit(0)
   const known = error instanceof ConfigError || error instanceof StartError
@@ -61,11 +63,20 @@ try {
   process.exit(1)
 }
 
-/** Those that the operator named, and those that are used if they turn out to be there. */
+function announceDemo(ms: number) {
+  const seconds = Math.round(ms / 1000)
+  process.stdout.write(
+    `  demo       for ${seconds} s, tasks of kind generate without a provider get an echo marked [demo]; then they fail with no_provider\n`,
+  )
+  process.stdout.write(`             ${NO_PROVIDER}\n`)
+  setTimeout(() => log('the demo provider is off'), ms).unref()
+}
+
+/** The configured providers, and those that are used if they answer. */
 function describeProviders(providers: ProviderConfig[]): string {
   const named = providers.filter(provider => provider.explicit).map(provider => provider.name)
-  const perhaps = providers
+  const detected = providers
     .filter(provider => !provider.explicit)
     .map(provider => `${provider.name} if it answers at ${provider.baseUrl}`)
-  return [...(named.length > 0 ? named : ['none configured']), ...perhaps].join(', ')
+  return [...(named.length > 0 ? named : ['none configured']), ...detected].join(', ')
 }

@@ -4,9 +4,9 @@ import { reasonOf } from './process.ts'
 
 try {
   const { DATABASE_URL } = parseConfig(process.env)
-  if (!DATABASE_URL) throw new ConfigError('DATABASE_URL is not set; `npm start` migrates its own Postgres by itself')
+  if (!DATABASE_URL) throw new ConfigError('DATABASE_URL: is not set (`npm start` migrates its own Postgres)')
   await migrate(DATABASE_URL)
-  process.stdout.write('the database has the newest schema\n')
+  process.stdout.write('the database has the current schema\n')
 } catch (error) {
   process.stderr.write(`sluice: ${reasonOf(error)}\n`)
   process.exitCode = 1

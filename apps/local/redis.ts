@@ -9,7 +9,7 @@ import {
   endProcess,
   freePort,
   keptSecret,
-  lastWords,
+  lastLines,
   readPid,
   type Server,
   StartError,
@@ -19,27 +19,27 @@ import {
   writeAtomic,
 } from './process.ts'
 
-/** Loading a big append-only file takes a while. */
+/** Loading a large append-only file takes a while. */
 const READY_WITHIN_MS = 120_000
 const STOP: [NodeJS.Signals, number][] = [['SIGTERM', 10_000]]
 
 export type RedisOptions = {
   dir: string
-  /** queue: kept on disk, refuses writes when full. cache: memory only, forgets what was used least recently. */
+  /** queue: kept on disk, refuses writes when full. cache: in memory only, evicts the least recently used. */
   role: 'queue' | 'cache'
-  /** Bound of the data in memory; unset: none for a queue, 256 for a cache. */
+  /** Maximum data in memory. Default: unlimited for a queue, 256 for a cache. */
   maxMemoryMb?: number
-  /** Unset: a free one. */
+  /** Default: a free one. */
   port?: number
-  /** Unset: one of its own, kept in `dir`. */
+  /** Default: a random one, kept in `dir`. */
   password?: string
-  /** Further lines of its configuration. */
+  /** Further lines of the configuration. */
   settings?: string[]
 }
 
 /**
  * Runs Redis or Valkey, whichever is installed, with its files in `dir`, and resolves once it answers.
- * @throws StartError if it cannot run here
+ * @throws StartError
  */
 export async function startRedis(o: RedisOptions): Promise<Server> {
   const redis = findRedis()
@@ -52,7 +52,7 @@ export async function startRedis(o: RedisOptions): Promise<Server> {
   await endLeftoverRedis(dir, config)
   for (let tries = 1; ; tries++) {
     const port = o.port ?? (await freePort())
-    // In a file, as every user of the machine sees the command line.
+    // In a file, because every user of the machine can see the command line.
     writeAtomic(config, configuration({ ...o, dir, port, password }))
     const { pid, exited } = spawnServer({ ...redis, args: [config], log })
     const server: Server = {
@@ -66,9 +66,9 @@ export async function startRedis(o: RedisOptions): Promise<Server> {
     const failure = await becomesReady(server, password)
     if (failure === null) return server
     await server.stop()
-    const words = lastWords(log)
-    if (!/bind|in use/i.test(words) || tries === 20)
-      throw new StartError(`Redis (${o.role}) ${failure}; the end of ${log} says: ${words || '(nothing)'}`)
+    const logEnd = lastLines(log)
+    if (!/bind|in use/i.test(logEnd) || tries === 20)
+      throw new StartError(`Redis (${o.role}) ${failure}; the end of ${log}: ${logEnd || '(empty)'}`)
     await delay(250)
   }
 }
@@ -92,7 +92,7 @@ function configuration(o: RedisOptions & { port: number; password: string }) {
   return `${[...common, ...byRole, `maxmemory ${memory}mb`, ...(o.settings ?? [])].join('\n')}\n`
 }
 
-/** An earlier run that was killed leaves its Redis behind. It shows its address or its configuration as command line. */
+/** A killed run leaves its Redis behind. Its command line shows its address or its configuration file. */
 async function endLeftoverRedis(dir: string, config: string) {
   const pid = readPid(join(dir, 'redis.pid'))
   if (!pid) return
@@ -108,7 +108,7 @@ function readText(file: string) {
   }
 }
 
-/** null once it answers; else why it never will. */
+/** null once it answers; otherwise why it never will. */
 async function becomesReady({ exited, port }: Server, password: string): Promise<string | null> {
   const deadline = Date.now() + READY_WITHIN_MS
   while (Date.now() < deadline) {
@@ -118,7 +118,7 @@ async function becomesReady({ exited, port }: Server, password: string): Promise
   return `was not ready within ${READY_WITHIN_MS / 1000} s`
 }
 
-/** A PING by hand, so that a server that is not up yet costs no client with its own ideas about reconnecting. */
+/** A PING over a plain socket, because a Redis client would reconnect on its own terms. */
 const pongs = (port: number, password: string) =>
   new Promise<boolean>(resolve => {
     const socket = connect({ port, host: '127.0.0.1', timeout: 2000 })
@@ -131,7 +131,7 @@ const pongs = (port: number, password: string) =>
     socket.on('data', chunk => {
       answer += chunk
       if (answer.includes('+PONG')) done(true)
-      // LOADING the data set, or a stranger.
+      // LOADING the data set, or another server.
       else if (/^-/m.test(answer)) done(false)
     })
     socket.on('error', () => done(false))

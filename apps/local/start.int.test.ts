@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { afterEach, expect, test } from 'vitest'
-import { temporaryDirectory } from './testing/temporary.ts'
+import { afterEach, expect, onTestFinished, test } from 'vitest'
+import { temporaryDirectory } from '#apps/testing/setup/temporary.ts'
 
-/** `npm start` as a user runs it, from the bootstrap on. */
+/** `npm start` as users run it, including the bootstrap. */
 const bootstrap = join(import.meta.dirname, 'bootstrap.mjs')
 const running = new Set<ChildProcess>()
 
@@ -61,37 +61,47 @@ async function start(dir: string): Promise<Started> {
   }
 }
 
-/** Every process whose environment names this data directory. */
+/** Every process whose command line or environment names this data directory or that of its Postgres. */
 const processesOf = (dir: string): { pid: number; command: string }[] =>
   readdirSync('/proc')
     .filter(entry => /^\d+$/.test(entry) && Number(entry) !== process.pid)
     .flatMap(entry => {
       try {
         const command = readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ')
-        const ours =
-          command.includes(dir) || readFileSync(`/proc/${entry}/environ`, 'utf8').includes(`DATA_DIR=${dir}\0`)
+        const environment = readFileSync(`/proc/${entry}/environ`, 'utf8')
+        const ours = [dir, postgresHome(dir)].some(path => command.includes(path) || environment.includes(`=${path}\0`))
         return ours ? [{ pid: Number(entry), command }] : []
       } catch {
         return []
       }
     })
 
-async function until<T>(look: () => T | Promise<T>): Promise<NonNullable<T>> {
+/** As root, it is not in `dir`. */
+function postgresHome(dir: string): string {
+  try {
+    return realpathSync(join(dir, 'postgres'))
+  } catch {
+    return dir
+  }
+}
+
+async function until<T>(check: () => T | Promise<T>): Promise<NonNullable<T>> {
   for (;;) {
-    const found = await Promise.resolve(look()).catch(() => null)
+    const found = await Promise.resolve(check()).catch(() => null)
     if (found) return found as NonNullable<T>
     await new Promise(resolve => setTimeout(resolve, 50))
   }
 }
 
-test('npm start serves, restarts what dies, keeps its data and leaves nothing behind', {
+test('npm start serves, restarts processes, keeps its data and leaves no process behind', {
   timeout: 240_000,
 }, async () => {
   const dir = temporaryDirectory()
   const before = processesOf(dir).length
+  onTestFinished(() => rmSync(postgresHome(dir), { recursive: true, force: true }))
   const first = await start(dir)
   expect(statSync(join(dir, 'admin.key')).mode & 0o777).toBe(0o600)
-  const answered = await first.post('/api/v1/tasks/generate', { input: { prompt: 'Three titles for a post on Redis' } })
+  const answered = await first.post('/api/v1/tasks/summarize', { input: { text: 'Redis is fast. It forgets.' } })
   expect(answered.status).toBe(200)
   const task = (await answered.json()) as { task_id: string; source: string; quality: string }
   expect(task).toMatchObject({ status: 'succeeded', source: 'rules', quality: 'low' })
@@ -102,7 +112,7 @@ test('npm start serves, restarts what dies, keeps its data and leaves nothing be
     await until(() => processesOf(dir).find(one => one.command.includes(entry) && one.pid !== old.pid))
   }
   await until(async () => (await first.get('/health/ready')).ok)
-  const again = await first.post('/api/v1/tasks/generate', { input: { prompt: 'after kill -9' } })
+  const again = await first.post('/api/v1/tasks/summarize', { input: { text: 'It was killed. It came back.' } })
   expect(((await again.json()) as { status: string }).status).toBe('succeeded')
 
   expect(await first.stop('SIGTERM')).toBe(0)

@@ -12,7 +12,7 @@ test.each([
   [{ CACHE_REDIS_URL }, ['postgres/data/postmaster.pid', 'redis/redis.pid']],
   [{ REDIS_URL }, ['postgres/data/postmaster.pid']],
   [{ DATABASE_URL, REDIS_URL }, []],
-])('with %j, npm start answers for these pid files only: %j', (env, files) => {
+])('with %j, npm start runs the servers with the pid files %j', (env, files) => {
   const servers = ownServers(parseConfig(env), '/data', () => {})
   expect(servers.map(server => server.pidFile)).toEqual(files.map(file => `/data/${file}`))
 })

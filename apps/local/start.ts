@@ -4,29 +4,36 @@ import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '#shared/config.ts'
 import { migrate } from '#shared/db/migrate.ts'
+import type { Replaced } from '#shared/process/parent-ipc.ts'
 import { type Child, ChildError, type ChildOptions, EX_CONFIG, startChild } from './child.ts'
 import { createFleet, mostConnections } from './fleet.ts'
 import { lockDirectory } from './lock.ts'
+import type { FirstStart } from './pool.ts'
 import { startPostgres } from './postgres.ts'
-import { isRoot, keptSecret, type Running, reasonOf, type Server, StartError } from './process.ts'
+import { postgresHome } from './postgres-home.ts'
+import { httpUrl, isRoot, keptSecret, type Running, reasonOf, type Server, StartError } from './process.ts'
 import { startRedis } from './redis.ts'
 import { type Supervised, supervise } from './supervise.ts'
 import { awaitEarlierRun, startWatchdog, type Watchdog } from './watchdog.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 const FIRST_START_TRIES = 5
+/** How long after the start the demo provider answers if no provider is configured. */
+export const DEMO_MS = 60_000
 /**
- * The API has half of the young generation’s usual 16 MB a space, see shared/heap.ts. For workers, with a hundred tasks in the
- * making, that would cost a fifth more CPU for each.
+ * The API has half of the usual 16 MB of a semi-space, see shared/process/heap.ts. For workers, with hundreds of tasks in
+ * progress, that would cost a fifth more CPU per task.
  */
 export const nodeFlags = (entry: string): string[] => [`--max-semi-space-size=${entry.startsWith('apps/api') ? 8 : 16}`]
-/** On top of DRAIN_SECONDS, for the child's own clean-up. */
+/** On top of DRAIN_SECONDS, for the clean-up of the child. */
 const DRAIN_GRACE_MS = 10_000
 
 export type Local = {
   url: string
-  /** null: the operator set ADMIN_KEY. */
+  /** null if the operator set ADMIN_KEY. */
   adminKeyFile: string | null
+  /** How long the demo provider answers, from now, in milliseconds; 0 if the settings name a provider. */
+  demoMs: number
   /** Drains the API and the workers, then ends the servers. */
   stop(): Promise<void>
 }
@@ -35,16 +42,16 @@ export type LocalOptions = {
   config: Config
   env: Record<string, string | undefined>
   log: (line: string) => void
-  /** Gives up a start that is under way. */
+  /** Gives up a start in progress. */
   signal: AbortSignal
-  /** Is handed what to kill at once, as soon as there is something. */
-  onStarted: (thing: Pick<Supervised, 'kill'>) => void
+  /** Called with every process that a second Ctrl-C kills. */
+  onStarted: (one: Pick<Supervised, 'kill'>) => void
 }
 
 /**
- * Starts whatever of Postgres and Redis is not given, migrates, and starts the API and the workers.
- * If any of that fails, what was started is stopped again.
- * @throws StartError, with an empty message if the child that failed has said why
+ * Starts Postgres and Redis unless the settings name them, migrates, and starts the API and the workers. If a part fails,
+ * the others are stopped.
+ * @throws StartError, with an empty message if the child that failed has printed the reason
  */
 export async function startLocal(o: LocalOptions): Promise<Local> {
   const closers: (() => unknown)[] = []
@@ -75,7 +82,7 @@ async function startAll(o: LocalOptions, closers: (() => unknown)[]): Promise<Om
   const urls = await startServers(o, servers, closers)
   signal.throwIfAborted()
   await migrate(urls.DATABASE_URL).catch(error => {
-    throw new StartError(`the database cannot be brought to the newest schema: ${reasonOf(error)}`)
+    throw new StartError(`the database cannot be migrated: ${reasonOf(error)}`)
   })
   signal.throwIfAborted()
 
@@ -83,9 +90,25 @@ async function startAll(o: LocalOptions, closers: (() => unknown)[]): Promise<Om
   const adminKey = adminKeyFile ? keptSecret(adminKeyFile, newAdminKey) : config.ADMIN_KEY
   const env = { ...o.env, ...urls, ADMIN_KEY: undefined }
   const apiEnv = { ...env, ADMIN_KEY: adminKey, PORT: String(config.PORT) }
-  const port = await startChildren(o, { env, apiEnv, urls, drainMs, watchdog, closers })
-  const host = config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST
-  return { url: `http://${host}:${port}`, adminKeyFile }
+  const demo = createDemoClock(config)
+  const port = await startChildren(o, { env, apiEnv, urls, drainMs, watchdog, closers, demo })
+  demo.begin()
+  return { url: httpUrl(config.HOST, port), adminKeyFile, demoMs: demo.leftMs() }
+}
+
+/** The minute of the demo provider begins when everything is ready; a worker that starts later gets the rest of it. */
+export function createDemoClock({ providers }: Pick<Config, 'providers'>, now = () => performance.now()) {
+  const whole = providers.some(one => one.explicit) ? 0 : DEMO_MS
+  let begun: number | null = null
+  const leftMs = () => Math.max(0, Math.round(begun === null ? whole : begun + whole - now()))
+  return {
+    begin: () => {
+      begun = now()
+    },
+    leftMs,
+    /** Arguments of a worker that starts now. */
+    args: (): string[] => (leftMs() > 0 ? ['--demo-ms', String(leftMs())] : []),
+  }
 }
 
 const newAdminKey = () => `sk-admin-${randomBytes(32).toString('base64url')}`
@@ -93,7 +116,7 @@ const newAdminKey = () => `sk-admin-${randomBytes(32).toString('base64url')}`
 function makeDataDir(dir: string) {
   try {
     mkdirSync(dir, { recursive: true })
-    // Root's Postgres runs as another user, who must pass through; every secret in here has mode 0600.
+    // Root's Postgres runs as another user, which must pass through. Every secret in it has mode 0600.
     chmodSync(dir, isRoot() ? 0o711 : 0o700)
   } catch (error) {
     throw new StartError(`DATA_DIR cannot be used: ${(error as Error).message}`)
@@ -103,14 +126,14 @@ function makeDataDir(dir: string) {
 type Urls = { DATABASE_URL: string; REDIS_URL: string; CACHE_REDIS_URL: string | undefined }
 
 type OwnServer = {
-  /** The setting that would name a given one. */
+  /** The setting that names an existing server instead. */
   setting: keyof Urls
   name: string
   pidFile: string
   start: (port?: number) => Promise<Server>
 }
 
-/** Whatever of Postgres and Redis is not given. */
+/** The servers that the settings do not name. */
 export function ownServers(config: Config, dir: string, log: (line: string) => void): OwnServer[] {
   const servers: OwnServer[] = []
   if (!config.DATABASE_URL)
@@ -120,8 +143,7 @@ export function ownServers(config: Config, dir: string, log: (line: string) => v
       pidFile: join(dir, 'postgres/data/postmaster.pid'),
       start: port =>
         startPostgres({
-          dir: join(dir, 'postgres'),
-          log,
+          dir: postgresHome(join(dir, 'postgres'), log),
           connections: mostConnections(config),
           ...(port ? { port } : {}),
         }),
@@ -157,13 +179,13 @@ async function startServers(o: LocalOptions, servers: OwnServer[], closers: (() 
     ...(config.CACHE_REDIS_URL ? { CACHE_REDIS_URL: config.CACHE_REDIS_URL } : {}),
   }
   const supervised: Supervised[] = []
-  // Registered before they start: when one fails, the others are up already or still coming.
+  // Registered before they start: when one fails, the others may run already.
   closers.push(() => Promise.all(supervised.map(server => server.stop())))
   const outcomes = await Promise.allSettled(
     servers.map(async ({ setting, name, start }) => {
       const first = await start()
       urls[setting] = first.url
-      // The same port again: its address is in everybody's environment.
+      // On the same port, because its URL is in the environment of every process.
       supervised.push(keep(o, name, first, () => start(first.port)))
     }),
   )
@@ -190,13 +212,21 @@ function keep<R extends Running>(
 
 type Env = Record<string, string | undefined>
 
-/** Resolves to the API's port once it and the least of the workers are ready. */
+/** Resolves to the port of the API once the API and the minimum of workers are ready. */
 async function startChildren(
   o: LocalOptions,
-  shared: { env: Env; apiEnv: Env; urls: Urls; drainMs: number; watchdog: Watchdog; closers: (() => unknown)[] },
+  shared: {
+    env: Env
+    apiEnv: Env
+    urls: Urls
+    drainMs: number
+    watchdog: Watchdog
+    closers: (() => unknown)[]
+    demo: ReturnType<typeof createDemoClock>
+  },
 ): Promise<number> {
   const { env, apiEnv, drainMs, watchdog, closers } = shared
-  const child = (entry: string, args: string[], more: Pick<ChildOptions, 'env' | 'signal' | 'onMessage'>) => {
+  const child = (entry: string, args: string[], more: Pick<ChildOptions, 'env' | 'signal'>) => {
     const command = [...nodeFlags(entry), join(ROOT, entry), ...args]
     return startChild({ args: command, cwd: process.cwd(), drainMs, held: watchdog.held, ...more })
   }
@@ -204,8 +234,9 @@ async function startChildren(
   const fleet = createFleet({
     config: o.config,
     databaseUrl: shared.urls.DATABASE_URL,
-    startWorker: ({ args, env: own, ...more }) => child('workers/main.ts', args, { env: { ...env, ...own }, ...more }),
-    report: message => supervised[0]?.current()?.send(message),
+    startWorker: ({ args, env: own, signal }) =>
+      child('workers/main.ts', [...args, ...shared.demo.args()], { env: { ...env, ...own }, signal }),
+    onReplaced: reason => supervised[0]?.current()?.send({ type: 'replaced', reason } satisfies Replaced),
     log: o.log,
     ...CLOCK,
   })
@@ -214,26 +245,23 @@ async function startChildren(
 
   const cancel = new AbortController()
   const signal = AbortSignal.any([o.signal, cancel.signal])
-  const begun = new AbortController()
-  signal.addEventListener('abort', () => void fleet.stop(), { signal: begun.signal })
-  const first = async <T>(name: string, start: () => Promise<T>): Promise<T> => {
+  const first: FirstStart = async (name, start) => {
     try {
       return await firstStart(o, name, signal, start)
     } catch (error) {
-      // The others need not come up any more.
+      // The others need not start any more.
       cancel.abort()
       throw error
     }
   }
   const startApi = async () => {
     const entry = 'apps/api/main.ts'
-    const api = await first('api', () => child(entry, [], { env: apiEnv, signal }))
+    const api = await first('api', signal => child(entry, [], { env: apiEnv, signal }))
     const again = { ...apiEnv, PORT: String(api.port) }
     supervised.push(keep(o, 'api', api, signal => child(entry, [], { env: again, signal })))
     return api.port
   }
   const outcomes = await Promise.allSettled([startApi(), fleet.open(first)])
-  begun.abort()
   const failures = outcomes.flatMap(outcome => (outcome.status === 'rejected' ? [outcome.reason] : []))
   o.signal.throwIfAborted()
   // The others were told to stop because of the one that failed.
@@ -243,10 +271,15 @@ async function startChildren(
   return (outcomes[0] as PromiseFulfilledResult<number>).value
 }
 
-async function firstStart<T>(o: LocalOptions, name: string, signal: AbortSignal, start: () => Promise<T>): Promise<T> {
+async function firstStart(
+  o: LocalOptions,
+  name: string,
+  signal: AbortSignal,
+  start: (signal: AbortSignal) => Promise<Child>,
+): Promise<Child> {
   for (let tries = 1; ; tries++) {
     try {
-      return await start()
+      return await start(signal)
     } catch (error) {
       if (!(error instanceof ChildError) || signal.aborted) throw error
       if (error.code === EX_CONFIG) throw new StartError('')

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { Exit, Running } from './process.ts'
 import { supervise } from './supervise.ts'
 
-/** A process that dies when the test says so. */
+/** A process that exits when the test says so. */
 function fakeProcess(pid: number) {
   const { promise: exited, resolve: die } = Promise.withResolvers<Exit>()
   const calls: string[] = []
@@ -14,12 +14,12 @@ function fakeProcess(pid: number) {
   return { running, calls, crash: (code = 1) => die({ code, signal: null }) }
 }
 
-/** A supervisor whose clock and waits the test holds, and whose starts are queued by it. */
+/** A supervisor with the clock, the waits and the starts of the test. */
 function harness() {
   const lines: string[] = []
   const waits: number[] = []
   let now = 0
-  let heard = () => {}
+  let changed = () => {}
   const starts: (() => Promise<Running>)[] = []
   const first = fakeProcess(1)
   const supervised = supervise({
@@ -27,7 +27,7 @@ function harness() {
     first: first.running,
     start: async signal => {
       const next = starts.shift()
-      heard()
+      changed()
       if (next) return next()
       const { promise, reject } = Promise.withResolvers<Running>()
       signal.addEventListener('abort', () => reject(new Error('told to stop')))
@@ -35,24 +35,24 @@ function harness() {
     },
     log: line => {
       lines.push(line)
-      heard()
+      changed()
     },
     now: () => now,
     wait: async ms => {
       waits.push(ms)
     },
   })
-  /** Resolves once what was logged satisfies the condition. */
+  /** Resolves once the condition holds after a log line or a start. */
   const until = (condition: () => boolean) =>
     new Promise<void>(resolve => {
-      heard = () => condition() && resolve()
-      heard()
+      changed = () => condition() && resolve()
+      changed()
     })
   const isBack = (times: number) => until(() => lines.filter(line => line === 'api is back').length === times)
   return { supervised, first, starts, lines, waits, until, isBack, advance: (ms: number) => (now += ms) }
 }
 
-test('a process that dies is started again after 200 ms', async () => {
+test('a process that exits is started again after 200 ms', async () => {
   const { supervised, first, starts, lines, waits, isBack } = harness()
   starts.push(async () => fakeProcess(2).running)
   first.crash(3)
@@ -62,7 +62,7 @@ test('a process that dies is started again after 200 ms', async () => {
   await supervised.stop()
 })
 
-test('the backoff doubles with every failed start, up to ten seconds', async () => {
+test('the backoff doubles with every failed start, up to 10 s', async () => {
   const { supervised, first, starts, waits, isBack } = harness()
   for (let failures = 0; failures < 8; failures++) starts.push(() => Promise.reject(new Error('no')))
   starts.push(async () => fakeProcess(2).running)
@@ -72,7 +72,7 @@ test('the backoff doubles with every failed start, up to ten seconds', async () 
   await supervised.stop()
 })
 
-test('a crash loop keeps its backoff, and thirty seconds of life reset it', async () => {
+test('a crash loop keeps its backoff; a life of 30 s resets it', async () => {
   const { supervised, first, starts, waits, isBack, advance } = harness()
   const [second, third, fourth] = [fakeProcess(2), fakeProcess(3), fakeProcess(4)]
   for (const { running } of [second, third, fourth]) starts.push(async () => running)
@@ -88,14 +88,14 @@ test('a crash loop keeps its backoff, and thirty seconds of life reset it', asyn
   await supervised.stop()
 })
 
-test('what is told to stop stays away', async () => {
+test('a process that was told to stop is not started again', async () => {
   const { supervised, first, lines } = harness()
   await supervised.stop()
   expect(first.calls).toContain('stop')
   expect(lines).toEqual([])
 })
 
-test('a start that is under way is given up on stop', async () => {
+test('a stop gives up a start in progress', async () => {
   const { supervised, first, waits, until, lines } = harness()
   first.crash()
   await until(() => waits.length === 1)
@@ -103,7 +103,7 @@ test('a start that is under way is given up on stop', async () => {
   expect(lines).toHaveLength(1)
 })
 
-test('a process that comes up while everything stops is stopped as well', async () => {
+test('a process that comes up during the stop is stopped', async () => {
   const { supervised, first, starts, until } = harness()
   const second = fakeProcess(2)
   const { promise, resolve } = Promise.withResolvers<Running>()
@@ -116,7 +116,7 @@ test('a process that comes up while everything stops is stopped as well', async 
   expect(second.calls).toContain('stop')
 })
 
-test('kill does not wait', () => {
+test('a kill does not wait', () => {
   const { supervised, first } = harness()
   supervised.kill()
   expect(first.calls).toEqual(['kill'])

@@ -1,8 +1,8 @@
-import { describeExit, type Running } from './process.ts'
+import { describeExit, type Exit, type Running } from './process.ts'
 
 const FIRST_BACKOFF_MS = 200
 const MAX_BACKOFF_MS = 10_000
-/** Who lived this long has recovered from whatever it was. */
+/** A process that lived this long starts again with the first backoff. */
 const RECOVERED_AFTER_MS = 30_000
 
 export type SuperviseDeps = {
@@ -14,67 +14,70 @@ export type SuperviseDeps = {
 }
 
 export type Supervised<R extends Running = Running> = {
-  /** What runs now; null: it died and is being started again. */
+  /** The running process; null while it is being started. */
   current(): R | null
   /**
-   * Ends it for good, also while it is being started or waits for its next try. `gently` is given time with what runs before that
-   * is told to stop.
+   * Stops the process for good, also while it is being started or waits for its next start. `before` is awaited before a
+   * running process is told to stop.
    */
-  stop(gently?: (running: R) => Promise<unknown>): Promise<void>
-  /** Ends it for good at once, without waiting. */
+  stop(before?: (running: R) => Promise<unknown>): Promise<void>
+  /** Kills the process for good, without waiting. */
   kill(): void
 }
 
-/** Keeps one process running: whenever it dies without being told to, it is started again after a backoff. */
+/** Keeps one process running: starts it, and starts it again with backoff whenever it exits or does not start. */
 export function supervise<R extends Running>(
   o: SuperviseDeps & {
     name: string
-    /** What runs already. */
-    first: R
-    /** It has died by itself. */
-    onExit?: () => void
-    /** Starts it again; rejects if that fails, and gives up early when `signal` aborts. */
+    /** The process, if it runs already. */
+    first?: R
+    /** Rejects if the process does not start; gives up when `signal` aborts. */
     start: (signal: AbortSignal) => Promise<R>
+    /** Called when the process exits without having been told to stop. */
+    onExit?: (exit: Exit) => void
   },
 ): Supervised<R> {
   const end = new AbortController()
-  let current: R | null = o.first
+  let current: R | null = o.first ?? null
 
-  const loop = (async () => {
+  async function run(): Promise<void> {
     let failures = 0
-    let born = o.now()
-    while (current) {
-      const exit = await current.exited
-      current = null
-      if (end.signal.aborted) return
-      o.onExit?.()
-      if (o.now() - born >= RECOVERED_AFTER_MS) failures = 0
-      let why = describeExit(exit)
-      while (!current) {
-        const ms = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** failures++)
-        o.log(`${o.name} ${why}; starting it again in ${ms} ms`)
-        await o.wait(ms, end.signal)
+    let startedAt = o.now()
+    while (!end.signal.aborted) {
+      let why: string
+      if (current) {
+        const exit = await current.exited
+        current = null
         if (end.signal.aborted) return
+        o.onExit?.(exit)
+        if (o.now() - startedAt >= RECOVERED_AFTER_MS) failures = 0
+        why = describeExit(exit)
+      } else {
         try {
           current = await o.start(end.signal)
-          born = o.now()
+          startedAt = o.now()
+          if (failures > 0 && !end.signal.aborted) o.log(`${o.name} is back`)
+          continue
         } catch (error) {
+          if (end.signal.aborted) return
           why = `did not start (${(error as Error).message})`
         }
-        if (end.signal.aborted) return
       }
-      o.log(`${o.name} is back`)
+      const ms = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** failures++)
+      o.log(`${o.name} ${why}; starting it again in ${ms} ms`)
+      await o.wait(ms, end.signal)
     }
-  })()
+  }
+  const running = run()
 
   return {
     current: () => current,
-    async stop(gently) {
+    async stop(before) {
       end.abort()
-      if (gently && current) await gently(current)
+      if (before && current) await before(current)
       await current?.stop()
-      await loop
-      // A start that had gone too far to give up.
+      await running
+      // A start that could not be given up any more.
       await current?.stop()
     },
     kill() {

@@ -3,14 +3,14 @@ import { once } from 'node:events'
 import { symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { stopAfterTest, temporaryDirectory } from '#apps/testing/setup/temporary.ts'
 import { startChild } from './child.ts'
 import { commandOf, exitOf, readPid, signalIfAlive } from './process.ts'
-import { stopAfterTest, temporaryDirectory } from './testing/temporary.ts'
 import { startWatchdog } from './watchdog.ts'
 
 const STAY = 'setInterval(() => {}, 1000);'
 
-/** A process of that name, and a file with its pid. */
+/** Starts a process of that name, and writes its pid file. */
 function startAs(name: string, dir: string) {
   const command = join(dir, name)
   symlinkSync(process.execPath, command)
@@ -42,11 +42,11 @@ const startHolding = async (held: ReturnType<typeof startWatchdog>['held']) =>
     }),
   )
 
-test('the watchdog ends the servers when the last process that needs them is gone, not before', async () => {
+test('the watchdog ends the servers when the last process that needs them is gone', async () => {
   const [needed, unneeded] = ['redis-server', 'redis-server'].map(name => startAs(name, temporaryDirectory()))
   const [ofNeeded, ofUnneeded] = [watch(needed!.pidFile), watch(unneeded!.pidFile)]
   const child = await startHolding(ofNeeded.watchdog.held)
-  // Our own ends, as our death would close them; end() would close the child's as well.
+  // Closes only our ends, as our death would; end() would close those of the child, too.
   for (const { watchdog } of [ofNeeded, ofUnneeded]) watchdog.held.destroy()
   expect(await unneeded!.exited).toEqual({ code: null, signal: 'SIGINT' })
   expect(commandOf(needed!.pid)).toContain('redis-server')
@@ -54,7 +54,7 @@ test('the watchdog ends the servers when the last process that needs them is gon
   expect(await needed!.exited).toEqual({ code: null, signal: 'SIGINT' })
 })
 
-test('a watchdog that dies is started again', async () => {
+test('a watchdog that is killed is started again', async () => {
   const server = startAs('valkey-server', temporaryDirectory())
   const { watchdog, pidOf } = watch(server.pidFile)
   const [first, held] = [pidOf(), watchdog.held]
@@ -69,11 +69,11 @@ test('a watchdog that dies is started again', async () => {
   expect(await server.exited).toEqual({ code: null, signal: 'SIGINT' })
 })
 
-test('a process that is no server, though a pid file has its pid, is left alone', async () => {
+test('a process with the pid of a stale pid file is left alone', async () => {
   const dir = temporaryDirectory()
   const [stranger, server] = [startAs('editor', dir), startAs('postgres', dir)]
   watch(stranger.pidFile, server.pidFile).watchdog.held.destroy()
-  // It goes through the files in turn.
+  // The watchdog processes the files in order.
   expect(await server.exited).toEqual({ code: null, signal: 'SIGINT' })
   expect(commandOf(stranger.pid)).toContain('editor')
 })

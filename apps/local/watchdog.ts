@@ -6,8 +6,8 @@ import { supervise } from './supervise.ts'
 
 const NAME = 'sluice-watchdog'
 /**
- * Reads until the last holder of the other end is gone, then ends the servers whose pid files are still there. A file may
- * be older than the last power cut and its pid somebody else's by now, hence the look at the program's name.
+ * Reads until the last holder of the other end is gone, then ends the servers whose pid files are still there. The pid of
+ * a file that survived a power failure may belong to another process, so the name of the program is checked.
  */
 const SCRIPT = `
 is_server() {
@@ -21,28 +21,28 @@ for f; do
   if read -r pid <"$f" && is_server "$pid"; then
     kill -INT "$pid"
     n=0
-    # Bounded: where nobody reaps orphans, a zombie answers for ever.
+    # Bounded: where orphans are not reaped, a zombie answers for ever.
     while [ "$remove" ] && [ $n -lt 100 ] && kill -0 "$pid"; do n=$((n + 1)); sleep 0.1; done
   fi
 done
 if [ "$remove" ]; then rm -rf "$remove"; fi`
 
 export type Watchdog = {
-  /** Every process that needs the servers holds this open. Another one when the watchdog had to be started again. */
+  /** Every process that needs the servers holds this open. It changes when the watchdog is started again. */
   readonly held: Writable
   dismiss(): void
 }
 
 /**
- * Ends the servers after we were killed with -9, which nobody can react to: a shell that waits for end-of-file on a pipe
- * whose other end we and our children hold. So the children, which notice our death by their IPC channel, can drain
- * first. If the shell dies, another takes over; it does not wait for the children that were started before.
+ * Ends the servers after this process was killed with SIGKILL: a shell waits for end-of-file on a pipe whose other end is
+ * held by this process and its children. So the children, whose IPC channel closes, can drain first. If the shell dies,
+ * another takes over, which does not wait for children that started before.
  */
 export function startWatchdog(o: {
   pidFiles: string[]
-  /** Where it leaves its own pid, for awaitEarlierRun. */
+  /** File for its own pid, for `awaitEarlierRun`. */
   pidFile?: string
-  /** A directory to remove in the end. */
+  /** A directory to remove at the end. */
   remove?: string
   log?: (line: string) => void
 }): Watchdog {
@@ -78,7 +78,7 @@ export function startWatchdog(o: {
   }
 }
 
-/** Waits until the children of a run that was killed have drained: they still hold its ports. */
+/** Waits until the children of a killed run, which still hold its ports, have drained. */
 export async function awaitEarlierRun(
   pidFile: string,
   o: { withinMs: number; log: (line: string) => void; signal: AbortSignal },

@@ -40,7 +40,7 @@ const rules = fc
   .map(({ more, ...rest }) => ({ ...rest, max: rest.min + more }))
 
 describe('the wanted slots', () => {
-  it('are whole and within their bounds, whatever was seen before', () => {
+  it('are whole numbers within their bounds, whatever the history', () => {
     fc.assert(
       fc.property(loads, rules, (loads, rules) => {
         for (const { slots, wanted } of follow(loads, rules)) {
@@ -55,7 +55,7 @@ describe('the wanted slots', () => {
     )
   })
 
-  it('never grow beyond what the providers let be of use', () => {
+  it('never exceed the slots that the providers’ limits can use', () => {
     fc.assert(
       fc.property(loads, rules, (loads, rules) => {
         let before = Number.POSITIVE_INFINITY
@@ -69,7 +69,7 @@ describe('the wanted slots', () => {
     )
   })
 
-  it('are no fewer when more waits, or has waited longer', () => {
+  it('do not fall when more tasks wait or have waited longer', () => {
     fc.assert(
       fc.property(loads, rules, amount, amount, (loads, rules, waiting, seconds) => {
         const state = follow(loads, rules).at(-1)!.state
@@ -85,7 +85,7 @@ describe('the wanted slots', () => {
     )
   })
 
-  it('shrink only to the most that was wanted within the hold', () => {
+  it('shrink only to the maximum wanted within the hold', () => {
     fc.assert(
       fc.property(loads, rules, (loads, rules) => {
         const decisions = follow(loads, rules)
@@ -100,45 +100,45 @@ describe('the wanted slots', () => {
     )
   })
 
-  it('remember no more than the hold is long', () => {
+  it('keep no history longer than the hold', () => {
     const state = follow(times(1000, QUIET).map((load, n) => ({ ...load, waitingSeconds: 5000 - n }))).at(-1)!.state
     expect(state.peaks.length).toBeLessThanOrEqual(31)
   })
 })
 
 describe('a backlog', () => {
-  it('wants as many slots as are through with it in half of the target, at once', () => {
+  it('gets at once the slots that finish it in half of the target', () => {
     expect(decide({ ...QUIET, waitingSeconds: 1000 }, null, RULES, 0).slots).toBe(200)
   })
 
-  it('counts as the work that it is, not as so many tasks', () => {
+  it('counts by its work, not by its number of tasks', () => {
     const [few, many] = [20 * 60, 1000 * 0.5].map(work => decide({ ...QUIET, waitingSeconds: work }, null, RULES, 0))
     expect(few!.slots).toBeGreaterThan(many!.slots)
   })
 
-  it('that is soon due has its slots when it is', () => {
+  it('that is due soon gets its slots in time', () => {
     expect(decide({ ...QUIET, soonSeconds: 100 }, null, RULES, 0).slots).toBe(20)
   })
 
-  it('that has waited for too long makes the fleet grow even if it seems small', () => {
+  it('that has waited too long grows the fleet even if it is small', () => {
     const late = { ...QUIET, waitingSeconds: 1, oldestWaitSeconds: 30, active: 50, slots: 50 }
     expect(decide(late, null, RULES, 0).wanted).toBe(100)
   })
 })
 
 describe('a steady stream', () => {
-  it('keeps a fifth more slots than are busy, and no more', () => {
+  it('keeps a fifth more slots than are busy', () => {
     const decisions = follow(times(100, { ...QUIET, active: 50, slots: 50 }))
     expect(new Set(decisions.map(one => one.slots))).toEqual(new Set([60]))
   })
 
-  it('that ends gives its slots back after the hold', () => {
+  it('that ends releases its slots after the hold', () => {
     const decisions = follow([...times(20, { ...QUIET, active: 50, slots: 50 }), ...times(100, QUIET)])
     expect(decisions[45]!.slots).toBe(60)
     expect(decisions.at(-1)!.slots).toBeLessThanOrEqual(1)
   })
 
-  it('that wavers by less than a tenth changes nothing', () => {
+  it('that varies by less than a tenth changes nothing', () => {
     const wavering = times(200, QUIET).map((load, n) => ({ ...load, active: n % 2 ? 50 : 48, slots: 50 }))
     expect(
       new Set(
@@ -150,7 +150,7 @@ describe('a steady stream', () => {
   })
 })
 
-describe('a restart of whoever decides', () => {
+describe('a restart of the deciding process', () => {
   it('leaves the fleet as it is for the hold', () => {
     const decisions = follow(times(40, { ...QUIET, slots: 300 }))
     expect(decisions[0]!.slots).toBe(300)

@@ -1,23 +1,23 @@
 /**
- * How many slots (tasks that run at a time) a queue wants. Pure: what it must remember goes in and comes out. A slot is
- * what a task occupies for as long as its call takes, so that work is counted in slot-seconds: twenty summaries of a
- * minute each are more work than a thousand classifications of half a second.
+ * How many slots (tasks that run at a time) a queue needs. Pure: the state is passed in and returned. A task occupies a
+ * slot while its call runs, so work is counted in slot-seconds: twenty summaries of a minute each are more work than a
+ * thousand classifications of half a second.
  */
 
 export type Load = {
   /** Work that is due and waits for a slot, in slot-seconds. */
   waitingSeconds: number
-  /** Work that waits for a time to come within the next seconds (backoff, a booked permit), in slot-seconds. */
+  /** Work that becomes due within seconds (backoff, a booked permit), in slot-seconds. */
   soonSeconds: number
-  /** For how long the task that has waited longest has been due; 0: none waits. */
+  /** How long the oldest waiting task has been due; 0: none waits. */
   oldestWaitSeconds: number
   /** Tasks that are running. */
   active: number
-  /** Slots that the live workers have. */
+  /** Slots of the live workers. */
   slots: number
-  /** Those among them that stand for a decision of before while there is none; all, unless they serve other queues, too. */
+  /** The share of these slots that replaces a missing previous decision. Default: all; less if they serve other queues. */
   ownSlots?: number
-  /** So many can be of use under the providers' limits, whatever waits; null: no limit is known. */
+  /** Slots that the providers' limits can use; null: no limit is known. */
   usable: number | null
 }
 
@@ -26,7 +26,7 @@ export type Rules = {
   targetSeconds: number
   min: number
   max: number
-  /** What is wanted shrinks to the most that was wanted within so many seconds. */
+  /** The result shrinks only to the maximum wanted within this time. */
   holdSeconds: number
 }
 
@@ -35,35 +35,35 @@ export type ScaleState = {
   at: number
   waitingSeconds: number
   active: number
-  /** Work that arrives a second, in slot-seconds: the slots that would just keep up. */
+  /** Work that arrives per second, in slot-seconds: the slots that just keep up. */
   arriving: number
-  /** What was decided last. */
+  /** The last decision. */
   slots: number
-  /** What was wanted lately, falling: only what nothing later has exceeded. */
+  /** Recently wanted slots, falling: only values that no later one exceeds. */
   peaks: { at: number; slots: number }[]
 }
 
 export type Decision = {
   slots: number
-  /** What these figures alone ask for, before the hysteresis. */
+  /** The slots for these figures alone, before the hysteresis. */
   wanted: number
   state: ScaleState
 }
 
-/** A backlog is to be gone within this part of the target: what comes last has waited as long by then. */
+/** A backlog is finished within this share of the target: a task that arrives last has waited that long. */
 const DRAIN_SHARE = 0.5
-/** Slots above those that just keep up; at 100% a queue only grows. */
+/** Slots relative to those that just keep up; at 1 a queue never shrinks. */
 const HEADROOM = 1.2
-/** Over about so many seconds the rate of arrival is averaged. */
+/** Time constant of the average arrival rate. */
 const AVERAGE_SECONDS = 10
-/** A fleet that is late grows at most by this factor a look: the figures may be lower bounds, but not by much. */
-const MOST_GROWTH = 2
-/** What is smaller than this part of the whole is not worth a process less. */
+/** A late fleet grows at most by this factor per decision: the figures may be lower bounds, but not by much. */
+const MAX_GROWTH = 2
+/** The fleet does not shrink by less than this share. */
 const DEADBAND = 0.1
 
 /**
- * @param state of the last decision; null: there was none, and what the live fleet has stands for it
- * @param at seconds, on a clock that never goes back
+ * @param state of the last decision; null: there was none, and the live fleet replaces it
+ * @param at seconds, on a monotonic clock
  */
 export function decide(load: Load, state: ScaleState | null, rules: Rules, at: number): Decision {
   const arriving = arrivingOf(load, state, at)
@@ -82,8 +82,8 @@ export function decide(load: Load, state: ScaleState | null, rules: Rules, at: n
 }
 
 /**
- * What came in is what was done plus what the backlog grew by: no count of arrivals is needed, which in a burst would cost more
- * than anything else here.
+ * Arrivals are the finished work plus the growth of the backlog. Counting them would cost more than everything else here
+ * during a burst.
  */
 function arrivingOf(load: Load, state: ScaleState | null, at: number): number {
   const seconds = state ? at - state.at : 0
@@ -97,12 +97,12 @@ function wantedOf(load: Load, arriving: number, { targetSeconds }: Rules): numbe
   const waiting = load.waitingSeconds + load.soonSeconds
   const drain = waiting / (targetSeconds * DRAIN_SHARE)
   const late = load.oldestWaitSeconds / targetSeconds
-  const urgent = load.waitingSeconds > 0 && late > 1 ? load.slots * Math.min(MOST_GROWTH, late) : 0
+  const urgent = load.waitingSeconds > 0 && late > 1 ? load.slots * Math.min(MAX_GROWTH, late) : 0
   const wanted = Math.max(arriving * HEADROOM + drain, urgent)
   return load.usable === null ? wanted : Math.min(wanted, load.usable)
 }
 
-/** Up at once; down to the latest peak, and not for a trifle. */
+/** Grows at once. Shrinks to the latest peak, and only beyond the deadband. */
 function settle(slots: number, wanted: number, peak: number): number {
   if (wanted >= slots) return wanted
   return slots - peak > slots * DEADBAND ? peak : slots

@@ -1,17 +1,22 @@
 import { expect, it } from 'vitest'
 import { parseConfig } from '#shared/config.ts'
-import type { Calls, Capacity, Running } from '#shared/db/load.ts'
+import type { CallStats, Capacity, RunningTasks } from '#shared/db/backlog-stats.ts'
 import type { Db } from '#shared/db/pool.ts'
 import { type Limits, NO_LIMITS } from '#shared/db/provider-limits.ts'
 import { createScale } from './scale.ts'
 
-/** What a process that has just started answers, on these figures of Postgres. */
-function scaleOf(figures: { capacity?: Capacity[]; running?: Running[]; calls?: Calls[]; limits?: Partial<Limits> }) {
+/** A process that has just started, with these figures from Postgres. */
+function scaleOf(figures: {
+  capacity?: Capacity[]
+  running?: RunningTasks[]
+  calls?: CallStats[]
+  limits?: Partial<Limits>
+}) {
   let now = 0
   const rows: Record<string, unknown[] | undefined> = {
-    load_capacity: figures.capacity,
-    load_running: figures.running,
-    load_calls: figures.calls,
+    stats_capacity: figures.capacity,
+    stats_running: figures.running,
+    stats_calls: figures.calls,
   }
   const db = { query: async ({ name }: { name: string }) => rows[name] ?? [] } as unknown as Db
   const scale = createScale({
@@ -21,10 +26,10 @@ function scaleOf(figures: { capacity?: Capacity[]; running?: Running[]; calls?: 
     now: () => now,
   })
   return {
-    usable: async () => (await scale.look()).get('default')!.usableSlots,
+    usable: async () => (await scale.read()).get('default')!.usableSlots,
     async workers(queues = ['default', 'moderate']) {
       now += 2000
-      const all = await scale.look()
+      const all = await scale.read()
       return scale.workersFor([...all.values()].filter(one => queues.includes(one.queue)))
     },
   }
@@ -32,7 +37,7 @@ function scaleOf(figures: { capacity?: Capacity[]; running?: Running[]; calls?: 
 
 const both = ['default', 'moderate']
 
-it('leaves a fleet as it is that runs two queues in the same workers', async () => {
+it('a fleet that runs two queues in the same workers keeps its size', async () => {
   const scale = scaleOf({
     capacity: [{ queues: both, workers: 10, slots: 1000 }],
     running: [{ queue: 'default', running: 800 }],
@@ -40,14 +45,14 @@ it('leaves a fleet as it is that runs two queues in the same workers', async () 
   for (let n = 0; n < 20; n++) expect(await scale.workers()).toBe(10)
 })
 
-it('leaves a fleet as it is that does nothing, until the time to hold is over', async () => {
+it('an idle fleet keeps its size until the hold is over', async () => {
   const scale = scaleOf({ capacity: [{ queues: [...both, 'batch'], workers: 3, slots: 300 }] })
   for (let n = 0; n < 20; n++) expect(await scale.workers([...both, 'batch'])).toBe(3)
   for (let n = 0; n < 20; n++) await scale.workers()
   expect(await scale.workers()).toBe(0)
 })
 
-it('counts the workers of each queue for what they are, where each has its own', async () => {
+it('workers count for their own queue if each queue has its own', async () => {
   const scale = scaleOf({
     capacity: [
       { queues: ['default'], workers: 4, slots: 400 },
@@ -61,7 +66,7 @@ it('counts the workers of each queue for what they are, where each has its own',
   expect(await scale.workers(['batch'])).toBe(3)
 })
 
-it('counts the limits of a model once, by however many names it is called', async () => {
+it('the limits of a model count once, whatever names are called', async () => {
   const row = { kind: 'generate', provider: 'anthropic', calls: 50, answered: 50, broken_since: 0, span_seconds: 60 }
   const calls = ['claude-sonnet-5-5', 'claude-sonnet-5-5-20261001'].map(model => ({
     ...row,

@@ -1,36 +1,35 @@
 import type { Config } from '#shared/config.ts'
 import {
-  type Calls,
+  type CallStats,
   type Capacity,
-  type Running,
+  type RunningTasks,
   readCalls,
   readCapacity,
   readRunning,
-  readWaiting,
   readWaitingLines,
-  type Waiting,
-} from '#shared/db/load.ts'
+  readWaitingTasks,
+  type WaitingTasks,
+} from '#shared/db/backlog-stats.ts'
 import type { Db } from '#shared/db/pool.ts'
-import { targetName } from '#shared/gate/script.ts'
-import { targetOf } from '#shared/gate/target.ts'
-import type { GateLimits, Target } from '#shared/gate/types.ts'
+import { canonicalTarget, type Target, targetName } from '#shared/gate/target.ts'
+import type { GateLimits } from '#shared/gate/types.ts'
 import { QUEUES, type QueueName } from '#shared/queue/names.ts'
 import { decide, type Load, type Rules, type ScaleState } from './policy.ts'
 import { usableSlots } from './usable.ts'
 
-/** How old an answer may be. Whoever asks together shares one look. */
+/** How old an answer may be. Concurrent callers share one read. */
 const FRESH_MS = 2000
 const HOLD_SECONDS = 60
-/** Nothing is known to want more; where to stop is said by limits, by KEDA's maxReplicaCount or by WORKERS_MAX. */
-const MOST_SLOTS = 1_000_000
-/** What a task takes, while none of its kind has been answered. */
-const GUESS_SECONDS = 2
+/** A bound beyond any use. The real ones are rate limits, KEDA's maxReplicaCount and WORKERS_MAX. */
+const MAX_SLOTS = 1_000_000
+/** Duration of a call while none has been answered. */
+const DEFAULT_CALL_SECONDS = 2
 
 export type QueueScale = {
   queue: QueueName
-  /** Tasks at a time (of `batch`: lines) that are wanted. */
+  /** Wanted tasks at a time; for `batch`, lines. */
   slots: number
-  /** What waits: tasks, and their work in slot-seconds. `atLeast`: there are more. */
+  /** Waiting tasks, and their work in slot-seconds. `atLeast`: there are more. */
   waiting: number
   atLeast: boolean
   waitingSeconds: number
@@ -38,28 +37,28 @@ export type QueueScale = {
   active: number
   liveSlots: number
   liveWorkers: number
-  /** What the providers' limits can use; null: unlimited. */
+  /** Slots that the providers' limits can use; null: unlimited. */
   usableSlots: number | null
 }
 
 export type Scale = {
   /** @throws DatabaseUnavailable, GateUnavailable */
-  look(): Promise<ReadonlyMap<QueueName, QueueScale>>
-  /** Workers that it takes for the slots of these queues, run by the same processes. */
+  read(): Promise<ReadonlyMap<QueueName, QueueScale>>
+  /** The number of workers for the slots of these queues, if the same processes serve them. */
   workersFor(queues: QueueScale[]): number
 }
 
-type Figures = { waiting: Waiting[]; running: Running[]; calls: Calls[]; capacity: Capacity[] }
+type Figures = { waiting: WaitingTasks[]; running: RunningTasks[]; calls: CallStats[]; capacity: Capacity[] }
 
 /**
- * How many slots each queue wants, by Postgres alone. Remembers what it decided; another process decides by the same figures,
- * and after a restart the live fleet stands for what was decided before.
+ * How many slots each queue needs, from Postgres alone. It remembers its decisions. Another process decides from the same
+ * figures, and after a restart the live fleet replaces the last decision.
  */
 export function createScale(options: {
   db: Db
   limitsOf: (target: Target) => GateLimits
-  config: Pick<Config, 'SCALE_TARGET_SECONDS' | 'WORKER_CONCURRENCY' | 'BATCH_CONCURRENCY'>
-  /** Fleets shrink to the most that was wanted within so many seconds. */
+  config: Pick<Config, 'SCALE_TARGET_SECONDS' | 'WORKER_CONCURRENCY' | 'BATCH_CONCURRENCY' | 'liveness'>
+  /** A fleet shrinks only to the maximum wanted within this time. */
   holdSeconds?: number
   now?: () => number
 }): Scale {
@@ -67,13 +66,13 @@ export function createScale(options: {
   const states = new Map<QueueName, ScaleState>()
   let last: { at: number; answer: Promise<ReadonlyMap<QueueName, QueueScale>> } | null = null
 
-  async function look(): Promise<ReadonlyMap<QueueName, QueueScale>> {
+  async function compute(): Promise<ReadonlyMap<QueueName, QueueScale>> {
     const [tasks, lines, running, calls, capacity] = await Promise.all([
-      readWaiting(db),
+      readWaitingTasks(db),
       readWaitingLines(db),
       readRunning(db),
       readCalls(db),
-      readCapacity(db),
+      readCapacity(db, config.liveness.deadAfterMs),
     ])
     const figures = { waiting: [...tasks, ...lines], running, calls, capacity }
     const usable = usableOf(calls, limitsOf)
@@ -88,7 +87,7 @@ export function createScale(options: {
     seconds: (kind: string) => number,
   ): QueueScale {
     const rows = figures.waiting.filter(row => row.queue === queue)
-    const sum = (of: (row: Waiting) => number) => rows.reduce((sum, row) => sum + of(row), 0)
+    const sum = (of: (row: WaitingTasks) => number) => rows.reduce((sum, row) => sum + of(row), 0)
     const serving = figures.capacity.filter(row => row.queues.includes(queue))
     const liveWorkers = serving.reduce((sum, row) => sum + row.workers, 0)
     const load: Load = {
@@ -96,7 +95,7 @@ export function createScale(options: {
       soonSeconds: sum(row => row.soon * seconds(row.kind)),
       oldestWaitSeconds: Math.max(0, ...rows.map(row => row.oldest_seconds)),
       active: running(figures, queue),
-      // A worker's lines are counted beside its tasks, and are not in its row.
+      // A worker runs lines besides its tasks; its row does not count them.
       ...(queue === 'batch'
         ? { slots: liveWorkers * config.BATCH_CONCURRENCY }
         : {
@@ -122,14 +121,20 @@ export function createScale(options: {
   }
 
   return {
-    look() {
+    read() {
       if (last && now() - last.at < FRESH_MS) return last.answer
-      const mine = { at: now(), answer: look() }
-      last = mine
-      mine.answer.catch(() => {
-        if (last === mine) last = null
-      })
-      return mine.answer
+      // Until it has finished, callers share it, however long it takes.
+      const pending = { at: Number.POSITIVE_INFINITY, answer: compute() }
+      last = pending
+      pending.answer.then(
+        () => {
+          pending.at = now()
+        },
+        () => {
+          if (last === pending) last = null
+        },
+      )
+      return pending.answer
     },
     workersFor(queues) {
       const slots = (batch: boolean) =>
@@ -144,42 +149,42 @@ export function createScale(options: {
 
 const running = (figures: Figures, queue: QueueName) => figures.running.find(row => row.queue === queue)?.running ?? 0
 
-/** Of the slots of workers that serve several queues, as many as a queue uses of what is used; while none is, each the same. */
+/** A queue's share of workers that serve several queues: by their running tasks, or equal while none runs. */
 function shareOf({ queues, slots }: Capacity, queue: QueueName, figures: Figures): number {
   const shared = QUEUES.filter(one => one !== 'batch' && queues.includes(one))
   const used = shared.reduce((sum, one) => sum + running(figures, one), 0)
   return used > 0 ? (slots * running(figures, queue)) / used : slots / shared.length
 }
 
-/** Of the time that a task of `default` may wait: who moderates cannot wait, and nobody waits for a batch. */
+/** Relative to the target of `default`: moderation cannot wait, and no client waits for a batch. */
 const TARGET_SHARE: Record<QueueName, number> = { default: 1, moderate: 0.2, batch: 30 }
 
 const rulesOf = (queue: QueueName, config: Pick<Config, 'SCALE_TARGET_SECONDS'>): Omit<Rules, 'holdSeconds'> => ({
   targetSeconds: config.SCALE_TARGET_SECONDS * TARGET_SHARE[queue],
   min: 0,
-  max: MOST_SLOTS,
+  max: MAX_SLOTS,
 })
 
-/** What a task of a kind takes on average; of a kind that nobody has called lately, what all take. */
-function secondsByKind(calls: Calls[]): (kind: string) => number {
-  const mean = (rows: Calls[]) => {
+/** The mean duration of a kind's calls; of all calls for a kind without recent ones. */
+function secondsByKind(calls: CallStats[]): (kind: string) => number {
+  const mean = (rows: CallStats[]) => {
     const answered = rows.reduce((sum, row) => sum + row.answered, 0)
     return answered > 0 ? rows.reduce((sum, row) => sum + (row.call_seconds ?? 0) * row.answered, 0) / answered : null
   }
-  const all = mean(calls) ?? GUESS_SECONDS
+  const all = mean(calls) ?? DEFAULT_CALL_SECONDS
   const byKind = new Map([...Map.groupBy(calls, row => row.kind)].map(([kind, rows]) => [kind, mean(rows) ?? all]))
   return kind => byKind.get(kind) ?? all
 }
 
-/** By the targets that were called lately. What fails over to another target calls that one, which then counts. */
-function usableOf(calls: Calls[], limitsOf: (target: Target) => GateLimits): number | null {
-  const byTarget = Map.groupBy(calls, row => targetName(targetOf(row)))
+/** By the recently called targets. A failover calls another target, which then counts. */
+function usableOf(calls: CallStats[], limitsOf: (target: Target) => GateLimits): number | null {
+  const byTarget = Map.groupBy(calls, row => targetName(canonicalTarget(row)))
   return usableSlots(
     [...byTarget.values()].map(rows => {
       const { provider, model, span_seconds } = rows[0]!
-      const sum = (of: (row: Calls) => number) => rows.reduce((sum, row) => sum + of(row), 0)
+      const sum = (of: (row: CallStats) => number) => rows.reduce((sum, row) => sum + of(row), 0)
       const answered = sum(row => row.answered)
-      const mean = (of: (row: Calls) => number | null) =>
+      const mean = (of: (row: CallStats) => number | null) =>
         answered > 0 ? sum(row => (of(row) ?? 0) * row.answered) / answered : null
       return {
         limits: limitsOf({ provider, model }),

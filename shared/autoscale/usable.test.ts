@@ -15,36 +15,36 @@ const target = (more: Partial<TargetLoad> = {}): TargetLoad => ({
 })
 const limits = (more: Partial<TargetLoad['limits']>) => ({ ...NO_LIMITS, ...more })
 
-describe('the slots that can be of use', () => {
-  it('are without bound while nobody sets one, and while nothing has been called', () => {
+describe('the usable slots', () => {
+  it('are unlimited without limits and without calls', () => {
     expect(usableSlots([])).toBeNull()
     expect(usableSlots([target()])).toBeNull()
     expect(usableSlots([target({ limits: limits({ concurrency: 5 }) }), target()])).toBeNull()
   })
 
-  it('are the calls at a time that are allowed', () => {
+  it('are the concurrency limit', () => {
     expect(usableSlots([target({ limits: limits({ concurrency: 5 }) })])).toBe(5)
   })
 
-  it('are by a rate what its calls occupy, with a quarter on top', () => {
+  it('are the rate times the duration of a call, plus a quarter', () => {
     expect(usableSlots([target({ limits: limits({ rpm: 600 }) })])).toBe(50)
     expect(usableSlots([target({ limits: limits({ tpm: 60_000 }) })])).toBe(5)
     expect(usableSlots([target({ limits: limits({ itpm: 36_000, otpm: 12_000 }) })])).toBe(2.5)
   })
 
-  it('are those of the tightest limit of a target, and of all targets together', () => {
+  it('are those of the tightest limit of a target, summed over the targets', () => {
     const both = target({ limits: limits({ rpm: 600, concurrency: 8 }) })
     expect(usableSlots([both, target({ limits: limits({ concurrency: 3 }) })])).toBe(11)
     expect(usableSlots([target({ limits: limits({ rpm: 0 }) })])).toBe(0)
   })
 
-  it('are half as many again as come through while most calls are refused, and two to try in an outage', () => {
+  it('are 1.5 times the successful calls while most calls fail, and two probes in an outage', () => {
     expect(usableSlots([target({ answered: 40 })])).toBe(26)
     expect(usableSlots([target({ answered: 0, callSeconds: null })])).toBe(2)
     expect(usableSlots([target({ calls: 19, answered: 0 })])).toBeNull()
   })
 
-  it('are two to try as soon as a target is down, however many calls it answered before, and all when it has answered again', () => {
+  it('are two probes as soon as a target is down, and all of them once it answers again', () => {
     expect(usableSlots([target({ brokenSince: 2 })])).toBeNull()
     expect(usableSlots([target({ brokenSince: 3 })])).toBe(2)
     expect(usableSlots([target({ calls: 1, answered: 0, callSeconds: null, brokenSince: 1 })])).toBe(2)

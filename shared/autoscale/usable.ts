@@ -1,37 +1,37 @@
 import { BREAKER } from '#shared/gate/outcomes.ts'
 import type { LimitName } from '#shared/gate/types.ts'
 
-/** One model of one provider: what it allows, and what became of the latest calls. */
+/** One target: its limits, and the outcomes of its latest calls. */
 export type TargetLoad = {
   /** Per minute, and (concurrency) at once; null: unlimited. */
   limits: Record<LimitName, number | null>
-  /** Calls that were looked at, and that were answered, within `spanSeconds`. */
+  /** All calls, and the answered ones, within `spanSeconds`. */
   calls: number
   answered: number
-  /** Those among them that broke since it last answered: it is down, and its breaker lets through one call now and then. */
+  /** Calls that broke since the last answer: the target is down, and its breaker admits one call now and then. */
   brokenSince: number
   spanSeconds: number
-  /** Means of those that were answered; null: none was. */
+  /** Means of the answered calls; null: there are none. */
   callSeconds: number | null
   inputTokens: number | null
   outputTokens: number | null
 }
 
-/** Above what rates allow on average: calls differ in length. */
+/** Slots relative to the average use of a rate, because calls differ in length. */
 const SPREAD = 1.25
-/** Fewer calls prove nothing. */
-const FEW = 20
-/** Slots that go on trying where no call comes through, or hardly any. */
+/** With fewer calls, the share of failures is not meaningful. */
+const MIN_CALLS = 20
+/** Slots that keep trying a target that answers hardly any call. */
 const PROBES = 2
-/** While half of the calls fail, this much more than those that come through. */
+/** While more than half of the calls fail: slots relative to the successful calls. */
 const RECOVERY = 1.5
-/** Before any call was answered. */
-const GUESS_SECONDS = 2
+/** Duration of a call before any was answered. */
+const DEFAULT_CALL_SECONDS = 2
 
 /**
- * How many slots can be of use, over all targets; null: some target has no limit that is known. By Little's law a rate of calls
- * occupies rate x duration slots. One that refuses or fails most calls (a storm of 429s, an outage) is worth what it lets
- * through, with room to notice that it is back.
+ * The slots that all targets together can use; null: a target has no known limit. By Little's law, calls occupy rate x
+ * duration slots. A target that refuses or fails most calls (a storm of 429s, an outage) counts by the calls that it
+ * answers, with room to notice its recovery.
  */
 export function usableSlots(targets: TargetLoad[]): number | null {
   if (targets.length === 0) return null
@@ -41,7 +41,7 @@ export function usableSlots(targets: TargetLoad[]): number | null {
 
 function usableOf(target: TargetLoad): number {
   const { limits, calls, answered, spanSeconds } = target
-  const seconds = target.callSeconds ?? GUESS_SECONDS
+  const seconds = target.callSeconds ?? DEFAULT_CALL_SECONDS
   const input = target.inputTokens
   const output = target.outputTokens
   const both = input === null || output === null ? null : input + output
@@ -56,9 +56,9 @@ function usableOf(target: TargetLoad): number {
     slotsFor(limits.itpm, input),
     slotsFor(limits.otpm, output),
   )
-  // Where calls end by time-out only, there is one in a minute or two.
+  // If calls end only by timeout, there is one in a minute or two.
   if (target.brokenSince >= (answered === 0 ? 1 : BREAKER.FAILURES_IN_A_ROW)) return Math.min(allowed, PROBES)
-  const failing = calls >= FEW && answered < calls / 2
+  const failing = calls >= MIN_CALLS && answered < calls / 2
   const through = (answered / Math.max(1, spanSeconds)) * seconds * RECOVERY + PROBES
   return failing ? Math.min(allowed, through) : allowed
 }

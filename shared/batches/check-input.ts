@@ -1,126 +1,116 @@
 import { setImmediate } from 'node:timers/promises'
-import type { JobKind, Lookup } from '#shared/jobs/define.ts'
+import type { InputContext, JobKind } from '#shared/jobs/define.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
-import { mostTokens, promptOf, wordsOf } from '#shared/jobs/prompt.ts'
-import { MODEL_FAMILIES, type Operation } from '#shared/models/models.ts'
+import { buildRequest, maxTokenUsage, promptText } from '#shared/jobs/prompt.ts'
+import type { Operation } from '#shared/models/models.ts'
+import { defaultOutputLimit } from '#shared/models/output-limit.ts'
 import { dollars, picodollars } from '#shared/models/picodollars.ts'
 import type { Prices } from '#shared/models/prices.ts'
-import { AUTO, type Available, route } from '#shared/routing.ts'
+import { unknownModel } from '#shared/models/unknown-model.ts'
+import { AUTO, type AvailableProvider, route } from '#shared/routing.ts'
 import { ENDPOINTS } from './endpoints/index.ts'
-import { isProblem, readLines } from './lines.ts'
 import type { Mapping } from './mapping.ts'
-import { type LineProblem, MOST_PROBLEMS, type ParsedLine, type ReadOptions } from './types.ts'
+import { isProblem, readLines } from './read-lines.ts'
+import { type LineProblem, MAX_PROBLEMS, type ParsedLine, type ReadOptions } from './types.ts'
 
 export type CheckDeps = {
   jobs: ReadonlyMap<string, JobKind>
-  available(): Promise<Available[]>
+  available(): Promise<AvailableProvider[]>
   prices: Pick<Prices, 'worstCaseOf' | 'priceOf'>
-  /** For one reading of an input of this key's. */
-  lookup(apiKeyId: string): Lookup
+  /** For one reading of an input of this key. */
+  lookup(apiKeyId: string): InputContext
 }
 
-/** How the lines of a batch are to be read. */
+/** The format of a batch's input. */
 export type InputFormat = Pick<ReadOptions, 'surface' | 'endpoint' | 'kind' | 'options'> & {
   mapping: unknown
   api_key_id: string
 }
 
-export type Checked = {
+export type CheckedInput = {
   lines: number
-  /** At most `MOST_PROBLEMS`, and then reading has stopped. Nothing of the file may be run if there is one. */
+  /** At most `MAX_PROBLEMS`, after which reading stops. A file with a problem must not run. */
   problems: LineProblem[]
-  /** What all lines together can cost at most, each answered by one call; null: some price is not known. */
+  /** Upper bound of the cost of all lines with one call each; null: some price is unknown. */
   boundUsd: string | null
-  /** The one that all lines name. */
+  /** The model, if all lines name the same one. */
   model: string | null
 }
 
-/** So long nothing else of the process has its turn. */
-const BREATH_MS = 5
+/** Longest time that reading blocks the event loop. */
+const MAX_BLOCKING_MS = 5
 
-/** Reading is made of steps that all are ready at once: without this nothing else would run meanwhile. */
-export function createBreath() {
+/** Yields to the event loop. The steps of reading never wait, so that without this nothing else would run. */
+export function createYielder() {
   let since = performance.now()
   return async () => {
-    if (performance.now() - since < BREATH_MS) return
+    if (performance.now() - since < MAX_BLOCKING_MS) return
     await setImmediate()
     since = performance.now()
   }
 }
 
-export const readOptions = (format: InputFormat, deps: CheckDeps, available: readonly Available[]) => ({
+export const readOptions = (format: InputFormat, deps: CheckDeps, available: readonly AvailableProvider[]) => ({
   surface: format.surface,
   endpoint: format.endpoint,
   kind: format.kind,
   mapping: format.mapping as Mapping | null,
   options: format.options,
   jobs: deps.jobs,
-  knowsModel: modelKnower(available, deps.prices, operationOfLines(format, deps)),
+  isKnownModel: createModelCheck(available, operationOfLines(format, deps)),
+  unknownModelMessage: (model: string) => unknownModel(model, available).message,
 })
 
 const operationOfLines = ({ kind, endpoint }: InputFormat, { jobs }: CheckDeps): Operation | undefined =>
   jobs.get(kind ?? ENDPOINTS.get(endpoint ?? '')?.kind ?? '')?.operation
 
-/**
- * Whether a provider that can be asked has such a model, as far as is known: by its name, its family or its price. One that
- * does something else is as good as none.
- */
-export function modelKnower(
-  available: readonly Available[],
-  prices: Pick<Prices, 'priceOf'>,
+/** Checks whether an available provider has a model for the operation. */
+function createModelCheck(
+  available: readonly AvailableProvider[],
   operation: Operation = 'chat',
 ): (model: string) => boolean {
-  const has = (name: string | undefined) => available.some(one => one.name === name)
   const known = new Map<string, boolean>()
-  const look = (model: string) =>
-    route({ model }, available, { operation }).length > 0 &&
-    (model === AUTO ||
-      (model.includes('/') && has(model.split('/')[0])) ||
-      available.some(
-        one => one.defaultModel === model || one.embeds?.model === model || prices.priceOf(one.name, model) !== null,
-      ) ||
-      has(MODEL_FAMILIES.find(one => one.pattern.test(model))?.provider))
   return model => {
-    const answer = known.get(model) ?? look(model)
+    const answer = known.get(model) ?? route({ model }, available, { operation }).length > 0
     if (known.size < 1000) known.set(model, answer)
     return answer
   }
 }
 
-/** A line with what its input refers to. `lookup` is that of the reading. */
-export async function prepared(
+/** Resolves the references in a line's input. */
+export async function prepareLine(
   { jobs }: Pick<CheckDeps, 'jobs'>,
   line: ParsedLine,
-  lookup: Lookup,
+  lookup: InputContext,
 ): Promise<ParsedLine | LineProblem> {
   const job = jobs.get(line.kind)
   if (!job || line.rejected) return line
   const made = await job.prepare(line.input, lookup)
   if ('input' in made) return { ...line, input: made.input }
-  const { field, message } = made.complaint
+  const { field, message } = made.fault
   return { line: line.line, code: 'invalid_input', message: `${field} ${message}`, param: field }
 }
 
-/** Reads the whole input once: what is wrong with it, how much it is, what it can cost. Writes nothing. */
+/** Reads the whole input without writing: its problems, its lines and their maximum cost. */
 export async function checkInput(
   deps: CheckDeps,
   format: InputFormat,
   bytes: AsyncIterable<Uint8Array>,
   signal?: AbortSignal,
-): Promise<Checked> {
+): Promise<CheckedInput> {
   const available = await deps.available()
-  const breath = createBreath()
+  const yieldToOthers = createYielder()
   const problems: LineProblem[] = []
   const models = new Set<string | undefined>()
   let lines = 0
   let bound: bigint | null = 0n
   const lookup = deps.lookup(format.api_key_id)
   for await (const read of readLines(bytes, readOptions(format, deps, available))) {
-    await breath()
+    await yieldToOthers()
     if (signal?.aborted) break
-    const one = isProblem(read) ? read : await prepared(deps, read, lookup)
+    const one = isProblem(read) ? read : await prepareLine(deps, read, lookup)
     if (isProblem(one)) {
-      if (problems.push(one) === MOST_PROBLEMS) break
+      if (problems.push(one) === MAX_PROBLEMS) break
       continue
     }
     lines++
@@ -138,16 +128,18 @@ export async function checkInput(
   }
 }
 
-/** Of the dearest candidate, picodollars. */
-function worstCase(deps: CheckDeps, line: ParsedLine, available: readonly Available[]): bigint | null {
+/** Upper bound of a line's cost over all candidates, in picodollars; null: some price is unknown. */
+function worstCase(deps: CheckDeps, line: ParsedLine, available: readonly AvailableProvider[]): bigint | null {
   const kind = deps.jobs.get(line.kind)
   if (!kind) return null
   const options = line.options as TaskOptions
-  const prompt = promptOf(kind, line.input, options)
-  const asked = options.model?.endsWith(AUTO) ? wordsOf(prompt) : ''
-  const most = mostTokens(kind, prompt, options)
+  const prompt = buildRequest(kind, line.input, options)
+  const asked = options.model?.endsWith(AUTO) ? promptText(prompt) : ''
   let dearest = 0n
   for (const { provider, model } of route(options, available, { prompt: asked, operation: kind.operation })) {
+    const most = maxTokenUsage(kind, prompt, options)
+    if (kind.operation === 'chat' && kind.openEnded && options.max_tokens === undefined)
+      most.outputTokens = defaultOutputLimit(provider, model, { inputTokens: most.inputTokens, least: kind.maxTokens })
     const usd = deps.prices.worstCaseOf(provider, model, most)
     if (usd === null) return null
     const amount = picodollars(usd)

@@ -1,19 +1,19 @@
 import { describe, expect, it } from 'vitest'
 import { jobs } from '#shared/jobs/index.ts'
-import { all, inPieces } from '#shared/testing/pieces.ts'
-import { readLines } from './lines.ts'
+import { all, inChunks } from '#shared/testing/byte-chunks.ts'
 import type { Mapping } from './mapping.ts'
+import { readLines } from './read-lines.ts'
 
 const read = (file: string, mapping: Mapping, options: Record<string, unknown> = {}) =>
   all(
-    readLines(inPieces(file), {
+    readLines(inChunks(file), {
       surface: 'native',
       endpoint: null,
       kind: 'generate',
       mapping,
       options,
       jobs,
-      knowsModel: () => true,
+      isKnownModel: () => true,
     }),
   )
 const complaint = async (header: string, mapping: Omit<Mapping, 'format'>) =>
@@ -22,7 +22,7 @@ const complaint = async (header: string, mapping: Omit<Mapping, 'format'>) =>
   )
 
 describe('the rows of a CSV', () => {
-  it('are inputs by the names of their columns', async () => {
+  it('become inputs by the names of their columns', async () => {
     expect(
       await read('custom_id,system,prompt,more,schema\nx,,Hi,1,"{""type"":""object""}"\n,Be brief,"a\nb",2,\n', {
         format: 'csv',
@@ -33,14 +33,14 @@ describe('the rows of a CSV', () => {
     ])
   })
 
-  it('are inputs by the columns that are named', async () => {
+  it('become inputs by the mapped columns', async () => {
     const mapping: Mapping = { format: 'csv', columns: { prompt: 'review', system: 'how' }, custom_id: 'id' }
     expect(await read(' id ;review;how\n1;Nice;Be brief\n', { ...mapping, delimiter: ';' })).toMatchObject([
       { line: 2, customId: '1', input: { prompt: 'Nice', system: 'Be brief' } },
     ])
   })
 
-  it('fill a template as they are', async () => {
+  it('fill a template unchanged', async () => {
     const mapping: Mapping = {
       format: 'csv',
       template: 'Is {{ review }} of {{who}}? {{review}} {one}',
@@ -56,25 +56,25 @@ describe('the rows of a CSV', () => {
 
   it.each<[string, string, Omit<Mapping, 'format'>, string]>([
     [
-      'a template that names no such column',
+      'a template with an unknown column',
       'id,review',
       { template: '{{text}} {{body}}' },
       'There is no column "text"; there are id, review.',
     ],
     [
-      'columns that name no such column',
+      'columns with an unknown column',
       'id,review',
       { columns: { prompt: 'text' } },
       'There is no column "text"; there are id, review.',
     ],
     [
-      'columns that name no such field',
+      'columns with an unknown field',
       'id,review',
       { columns: { text: 'review' } },
       'generate has no field "text"; it has prompt, messages, system, schema.',
     ],
     [
-      'a field of every object',
+      'a property of every JavaScript object',
       'id,review',
       { columns: { toString: 'review' } },
       'generate has no field "toString"; it has prompt, messages, system, schema.',
@@ -82,31 +82,31 @@ describe('the rows of a CSV', () => {
     ['a column that is there twice', 'review,review', { template: '{{review}}' }, 'There are two columns "review".'],
     ['a template without a column', 'id,review', { template: 'Hi' }, 'The template names no column, as {{column}}.'],
     [
-      'two ways to a prompt',
+      'two sources of the prompt',
       'id,review',
       { template: '{{review}}', columns: { prompt: 'id' } },
       'Both template and columns say what the prompt is.',
     ],
     [
-      'nothing that could be mapped',
+      'no column that can be mapped',
       'id,review',
       {},
       'No column is named as a field of generate: name it in columns, or give a template.',
     ],
     [
-      'a custom_id that is not there',
+      'a missing custom_id column',
       'id,review',
       { template: '{{review}}', custom_id: 'key' },
       'There is no column "key"; there are id, review.',
     ],
-  ])('cannot be made of %s: one problem', async (_, header, mapping, message) => {
+  ])('cannot be read with %s: one problem', async (_, header, mapping, message) => {
     expect(await complaint(header, mapping)).toEqual([[1, message]])
   })
 })
 
 describe('the records of JSON', () => {
   const input = { prompt: 'Hi' }
-  it('are inputs, or envelopes if they have a field input', async () => {
+  it('are inputs, or envelopes if they have a field `input`', async () => {
     const envelope = { input, custom_id: 'x', options: { model: 'm', max_tokens: 5 }, metadata: { a: 1 } }
     const records = [input, envelope, { input, custom_id: null, metadata: null }]
     const options = { max_tokens: 9, temperature: 1, priority: 'low', deadline_seconds: 60 }

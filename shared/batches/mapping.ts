@@ -1,8 +1,9 @@
 import { type Static, Type } from 'typebox'
 import type { JobKind } from '#shared/jobs/define.ts'
-import { shown } from './checks.ts'
+import { parseJson } from '#shared/json/lossless.ts'
+import { excerpt } from './checks.ts'
 
-/** How the records of a native batch are made inputs of its kind. */
+/** Maps the records of a native batch to inputs of its kind. */
 export const mappingSchema = Type.Object(
   {
     format: Type.Enum(['jsonl', 'json', 'csv'], {
@@ -36,7 +37,7 @@ type Row = (cells: readonly string[]) => { input: Record<string, unknown>; custo
 const TEMPLATE_FIELD = 'prompt'
 const CUSTOM_ID = 'custom_id'
 
-/** Makes rows of a table with these columns into records, or says what cannot be done. */
+/** Creates a function from rows of a table to records. @returns `wrong` if the mapping does not match the header or the kind */
 export function planRows(header: readonly string[], mapping: Mapping, job: JobKind): Row | { wrong: string } {
   const { columns, template, custom_id } = mapping
   const fields = job.input.properties as Record<string, { type?: string }>
@@ -44,18 +45,18 @@ export function planRows(header: readonly string[], mapping: Mapping, job: JobKi
 
   function column(name: string): number {
     const at = header.indexOf(name)
-    if (at === -1) wrong ??= `There is no column "${shown(name)}"; there are ${listed(header)}.`
-    else if (header.lastIndexOf(name) !== at) wrong ??= `There are two columns "${shown(name)}".`
+    if (at === -1) wrong ??= `There is no column "${excerpt(name)}"; there are ${listed(header)}.`
+    else if (header.lastIndexOf(name) !== at) wrong ??= `There are two columns "${excerpt(name)}".`
     return at
   }
   function known(field: string): string {
     if (!Object.hasOwn(fields, field))
-      wrong ??= `${job.kind} has no field "${shown(field)}"; it has ${listed(Object.keys(fields))}.`
+      wrong ??= `${job.kind} has no field "${excerpt(field)}"; it has ${listed(Object.keys(fields))}.`
     return field
   }
 
   const idAt = custom_id !== undefined || header.includes(CUSTOM_ID) ? column(custom_id ?? CUSTOM_ID) : -1
-  // With a template the other columns are its material.
+  // With a template, columns are used by the template only.
   const byName = template === undefined ? header.filter(name => Object.hasOwn(fields, name)) : []
   const wanted = columns ? Object.entries(columns) : byName.map(name => [name, name] as const)
   const taken = wanted.map(([field, name]) => ({ field: known(field), at: column(name) }))
@@ -80,14 +81,14 @@ export function planRows(header: readonly string[], mapping: Mapping, job: JobKi
   }
 }
 
-/** Text and, where a column is named, its number. */
+/** Texts and column numbers, alternating. */
 const split = (template: string, column: (name: string) => number): (string | number)[] =>
   template.split(/\{\{([^{}]*)\}\}/).map((part, i) => (i % 2 === 1 ? column(part.trim()) : part))
 
-/** What is no text in an input is JSON in a cell; what is not JSON the kind's schema refuses. */
+/** Cells for fields other than strings contain JSON. Other text is left to the schema of the kind, which rejects it. */
 function asJson(cell: string): unknown {
   try {
-    return JSON.parse(cell)
+    return parseJson(cell)
   } catch {
     return cell
   }
@@ -96,5 +97,5 @@ function asJson(cell: string): unknown {
 const listed = (names: readonly string[]): string =>
   `${names
     .slice(0, 20)
-    .map(name => shown(name, 50))
+    .map(name => excerpt(name, 50))
     .join(', ')}${names.length > 20 ? ', …' : ''}`

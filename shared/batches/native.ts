@@ -1,18 +1,20 @@
 import type { JobKind } from '#shared/jobs/define.ts'
+import { doublesWhereTyped, toDoubles } from '#shared/json/lossless.ts'
+import { faultSentence } from '#shared/json/schema-fault.ts'
 import { findUnstorable, isTooDeep, MAX_DEPTH } from '#shared/text.ts'
-import { type Fault, inputCheck, isObject, modelOf, ofLine, optionsCheck, shown } from './checks.ts'
-import { splitElements } from './elements.ts'
+import { excerpt, type Fault, inputCheck, isObject, lineOptionsAmong, modelOf, optionsCheck } from './checks.ts'
+import { readTable } from './csv.ts'
+import { splitElements } from './json-array.ts'
+import { splitLines } from './jsonl.ts'
 import { type Mapping, planRows } from './mapping.ts'
-import { customIdFault, parse } from './openai.ts'
-import { splitLines } from './records.ts'
-import { readTable } from './table.ts'
+import { customIdProblem, parse } from './openai.ts'
 import type { Bytes, LineProblem, ParsedLine, ProblemCode, ReadOptions } from './types.ts'
 
 const MAX_METADATA_BYTES = 16_384
 
 type Reader = (line: number, record: unknown) => ParsedLine | LineProblem
 
-/** The records of a native batch. Each must be a task that the API would have accepted; else the batch fails. */
+/** Reads the records of a native batch. A record that the API would not accept as a task fails the batch. */
 export async function* nativeLines(bytes: Bytes, options: ReadOptions): AsyncGenerator<ParsedLine | LineProblem> {
   const job = options.jobs.get(options.kind ?? '')
   if (!job) throw new Error(`a batch of kind "${options.kind}" should not have been created`)
@@ -42,7 +44,7 @@ async function* rows(bytes: Bytes, mapping: Mapping, job: JobKind, read: Reader)
   for await (const row of readTable(bytes, mapping.delimiter ?? ',')) {
     if (!('cells' in row)) {
       yield row
-      // Without its header a table says nothing.
+      // Rows are meaningless without their header.
       if (record === null) return
       continue
     }
@@ -67,10 +69,10 @@ async function* rows(bytes: Bytes, mapping: Mapping, job: JobKind, read: Reader)
   }
 }
 
-function nativeReader(job: JobKind, { options: shared, knowsModel }: ReadOptions): Reader {
+function nativeReader(job: JobKind, { options: shared, isKnownModel, unknownModelMessage }: ReadOptions): Reader {
   const checkInput = inputCheck(job)
   const checkOptions = optionsCheck(job)
-  const defaults = ofLine(shared)
+  const defaults = lineOptionsAmong(shared)
 
   return (line, record) => {
     const wrong = (code: ProblemCode, param: string | null, message: string): LineProblem => ({
@@ -79,48 +81,62 @@ function nativeReader(job: JobKind, { options: shared, knowsModel }: ReadOptions
       message,
       param,
     })
-    const faulty = (code: ProblemCode, { field, message }: Fault) => wrong(code, field, `${field} ${message}`)
-    if (!isObject(record)) return wrong('invalid_record', null, 'It is not an object.')
+    const faulty = (code: ProblemCode, fault: Fault) => wrong(code, fault.field, `${faultSentence(fault)}.`)
+    if (!isObject(record)) return wrong('invalid_record', null, `A record must be a JSON object: ${A_RECORD}.`)
     if (isTooDeep(record)) return wrong('invalid_record', null, `It is nested deeper than ${MAX_DEPTH} levels.`)
     const unstorable = findUnstorable(record)
     if (unstorable !== null) {
-      return wrong('invalid_text', shown(unstorable), 'It holds U+0000 or half of a surrogate pair.')
+      return wrong('invalid_text', excerpt(unstorable), 'It contains U+0000 or half of a surrogate pair.')
     }
+    if (isOpenAiLine(record)) return wrong('openai_line', null, useOpenAi(record.url))
     const {
-      input,
+      input: given,
       custom_id = null,
       options = {},
       metadata = null,
       ...more
     } = isEnvelope(record) ? record : { input: record }
     const unknown = Object.keys(more)[0]
-    if (unknown !== undefined) return wrong('invalid_record', shown(`/${unknown}`), `/${shown(unknown)} is not known`)
-    const named = custom_id === null ? null : customIdFault(custom_id)
-    if (named) return wrong('invalid_custom_id', '/custom_id', named)
-    if (!isObject(options)) return wrong('invalid_options', '/options', '/options must be object')
-    if (metadata !== null && !isObject(metadata))
-      return wrong('invalid_metadata', '/metadata', '/metadata must be object')
-    if (metadata !== null && Buffer.byteLength(JSON.stringify(metadata)) > MAX_METADATA_BYTES) {
-      return wrong('invalid_metadata', '/metadata', `/metadata must be at most ${MAX_METADATA_BYTES} bytes`)
+    if (unknown !== undefined) {
+      const message = `Unknown field \`${excerpt(unknown)}\`; a record has input, custom_id, options, metadata.`
+      return wrong('invalid_record', excerpt(`/${unknown}`), message)
     }
-    const merged = { ...defaults, ...options }
+    const named = custom_id === null ? null : customIdProblem(custom_id)
+    if (named) return wrong('invalid_custom_id', '/custom_id', named)
+    if (!isObject(options)) return wrong('invalid_options', '/options', '`options` must be an object.')
+    if (metadata !== null && !isObject(metadata))
+      return wrong('invalid_metadata', '/metadata', '`metadata` must be an object.')
+    if (metadata !== null && Buffer.byteLength(JSON.stringify(metadata)) > MAX_METADATA_BYTES) {
+      return wrong('invalid_metadata', '/metadata', `\`metadata\` must have at most ${MAX_METADATA_BYTES} bytes.`)
+    }
+    const merged = { ...defaults, ...toDoubles(options) }
     const optionsFault = checkOptions(merged)
     if (optionsFault) return faulty('invalid_options', optionsFault)
+    const input = doublesWhereTyped(given, job.input)
     const inputFault = checkInput(input)
     if (inputFault) return faulty('invalid_input', inputFault)
     const model = modelOf(merged)
-    if (model !== null && !knowsModel(model)) {
+    if (model !== null && !isKnownModel(model)) {
       return wrong(
         'model_not_found',
         '/options/model',
-        `No provider that is configured has the model "${shown(model)}".`,
+        unknownModelMessage?.(model) ?? `No configured provider has the model "${excerpt(model)}".`,
       )
     }
     return { line, customId: custom_id as string | null, kind: job.kind, input, options: merged, metadata }
   }
 }
 
+const A_RECORD = 'the input of the job kind, or {"input": …, "custom_id": …, "options": …, "metadata": …}'
+
+/** Whether a record is a line for OpenAI's batch API. */
+const isOpenAiLine = (record: Record<string, unknown>): boolean =>
+  !isEnvelope(record) && ['custom_id', 'method', 'url', 'body'].every(name => Object.hasOwn(record, name))
+
+const useOpenAi = (url: unknown): string =>
+  `This is a line of OpenAI's batch API (custom_id, method, url, body). Upload the file with POST /v1/files (purpose "batch") and start it with POST /v1/batches (endpoint ${JSON.stringify(excerpt(String(url)))}).`
+
 type Envelope = { input: unknown; custom_id?: unknown; options?: unknown; metadata?: unknown }
 
-/** Whoever has a kind whose input has a field `input` must use the envelope. */
+/** Inputs with a field `input` of their own must be sent in an envelope. */
 const isEnvelope = (record: Record<string, unknown>): record is Envelope => Object.hasOwn(record, 'input')

@@ -2,9 +2,9 @@ import type { ChatCompletionCreateParamsNonStreaming } from 'openai/resources/ch
 import type { ResponseCreateParamsNonStreaming } from 'openai/resources/responses/responses'
 import { describe, expect, it } from 'vitest'
 import { jobs } from '#shared/jobs/index.ts'
-import { whyNotServed } from './endpoints/index.ts'
-import { isProblem, type ParsedLine } from './lines.ts'
+import { endpointProblem } from './endpoints/index.ts'
 import { openAiReader, rejectedError } from './openai.ts'
+import { isProblem, type ParsedLine } from './read-lines.ts'
 
 function readBody(endpoint: string, body: unknown): ParsedLine {
   const read = openAiReader({
@@ -14,7 +14,7 @@ function readBody(endpoint: string, body: unknown): ParsedLine {
     mapping: null,
     options: {},
     jobs,
-    knowsModel: model => ['m', 'ollama/llama3.2:3b'].includes(model),
+    isKnownModel: model => ['m', 'ollama/llama3.2:3b'].includes(model),
   })
   const found = read({ line: 1, text: JSON.stringify({ custom_id: 'a', method: 'POST', url: endpoint, body }) })
   if (isProblem(found)) throw new Error(found.message)
@@ -35,17 +35,17 @@ describe('a chat completion', () => {
   const asked = (body: Partial<ChatCompletionCreateParamsNonStreaming>) =>
     readBody(CHAT, { model: 'm', messages: [user], ...body })
 
-  it('is a conversation of generate, answered by a model and by no template', () => {
+  it('becomes a `generate` conversation that only a model answers', () => {
     expect(asked({})).toEqual({
       line: 1,
       customId: 'a',
       kind: 'generate',
       input: { messages: [user] },
-      options: { model: 'm', max_tokens: 2048, on_budget: 'fallback', cache: 'off', fallback: 'none' },
+      options: { model: 'm', on_budget: 'fallback', cache: 'off', fallback: 'none', refusals: 'result' },
     })
   })
 
-  it('has its instructions joined, its parts, and the turns of one side that follow each other', () => {
+  it('joins instructions, parts and consecutive turns of one role', () => {
     const { input } = asked({
       messages: [
         { role: 'system', content: 'Be brief.' },
@@ -78,7 +78,7 @@ describe('a chat completion', () => {
     ['max_completion_tokens', { max_completion_tokens: 5, max_tokens: null }, { max_tokens: 5 }],
     ['temperature', { temperature: 0 }, { temperature: 0 }],
     ['a model of another provider', { model: 'ollama/llama3.2:3b' }, { model: 'ollama/llama3.2:3b' }],
-  ])('may say %s', (_, body, options) => {
+  ])('may contain %s', (_, body, options) => {
     expect(asked(body).options).toMatchObject(options)
   })
 
@@ -87,14 +87,14 @@ describe('a chat completion', () => {
     ['any object', { type: 'json_object' }, { type: 'object' }],
     ['a schema', { type: 'json_schema', json_schema: { name: 'x', schema, strict: true } }, schema],
     ['a schema that is not said', { type: 'json_schema', json_schema: { name: 'x' } }, { type: 'object' }],
-  ])('may want %s', (_, response_format, expected) => {
+  ])('may request %s', (_, response_format, expected) => {
     expect(asked({ response_format: response_format! }).input).toEqual({
       messages: [user],
       ...(expected !== undefined && { schema: expected }),
     })
   })
 
-  it('may say what does not change its answer', () => {
+  it('may contain fields that do not change the answer', () => {
     const { rejected, input, options } = asked({
       user: 'u',
       metadata: { a: 'b' },
@@ -175,11 +175,11 @@ describe('a chat completion', () => {
       'invalid_value',
       'response_format.json_schema.schema',
     ],
-  ])('is its own 400 if it says %s: %j', (field, value, code, param = field) => {
+  ])('is rejected with 400 if it contains %s: %j', (field, value, code, param = field) => {
     expect(rejection(CHAT, { model: 'm', messages: [user], [field]: value })).toEqual([400, code, param])
   })
 
-  it('is refused if two limits differ', () => {
+  it('is rejected if two limits differ', () => {
     expect(rejection(CHAT, { model: 'm', messages: [user], max_tokens: 1, max_completion_tokens: 2 })).toEqual([
       400,
       'invalid_value',
@@ -188,12 +188,12 @@ describe('a chat completion', () => {
     expect(rejection(CHAT, { model: 'm', messages: [user], max_tokens: 2, max_completion_tokens: 2 })).toBeUndefined()
   })
 
-  it('is a 404 of its own if nobody has its model', () => {
+  it('is rejected with 404 if no provider has its model', () => {
     const { rejected } = readBody(CHAT, { model: 'gpt-9', messages: [user] })
     expect(rejected).toEqual({
       status: 404,
       error: {
-        message: "The model 'gpt-9' does not exist, or none of the providers that are configured has it.",
+        message: "The model 'gpt-9' does not exist or is not available here. No configured provider has it.",
         type: 'invalid_request_error',
         param: 'model',
         code: 'model_not_found',
@@ -211,7 +211,7 @@ describe('a response', () => {
   const asked = (body: Partial<ResponseCreateParamsNonStreaming>) =>
     readBody(RESPONSES, { model: 'm', input: 'Hi', ...body })
 
-  it('is a conversation of generate', () => {
+  it('becomes a `generate` conversation', () => {
     expect(asked({ instructions: 'Be brief.', max_output_tokens: 5, temperature: 1 })).toMatchObject({
       kind: 'generate',
       input: { system: 'Be brief.', messages: [user] },
@@ -243,7 +243,7 @@ describe('a response', () => {
     })
   })
 
-  it('may want a schema', () => {
+  it('may request a schema', () => {
     const text = { format: { type: 'json_schema', name: 'x', schema, strict: true }, verbosity: 'medium' } as const
     expect(asked({ text }).input).toEqual({ messages: [user], schema })
     expect(asked({ text: { format: { type: 'json_object' } } }).input).toMatchObject({ schema: { type: 'object' } })
@@ -276,20 +276,20 @@ describe('a response', () => {
     ],
     ['max_output_tokens', '5', 'invalid_type'],
     ['messages', [user], 'unknown_parameter'],
-  ])('is its own 400 if it says %s: %j', (field, value, code, param = field) => {
+  ])('is rejected with 400 if it contains %s: %j', (field, value, code, param = field) => {
     expect(rejection(RESPONSES, { model: 'm', input: 'Hi', [field]: value })).toEqual([400, code, param])
   })
 })
 
 describe('the endpoints', () => {
-  it('that have a kind are served; of others it is said why not', () => {
-    expect(whyNotServed(CHAT, jobs)).toBeNull()
-    expect(whyNotServed(RESPONSES, jobs)).toBeNull()
-    expect(whyNotServed('/v1/embeddings', jobs)).toBeNull()
-    expect(whyNotServed('/v1/completions', jobs)).toBe(
+  it('with a kind are served; for the others the error gives the reason', () => {
+    expect(endpointProblem(CHAT, jobs)).toBeNull()
+    expect(endpointProblem(RESPONSES, jobs)).toBeNull()
+    expect(endpointProblem('/v1/embeddings', jobs)).toBeNull()
+    expect(endpointProblem('/v1/completions', jobs)).toBe(
       "'/v1/completions' is not served here yet. Served are /v1/chat/completions, /v1/embeddings, /v1/moderations, /v1/responses.",
     )
-    expect(whyNotServed('/v1/images', jobs)).toMatch(/is no endpoint of a batch/)
-    expect(whyNotServed(CHAT, new Map())).toMatch(/not served/)
+    expect(endpointProblem('/v1/images', jobs)).toMatch(/is no endpoint of a batch/)
+    expect(endpointProblem(CHAT, new Map())).toMatch(/not served/)
   })
 })

@@ -1,9 +1,19 @@
 import type { TaskError } from '#shared/errors.ts'
+import { parseJson, toDoubles } from '#shared/json/lossless.ts'
 import { findUnstorable, isTooDeep, MAX_DEPTH } from '#shared/text.ts'
-import { type Check, type Fault, inputCheck, isObject, modelOf, ofLine, optionsCheck, shown } from './checks.ts'
-import { type Endpoint, isRejected, refused, reject } from './endpoints/define.ts'
+import {
+  type Check,
+  excerpt,
+  type Fault,
+  inputCheck,
+  isObject,
+  lineOptionsAmong,
+  modelOf,
+  optionsCheck,
+} from './checks.ts'
+import { type Endpoint, findUnsupportedField, isRejected, rejection } from './endpoints/define.ts'
 import { ENDPOINTS, OPENAI_ENDPOINTS } from './endpoints/index.ts'
-import type { RawRecord } from './records.ts'
+import type { RawRecord } from './jsonl.ts'
 import {
   type LineProblem,
   MAX_CUSTOM_ID,
@@ -14,24 +24,27 @@ import {
 } from './types.ts'
 
 /**
- * A reader of OpenAI's lines, `{custom_id, method, url, body}`. What is wrong with the line itself fails the batch, as it
- * does there; what is wrong with its body as a request, an unknown model included, is the answer to that line alone.
+ * Creates a reader of OpenAI lines, `{custom_id, method, url, body}`. As in OpenAI's API, a malformed line fails the batch, while an
+ * invalid request in its body, including an unknown model, fails only that line.
  */
 export function openAiReader({
   endpoint,
   jobs,
   options,
-  knowsModel,
+  isKnownModel,
+  unknownModelMessage,
 }: ReadOptions): (record: RawRecord) => ParsedLine | LineProblem {
   const served = ENDPOINTS.get(endpoint ?? '')
   const job = served && jobs.get(served.kind)
   if (!job) throw new Error(`a batch for "${endpoint}" should not have been created`)
+  const aLine = `A line must look like {"custom_id": "1", "method": "POST", "url": "${endpoint}", "body": {"model": …}}.`
   const reader: BodyReader = {
     endpoint: served,
-    defaults: { ...ofLine(options), ...(job.operation === 'chat' && { max_tokens: job.maxTokens }) },
+    defaults: lineOptionsAmong(options),
     checkInput: inputCheck(job),
     checkOptions: optionsCheck(),
-    knowsModel,
+    isKnownModel,
+    ...(unknownModelMessage && { unknownModelMessage }),
   }
 
   return record => {
@@ -45,15 +58,19 @@ export function openAiReader({
     })
     const request = parse(text)
     if ('unparseable' in request)
-      return wrong('invalid_json_line', null, `This line is not valid JSON: ${request.unparseable}`)
+      return wrong('invalid_json_line', null, `This line is not valid JSON: ${request.unparseable}. ${aLine}`)
     const { value } = request
-    if (!isObject(value)) return wrong('invalid_json_line', null, 'This line is not a JSON object.')
+    if (!isObject(value)) return wrong('invalid_json_line', null, `This line is not a JSON object. ${aLine}`)
     for (const name of ['custom_id', 'method', 'url', 'body']) {
       if (value[name] !== undefined && value[name] !== null) continue
-      return wrong('missing_required_parameter', name, `Missing required parameter: '${name}'.`)
+      return wrong(
+        'missing_required_parameter',
+        name,
+        `Missing required parameter: '${name}'. ${hintFor(value, aLine)}`,
+      )
     }
     const { custom_id, method, url, body } = value
-    const named = customIdFault(custom_id)
+    const named = customIdProblem(custom_id)
     if (named) return wrong('invalid_custom_id', 'custom_id', named)
     if (method !== 'POST') return wrong('invalid_method', 'method', "'method' must be 'POST'.")
     if (url !== endpoint) {
@@ -70,46 +87,56 @@ export function openAiReader({
   }
 }
 
-type BodyReader = Pick<ReadOptions, 'knowsModel'> & {
+/** A hint for a line without one of the four fields. */
+function hintFor(line: Record<string, unknown>, aLine: string): string {
+  if (Object.hasOwn(line, 'input') && !Object.hasOwn(line, 'model') && !Object.hasOwn(line, 'body'))
+    return `${aLine} Records of a job kind ({"input": …}) are sent to POST /api/v1/batches.`
+  return Object.hasOwn(line, 'messages') || Object.hasOwn(line, 'model')
+    ? `${aLine} The request belongs into 'body'.`
+    : aLine
+}
+
+type BodyReader = Pick<ReadOptions, 'isKnownModel' | 'unknownModelMessage'> & {
   endpoint: Endpoint
   defaults: Record<string, unknown>
   checkInput: Check
   checkOptions: Check
 }
 
-/** The body as a task's input and options, or the 4xx that is its answer. */
+/** Translates the body to the input and options of a task. @returns a rejection with status 4xx if the body is invalid */
 function readBody(body: Record<string, unknown>, reader: BodyReader) {
   const { endpoint, checkInput, checkOptions } = reader
-  if (isTooDeep(body)) return reject('invalid_value', null, `The body is nested deeper than ${MAX_DEPTH} levels.`)
+  if (isTooDeep(body)) return rejection('invalid_value', null, `The body is nested deeper than ${MAX_DEPTH} levels.`)
   const unstorable = findUnstorable(body)
   if (unstorable !== null) {
-    return reject(
+    return rejection(
       'invalid_value',
       paramOf(unstorable),
-      'It holds U+0000 or half of a surrogate pair, which cannot be stored.',
+      'The body contains U+0000 or half of a surrogate pair, which cannot be stored.',
     )
   }
-  const unnamed = endpoint.isUnnamed?.(body.model) ?? false
+  const unnamed = endpoint.isPlaceholderModel?.(body.model) ?? false
   if (!unnamed && (body.model === undefined || body.model === null)) {
-    return reject('missing_required_parameter', 'model', "Missing required parameter: 'model'.")
+    return rejection('missing_required_parameter', 'model', "Missing required parameter: 'model'.")
   }
-  if (!unnamed && typeof body.model !== 'string') return reject('invalid_type', 'model', "'model' must be a string.")
+  if (!unnamed && typeof body.model !== 'string') return rejection('invalid_type', 'model', "'model' must be a string.")
   const model = unnamed ? {} : { model: body.model as string }
-  const unsupported = refused(body, endpoint.fields)
+  const unsupported = findUnsupportedField(body, endpoint.fields)
   if (unsupported) return unsupported
   const asked = endpoint.read(body)
   if (isRejected(asked)) return asked
-  const said = Object.entries(asked.options).filter(([, value]) => value !== undefined && value !== null)
+  const said = Object.entries(toDoubles(asked.options)).filter(([, value]) => value !== undefined && value !== null)
   const { input } = asked
-  // A template must never pass for a model, nor an old answer for a new one.
+  // Answers must come from a model, and be new.
   const options = { ...reader.defaults, ...Object.fromEntries(said), ...model, cache: 'off', fallback: 'none' }
   const fault = checkOptions(options) ?? checkInput(input)
   if (fault) return fromFault(fault, endpoint)
-  if (model.model !== undefined && !reader.knowsModel(modelOf(options)!)) {
-    const message = `The model '${model.model}' does not exist, or none of the providers that are configured has it.`
-    return reject('model_not_found', 'model', message, 404)
+  if (model.model !== undefined && !reader.isKnownModel(modelOf(options)!)) {
+    const why = reader.unknownModelMessage?.(model.model) ?? 'No configured provider has it.'
+    const message = `The model '${model.model}' does not exist or is not available here. ${why}`
+    return rejection('model_not_found', 'model', message, 404)
   }
-  return { input, options }
+  return { input, options: endpoint.refusals ? { ...options, refusals: 'result' } : options }
 }
 
 const CODES: Record<string, string> = {
@@ -119,15 +146,15 @@ const CODES: Record<string, string> = {
 }
 
 function fromFault({ field, keyword, message }: Fault, { params }: Endpoint): Rejected {
-  // Turns were joined, so that its place within them would mislead.
+  // Positions within joined turns would be misleading.
   const top = field.split('/').slice(0, 3).join('/')
   const param = params[top] ?? paramOf(top.slice(1).replace(/^\w+/, ''))
-  return reject(CODES[keyword] ?? 'invalid_value', param, `'${param}' ${message}.`)
+  return rejection(CODES[keyword] ?? 'invalid_value', param, `'${param}' ${message}.`)
 }
 
 /** `/messages/0/content` -> `messages[0].content` */
 const paramOf = (pointer: string): string =>
-  shown(
+  excerpt(
     pointer
       .split('/')
       .slice(1)
@@ -135,24 +162,24 @@ const paramOf = (pointer: string): string =>
       .join(''),
   )
 
-/** What is wrong with a client's name for a line; null: nothing. */
-export function customIdFault(id: unknown): string | null {
+/** The problem with a custom_id; null: none. */
+export function customIdProblem(id: unknown): string | null {
   if (typeof id !== 'string') return "'custom_id' must be a string."
   if (id === '') return "'custom_id' must not be empty."
   if (id.length > MAX_CUSTOM_ID) return `'custom_id' must have at most ${MAX_CUSTOM_ID} characters.`
-  return findUnstorable(id) === null ? null : "'custom_id' holds U+0000 or half of a surrogate pair."
+  return findUnstorable(id) === null ? null : "'custom_id' contains U+0000 or half of a surrogate pair."
 }
 
 export function parse(text: string): { value: unknown } | { unparseable: string } {
   try {
-    return { value: JSON.parse(text) }
+    return { value: parseJson(text) }
   } catch (error) {
-    // It quotes what it could not read.
-    return { unparseable: shown((error as Error).message, 200) }
+    // The message quotes the text.
+    return { unparseable: excerpt((error as Error).message, 200) }
   }
 }
 
-/** The error of a rejected line's task, from which its answer is written. */
+/** The error of the task of a rejected line. Its response is written from it. */
 export const rejectedError = ({ status, error }: Rejected): TaskError => {
   const { message, ...context } = error
   return { code: 'invalid_request', message, context: { status, ...context } }

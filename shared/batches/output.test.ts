@@ -3,9 +3,10 @@ import fc from 'fast-check'
 import type { ChatCompletion } from 'openai/resources/chat/completions'
 import type { Response } from 'openai/resources/responses/responses'
 import { describe, expect, it } from 'vitest'
+import type { EndedLine } from '#shared/db/batches/read-lines.ts'
 import { ERRORS } from '#shared/errors.ts'
 import { rejectedError } from './openai.ts'
-import { csvHeader, csvOutputLine, type EndedLine, nativeOutputLine, openAiOutputLine } from './output.ts'
+import { csvHeader, csvOutputLine, nativeOutputLine, openAiOutputLine } from './output.ts'
 
 const CHAT = '/v1/chat/completions'
 const HEX = '019a9f0c5d7e7cc2a1b2c3d4e5f60718'
@@ -26,6 +27,10 @@ const ended = (changes: Partial<EndedLine> = {}): EndedLine => ({
   options: { model: 'claude-haiku-4-5', max_tokens: 100, temperature: 0.5 },
   input_tokens: 10,
   output_tokens: 20,
+  cache_read_tokens: 0,
+  cache_write_tokens: 0,
+  reasoning_tokens: 0,
+  finish_reason: 'stop',
   answer_tokens: 20,
   cost_usd: '0.000110000000',
   created_at: new Date('2026-01-02T03:04:05.600Z'),
@@ -40,8 +45,8 @@ const written = (line: EndedLine, endpoint = CHAT) => {
   return { file, ...JSON.parse(text) }
 }
 
-it('was not cut off because earlier answers, which were of no use, had many tokens, too', () => {
-  const line = ended({ output_tokens: 110, answer_tokens: 50 })
+it('is not reported as truncated because rejected answers had many tokens', () => {
+  const line = ended({ finish_reason: null, output_tokens: 110, answer_tokens: 50 })
   expect(written(line).response.body.choices[0].finish_reason).toBe('stop')
   expect(written(line, '/v1/responses').response.body.status).toBe('completed')
 })
@@ -60,10 +65,16 @@ describe('the answer to a chat completion', () => {
         finish_reason: 'stop',
       },
     ],
-    usage: { prompt_tokens: 10, completion_tokens: 20, total_tokens: 30 },
+    usage: {
+      prompt_tokens: 10,
+      completion_tokens: 20,
+      total_tokens: 30,
+      prompt_tokens_details: { cached_tokens: 0, cache_write_tokens: 0 },
+      completion_tokens_details: { reasoning_tokens: 0 },
+    },
   } satisfies ChatCompletion
 
-  it('is what the SDK knows', () => {
+  it('has the type of the SDK', () => {
     expect(written(ended())).toEqual({
       file: 'output',
       id: `batch_req_${HEX}`,
@@ -73,12 +84,48 @@ describe('the answer to a chat completion', () => {
     })
   })
 
-  it('says that it was cut off', () => {
-    const [choice] = written(ended({ answer_tokens: 100 })).response.body.choices
-    expect(choice.finish_reason satisfies ChatCompletion.Choice['finish_reason']).toBe('length')
+  it('reports truncation', () => {
+    const reasonOf = (line: EndedLine): ChatCompletion.Choice['finish_reason'] =>
+      written(line).response.body.choices[0].finish_reason
+    expect(reasonOf(ended({ finish_reason: 'length', options: {} }))).toBe('length')
+    expect(reasonOf(ended({ finish_reason: 'stop', answer_tokens: 100 }))).toBe('stop')
+    // Earlier versions did not store it.
+    expect(reasonOf(ended({ finish_reason: null, answer_tokens: 100 }))).toBe('length')
   })
 
-  it('is the JSON that a schema wanted, which may be an object with a text', () => {
+  it('can be a refusal, whatever format was requested', () => {
+    const line = ended({ result: { text: 'No.' }, finish_reason: 'refusal', input: { messages: [], schema: {} } })
+    const { file, response } = written(line)
+    expect([file, response.status_code]).toEqual(['output', 200])
+    expect(response.body.choices[0]).toMatchObject({
+      message: { content: null, refusal: 'No.' },
+      finish_reason: 'stop',
+    })
+  })
+
+  it('contains the text that a content filter left', () => {
+    const choice = (text: string) =>
+      written(ended({ result: { text }, finish_reason: 'content_filter' })).response.body.choices[0]
+    expect(choice('Half')).toMatchObject({
+      message: { content: 'Half', refusal: null },
+      finish_reason: 'content_filter',
+    })
+    expect(choice('')).toMatchObject({ message: { content: null }, finish_reason: 'content_filter' })
+  })
+
+  it('counts cached, cache-written and reasoning tokens', () => {
+    const line = ended({ cache_read_tokens: 4, cache_write_tokens: 3, reasoning_tokens: 12 })
+    expect(written(line).response.body.usage).toMatchObject({
+      prompt_tokens_details: { cached_tokens: 4, cache_write_tokens: 3 },
+      completion_tokens_details: { reasoning_tokens: 12 },
+    })
+    expect(written(line, '/v1/responses').response.body.usage).toMatchObject({
+      input_tokens_details: { cached_tokens: 4, cache_write_tokens: 3 },
+      output_tokens_details: { reasoning_tokens: 12 },
+    })
+  })
+
+  it('is the JSON of the requested schema, which may have a field `text`', () => {
     const content = (result: unknown) =>
       written(ended({ result, input: { messages: [], schema: {} } })).response.body.choices[0].message.content
     expect(content({ n: 1 })).toBe('{"n":1}')
@@ -106,7 +153,7 @@ describe('the answer to a response', () => {
         type: 'message',
         role: 'assistant',
         status: 'completed',
-        content: [{ type: 'output_text', text: 'Hello', annotations: [] }],
+        content: [{ type: 'output_text', text: 'Hello', annotations: [], logprobs: [] }],
       },
     ],
     parallel_tool_calls: true,
@@ -124,10 +171,10 @@ describe('the answer to a response', () => {
       output_tokens_details: { reasoning_tokens: 0 },
       total_tokens: 30,
     },
-    // What the SDK adds when it reads one.
+    // Fields that the SDK adds.
   } satisfies Omit<Response, 'output_text'>
 
-  it('is what the SDK knows', () => {
+  it('has the type of the SDK', () => {
     const { file, response: answer } = written(ended(), '/v1/responses')
     expect({ file, answer }).toEqual({
       file: 'output',
@@ -135,12 +182,24 @@ describe('the answer to a response', () => {
     })
   })
 
-  it('says that it is incomplete', () => {
-    expect(written(ended({ answer_tokens: 101 }), '/v1/responses').response.body).toMatchObject({
+  it('reports that it is incomplete', () => {
+    expect(written(ended({ finish_reason: 'length' }), '/v1/responses').response.body).toMatchObject({
       status: 'incomplete',
       incomplete_details: { reason: 'max_output_tokens' },
       output: [{ status: 'incomplete' }],
     } satisfies { status: Response['status']; incomplete_details: Response['incomplete_details']; output: object[] })
+    expect(written(ended({ finish_reason: 'content_filter' }), '/v1/responses').response.body).toMatchObject({
+      status: 'incomplete',
+      incomplete_details: { reason: 'content_filter' },
+    })
+  })
+
+  it('is a refusal', () => {
+    const line = ended({ result: { text: 'No.' }, finish_reason: 'refusal' })
+    expect(written(line, '/v1/responses').response.body).toMatchObject({
+      status: 'completed',
+      output: [{ content: [{ type: 'refusal', refusal: 'No.' }] }],
+    })
   })
 })
 
@@ -151,13 +210,13 @@ describe('a line without an answer', () => {
     return response === null ? error.code : [error, response.status_code, response.body.error]
   }
 
-  it('was refused for what it asked', () => {
+  it('reports the rejection of its request', () => {
     const said = { message: 'No.', type: 'image_error', param: 'temperature', code: 'invalid_value' }
     const rejected = rejectedError({ status: 400, error: said })
     expect(error(ended({ status: 'failed', error: rejected }))).toEqual([null, 400, said])
   })
 
-  it('was refused for what it asked, also if nothing but that is known', () => {
+  it('reports the rejection of its request without details', () => {
     expect(error(failed('invalid_request'))).toEqual([
       null,
       422,
@@ -174,17 +233,17 @@ describe('a line without an answer', () => {
     ['no_provider', 503, 'server_error'],
     ['worker_lost', 500, 'server_error'],
     ['toString', 500, 'server_error'],
-  ])('failed: %s is a response %i', (code, status, type) => {
+  ])('failed: %s becomes a response with status %i', (code, status, type) => {
     expect(error(failed(code))).toEqual([null, status, { message: 'Why.', type, param: null, code }])
   })
 
-  it('was not asked in time, or not at all', () => {
+  it('reports that its request expired or was cancelled', () => {
     expect(error(ended({ status: 'expired', result: null }))).toBe('batch_expired')
     expect(error(ended({ status: 'cancelled', result: null }))).toBe('batch_cancelled')
     expect(error(failed('deadline_exceeded'))).toBe('request_timeout')
   })
 
-  it('has a line for every error there is', () => {
+  it('has an output line for every error code', () => {
     for (const code of Object.keys(ERRORS)) expect(written(failed(code)).file).toBe('error')
   })
 })
@@ -201,7 +260,14 @@ describe('native results', () => {
       quality: 'high',
       provider: 'anthropic',
       model: 'claude-haiku-4-5',
-      usage: { input_tokens: 10, output_tokens: 20 },
+      finish_reason: 'stop',
+      usage: {
+        input_tokens: 10,
+        output_tokens: 20,
+        cache_read_tokens: 0,
+        cache_write_tokens: 0,
+        reasoning_tokens: 0,
+      },
       cost_usd: 0.00011,
       error: null,
     })
@@ -251,7 +317,7 @@ describe('native results', () => {
     ['-12.5', '-12.5'],
     ['+1', '+1'],
     ['a=1', 'a=1'],
-  ])('as CSV no spreadsheet runs: %j is %j', (text, expected) => {
+  ])('as CSV contain no formulas: %j is %j', (text, expected) => {
     expect(csv(ended({ result: { text } })).result).toBe(expected)
   })
 })

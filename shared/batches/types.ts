@@ -1,23 +1,22 @@
-import type { TaskError } from '#shared/errors.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import type { Mapping } from './mapping.ts'
 
-/** The most records of one input file. */
-export const MOST_LINES = 50_000
-/** Reading stops when this many are found; they are listed in the batch's `errors`. */
-export const MOST_PROBLEMS = 100
+/** Maximum records of an input file. */
+export const MAX_LINES = 50_000
+/** Reading stops after this number of problems. They are listed in the batch's `errors`. */
+export const MAX_PROBLEMS = 100
 export const MAX_CUSTOM_ID = 512
 
-/** A request that OpenAI's API would have refused: the answer of its line. */
+/** The rejection of a request that OpenAI's API would reject too. It becomes the response of the line. */
 export type Rejected = {
   status: number
   error: { message: string; type: string; param: string | null; code: string | null }
 }
 
 /**
- * A line as a task to be. `line` counts from 1: lines of JSONL and CSV as an editor shows them (of a record that spans
- * several, its first), elements of a JSON array. Blank ones are counted, so that there may be gaps.
- * `rejected`: it has its answer already (`rejectedError`), and `input` and `options` are empty.
+ * A parsed line. `line` counts from 1: lines of JSONL and CSV as an editor shows them (the first one of a record that spans several),
+ * or elements of a JSON array. Blank lines count, so that there may be gaps.
+ * `rejected`: the line has its response already (`rejectedError`), and `input` and `options` are empty.
  */
 export type ParsedLine = {
   line: number
@@ -29,12 +28,12 @@ export type ParsedLine = {
   rejected?: Rejected
 }
 
-/** What is wrong with the file; one is enough for the batch to fail. `param`: the field. */
+/** A problem with the file. One problem fails the batch. `param`: the field. */
 export type LineProblem = { line: number; code: ProblemCode; message: string; param: string | null }
 
-/** OpenAI's, where it has one for the case. */
+/** OpenAI's code, if it has one for the case. */
 export type ProblemCode =
-  // any file
+  // All files
   | 'empty_file'
   | 'too_many_tasks'
   | 'duplicate_custom_id'
@@ -42,18 +41,20 @@ export type ProblemCode =
   | 'invalid_utf8'
   | 'invalid_json_line'
   | 'line_too_long'
-  // OpenAI's
+  // OpenAI files
   | 'missing_required_parameter'
   | 'invalid_type'
   | 'invalid_method'
   | 'invalid_url'
   | 'url_mismatch'
   | 'streaming_unsupported'
-  // native ones
+  // Native files
   | 'invalid_json'
   | 'invalid_csv_record'
   | 'invalid_mapping'
   | 'invalid_record'
+  /** A line for the other surface, OpenAI's batch API. */
+  | 'openai_line'
   | 'invalid_input'
   | 'invalid_options'
   | 'invalid_metadata'
@@ -68,36 +69,13 @@ export type ReadOptions = {
   kind: string | null
   /** native */
   mapping: Mapping | null
-  /** For all lines; a line's own win. */
+  /** Defaults for all lines. */
   options: Record<string, unknown>
   jobs: ReadonlyMap<string, JobKind>
-  /** Whether some configured provider can be asked for this model ("claude-…", "ollama/llama3.2", …). */
-  knowsModel(model: string): boolean
-}
-
-/** A line's task as the database has it, when it has ended. */
-export type EndedLine = {
-  /** uuid */
-  task_id: string
-  line: number
-  custom_id: string | null
-  kind: string
-  status: 'succeeded' | 'failed' | 'cancelled' | 'expired'
-  result: unknown
-  source: string | null
-  quality: string | null
-  provider: string | null
-  model: string | null
-  error: TaskError | null
-  input: unknown
-  options: Record<string, unknown>
-  input_tokens: number
-  output_tokens: number
-  /** Of the call that was the answer; `output_tokens` is of all calls. null: nobody said. */
-  answer_tokens: number | null
-  cost_usd: string
-  created_at: Date
-  finished_at: Date | null
+  /** Whether a configured provider has this model ("claude-…", "ollama/llama3.2", …). */
+  isKnownModel(model: string): boolean
+  /** The error message for an unknown model, with similar names. */
+  unknownModelMessage?(model: string): string
 }
 
 export type Bytes = AsyncIterable<Uint8Array>

@@ -1,6 +1,6 @@
 /**
- * What Postgres has a text search configuration of its own for, since version 14: words are brought to their stem, and words
- * that say nothing are passed over. `simple` does neither, and suits any language that sets its words apart.
+ * The built-in text search configurations of Postgres since version 14. They stem words and skip stop words. `simple`
+ * does neither, and suits any language that separates words.
  */
 export const LANGUAGES = [
   'simple',
@@ -34,18 +34,20 @@ export const LANGUAGES = [
   'yiddish',
 ] as const
 
-/** Of a collection. */
-export const NAME = '^[a-z0-9][a-z0-9_-]{0,63}$'
-/** Of a document: no `#`, which sets the passage apart, and no `/`, which sets apart what is in a URL. */
+/** Pattern for the name of a collection. */
+export const COLLECTION_NAME = '^[a-z0-9][a-z0-9_-]{0,63}$'
+/**
+ * Pattern for the id of a document: no `#`, which separates the passage, and no `/`, which separates parts of a URL.
+ */
 export const DOCUMENT_ID = '^[A-Za-z0-9][A-Za-z0-9._:-]{0,79}$'
 
-/** Characters of one document. */
-export const MOST_TEXT = 200_000
-/** Passages of one collection. */
-export const MOST_PASSAGES = 50_000
+/** Maximum characters of a document. */
+export const MAX_TEXT = 200_000
+/** Maximum passages of a collection. */
+export const MAX_PASSAGES = 50_000
 
 export const DEFAULT_TOP_K = 5
-export const MOST_TOP_K = 20
+export const MAX_TOP_K = 20
 
-/** What a citation names: passage `n`, from 1, of a document. */
+/** The id that citations name: passage `n`, from 1, of a document. */
 export const passageId = (documentId: string, n: number): string => `${documentId}#${n}`

@@ -6,13 +6,13 @@ const sentence = (n: number) => `This is sentence number ${n} of the text.`
 const paragraph = (from: number, sentences: number) =>
   Array.from({ length: sentences }, (_, i) => sentence(from + i)).join(' ')
 
-describe('a text is cut into passages', () => {
-  it('of which a short one is one, without the white space around it', () => {
+describe('cutPassages', () => {
+  it('returns a short text as one passage, without surrounding white space', () => {
     expect(cutPassages('\n  One.\n\nTwo.  \n')).toEqual(['One.\n\nTwo.'])
     expect(cutPassages(' \n ')).toEqual([])
   })
 
-  it('that end where a paragraph does, if that is not too soon', () => {
+  it('ends a passage at a paragraph, if that is not too early', () => {
     const paragraphs = [paragraph(0, 35), paragraph(100, 35), paragraph(200, 35)]
     const [first, second, third, ...more] = cutPassages(paragraphs.join('\n\n'))
     expect(first).toBe(paragraphs[0])
@@ -21,21 +21,21 @@ describe('a text is cut into passages', () => {
     expect(more).toEqual([])
   })
 
-  it('else at the end of a sentence, a line or a word', () => {
+  it('otherwise ends it at a sentence, a line or a word', () => {
     expect(cutPassages(paragraph(0, 200))[0]).toMatch(/text\.$/)
     const [line] = cutPassages(Array.from({ length: 200 }, (_, n) => `row ${n} of the table without a stop`).join('\n'))
     expect(line).toMatch(/stop$/)
     expect(cutPassages('word '.repeat(1000))[0]).toMatch(/word$/)
   })
 
-  it('each of which begins at a word of the one before', () => {
+  it('begins each passage at a word of the previous one', () => {
     const [first, second] = cutPassages(paragraph(0, 200))
     const shared = second!.slice(0, 100)
     expect(first).toContain(shared)
     expect(second).toMatch(/^\w+/)
   })
 
-  it('so that nothing is lost, repeated for long or torn, whatever the text', () => {
+  it('loses nothing, splits no character and keeps overlaps short, for any text', () => {
     const piece = fc.oneof(
       fc.string({ unit: 'grapheme', maxLength: 400 }),
       fc.constantFrom('\n\n', '. ', '。', ' ', '\n', '\u{1F600}'.repeat(900), 'x'.repeat(2500)),
@@ -52,7 +52,7 @@ describe('a text is cut into passages', () => {
           expect(passage.trim()).toBe(passage)
           expect(passage).not.toBe('')
           expect(from).toBeGreaterThan(last)
-          // The half of a pair is no place to begin.
+          // A passage must not begin within a surrogate pair.
           if (last !== -1) expect(from).toBeGreaterThanOrEqual(covered - PASSAGE_OVERLAP - 1)
           expect(text.slice(covered, Math.max(covered, from)).trim()).toBe('')
           expect(to).toBeGreaterThan(covered)

@@ -1,38 +1,34 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { endLines, giveUpChunk } from '#shared/batches/give-up.ts'
+import { failChunk, finishLines } from '#shared/batches/fail-chunk.ts'
 import { newBatch, newLines } from '#shared/testing/batches.ts'
-import { ask, fileDatabase, newBeat, newNeed, settlement } from '#shared/testing/postgres.ts'
-import {
-  cancelBatch,
-  createBatch,
-  endBatch,
-  finalizeReady,
-  findBatch,
-  retryBatch,
-  startBatch,
-  validateJob,
-} from './batches.ts'
-import {
-  type ChunkJob,
-  type ClaimedChunk,
-  claimChunk,
-  finishChunk,
-  listDispatchedChunks,
-  listStoppedChunks,
-  releaseChunk,
-  takeOverDeadChunks,
-  topUp,
-} from './chunks.ts'
-import { createClaimer, createRequeuer, takeOverDeadClaims } from './claims.ts'
-import { insertLines, listOpenLines } from './lines.ts'
+import { ask, fileDatabase, newBeat, newReservation, settlement } from '#shared/testing/postgres.ts'
+import { cancelBatch } from './batches/cancel.ts'
+import type { ChunkJob } from './batches/chunk.ts'
+import { type ClaimedChunk, claimChunk, releaseChunk } from './batches/claim-chunk.ts'
+import { createBatch, validationJob } from './batches/create.ts'
+import { dispatchNextChunks, listDispatchedChunks, listStoppedChunks } from './batches/dispatch-chunks.ts'
+import { endBatch } from './batches/end.ts'
+import { finalizeReady } from './batches/finalize.ts'
+import { finishChunk } from './batches/finish-chunk.ts'
+import { insertLines } from './batches/insert-lines.ts'
+import { findBatch } from './batches/read.ts'
+import { listOpenLines } from './batches/read-lines.ts'
+import { retryBatch } from './batches/retry.ts'
+import { startBatch } from './batches/start.ts'
+import { takeOverDeadChunks } from './batches/take-over-chunks.ts'
+import { createClaimer } from './claims/claim.ts'
+import { createRequeuer } from './claims/requeue.ts'
+import { takeOverDeadClaims } from './claims/take-over.ts'
 import type { Db } from './pool.ts'
-import { createEnder, type Ended, findOverdue } from './tasks.ts'
-import { beat } from './workers.ts'
+import { createFinisher } from './tasks/finish.ts'
+import { findOverdue } from './tasks/overdue.ts'
+import type { FinishedTask } from './tasks/row.ts'
+import { writeHeartbeat } from './workers.ts'
 
 /**
- * A batch in the hands of several workers that claim its chunks, run their lines, give back, die and come back, of a client
- * that cancels it and tries it again, of a queue that delivers late, twice or never, and of the sweeper.
+ * A batch with several workers that claim its chunks, run their lines, release chunks, die and return; a client that cancels and
+ * retries it; a queue that delivers late, twice or never; and the sweeper.
  */
 
 const WORKERS = 3
@@ -67,30 +63,30 @@ const op: fc.Arbitrary<Op> = fc.oneof(
 
 const database = fileDatabase(WORKERS)
 
-/** A process, the chunks that it believes to hold, and what it has of each. */
-function createWorker(db: Db, onEnded: (ended: Ended[]) => void) {
+/** A process, the chunks that it believes to hold, and their open lines. */
+function createWorker(db: Db, onEnded: (ended: FinishedTask[]) => void) {
   const worker = newBeat({ queues: ['batch'] })
   return {
     db,
     id: worker.id,
     claim: createClaimer(db, worker.id),
     requeue: createRequeuer(db, worker.id),
-    end: createEnder(db, onEnded),
-    beat: () => beat(db, worker, []),
+    end: createFinisher(db, onEnded),
+    beat: () => writeHeartbeat(db, worker, []),
     die: () => ask(db, `UPDATE workers SET beat_at = beat_at - interval '1 minute' WHERE id = $1`, [worker.id]),
     chunks: [] as (ClaimedChunk & { epoch: number })[],
   }
 }
 type Worker = ReturnType<typeof createWorker>
 
-it('every line ends exactly once, the sums are those of the lines, and nothing is stuck, in whatever order things happen', async () => {
+it('every line ends exactly once, the totals match the lines, and nothing is stuck, in any order of events', async () => {
   const reached = new Map<string, number>()
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.array(op, { minLength: 1, maxLength: 4 }), { minLength: 20, maxLength: 60 }),
       async rounds => {
         const [db] = database.dbs
-        /** Of each line: how often it was said to have ended since the batch was last tried. */
+        /** By line: number of reported ends since the last retry of the batch. */
         const ends = new Map<string, number>()
         const workers = database.dbs.map(one =>
           createWorker(one, ended => {
@@ -101,11 +97,11 @@ it('every line ends exactly once, the sums are those of the lines, and nothing i
         const batch = newBatch({ maxCostUsd: '100', webhookUrl: 'https://example.com' })
         await createBatch(db, batch)
         const { lines, chunks } = newLines(LINES, CHUNK)
-        const first = { ...validateJob(batch), workerId: workers[0]!.id }
+        const first = { ...validationJob(batch), workerId: workers[0]!.id }
         await claimChunk(db, first)
         await insertLines(db, batch.id, lines, chunks)
         await startBatch(db, first, { total: LINES, boundUsd: null, model: null })
-        /** All that was ever handed to the queue, which may deliver any of it at any time. */
+        /** All dispatched jobs. The queue may deliver any of them at any time. */
         const jobs: ChunkJob[] = []
         let retries = 0
 
@@ -122,8 +118,8 @@ it('every line ends exactly once, the sums are those of the lines, and nothing i
             line.id,
           ])
           const n = row!.attempts + 1
-          const need = newNeed({ batchId: batch.id, usd: '0.1' })
-          const claimed = await worker.claim({ id: line.id, epoch: line.epoch, n, need })
+          const reservation = newReservation({ batchId: batch.id, usd: '0.1' })
+          const claimed = await worker.claim({ id: line.id, epoch: line.epoch, n, reservation })
           return claimed.kind === 'claimed' ? { ...line, n } : null
         }
         const drop = (worker: Worker, chunk: { id: string }) => {
@@ -136,13 +132,13 @@ it('every line ends exactly once, the sums are those of the lines, and nothing i
           switch (op.do) {
             case 'deliver': {
               const job = jobs[Math.max(0, op.which) % Math.max(1, jobs.length)]
-              // A process takes a dispatch once.
+              // A process takes each dispatch once.
               if (!job || worker.chunks.some(one => one.id === job.id && one.epoch === job.epoch)) return
               const claimed = await claimChunk(worker.db, { ...job, workerId: worker.id })
               if (claimed) worker.chunks.push({ ...claimed, epoch: job.epoch })
               return
             }
-            // All of a chunk, as if nothing came between.
+            // All lines of the chunk, without interruption.
             case 'work': {
               const known = new Set(worker.chunks)
               await perform({ ...op, do: 'deliver', which: jobs.length - 1 - (op.which % 3) })
@@ -195,22 +191,22 @@ it('every line ends exactly once, the sums are those of the lines, and nothing i
               return
             case 'take over': {
               await takeOverDeadClaims(db, 100, 100)
-              const { taken, hopeless } = await takeOverDeadChunks(db, 100, MAX_CLAIMS)
+              const { taken, exhausted } = await takeOverDeadChunks(db, 100, MAX_CLAIMS)
               jobs.push(...taken)
-              for (const one of hopeless) {
-                reached.set('hopeless', (reached.get('hopeless') ?? 0) + 1)
-                // Else the batch would fail, which no retry brings back.
-                if (one.step === 'run') await giveUpChunk({ db, end: worker.end }, one)
+              for (const one of exhausted) {
+                reached.set('exhausted', (reached.get('exhausted') ?? 0) + 1)
+                // Otherwise the batch fails, and no retry can start it again.
+                if (one.step === 'run') await failChunk({ db, end: worker.end }, one)
               }
               return
             }
             case 'advance':
-              jobs.push(...(await topUp(db, null)), ...(await finalizeReady(db, null)))
+              jobs.push(...(await dispatchNextChunks(db, null)), ...(await finalizeReady(db, null)))
               return
             case 'stop':
               for (const one of await listStoppedChunks(db, 2)) {
                 const open = (await listOpenLines(db, one, null)).filter(line => !line.running)
-                await endLines(worker.end, open, one.ending, { code: 'cancelled', message: '' }, 'queued')
+                await finishLines(worker.end, open, one.ending, { code: 'cancelled', message: '' }, 'queued')
                 await finishChunk(db, { ...one, workerId: null })
               }
               return
@@ -219,7 +215,7 @@ it('every line ends exactly once, the sums are those of the lines, and nothing i
               return
             case 'late': {
               const overdue = await findOverdue(db, 100)
-              await endLines(
+              await finishLines(
                 worker.end,
                 overdue.map(id => ({ id })),
                 'expired',
@@ -273,7 +269,7 @@ it('every line ends exactly once, the sums are those of the lines, and nothing i
           return view
         }
 
-        /** At once, but for what one worker does: that comes one after the other. */
+        /** Actions run concurrently, except those of one worker, which run in order. */
         const together = async (ops: Op[]) => {
           const chains = Map.groupBy(ops, op => ('worker' in op ? op.worker % WORKERS : op))
           await Promise.all(
@@ -285,7 +281,7 @@ it('every line ends exactly once, the sums are those of the lines, and nothing i
         for (const round of rounds) {
           await together(round)
           const view = await check()
-          // Alone in its round: the ends are counted anew.
+          // Runs alone, so that the ends are counted from zero.
           if (round.some(one => one.do === 'retry') && BATCH_ENDS.includes(view.status)) {
             const outcome = await retryBatch(db, batch.id, 600)
             if (outcome.kind !== 'retried') continue
@@ -295,7 +291,7 @@ it('every line ends exactly once, the sums are those of the lines, and nothing i
           }
         }
 
-        // In the end all that were there are gone, and one that comes brings it to an end, whatever the queue has lost.
+        // At the end all workers are gone, and a new one finishes the batch, whatever jobs the queue has lost.
         await Promise.all(workers.map(worker => worker.die()))
         const last = createWorker(db, ended => {
           for (const { id } of ended) ends.set(id, (ends.get(id) ?? 0) + 1)
@@ -323,7 +319,7 @@ it('every line ends exactly once, the sums are those of the lines, and nothing i
     ),
     { numRuns: 40 },
   )
-  // A model in which nothing happens would hold as well.
+  // Guards against a model in which nothing happens.
   for (const state of ['completed', 'cancelled', 'cancelling', 'in_progress', 'retried'])
     expect(reached.get(state), state).toBeGreaterThan(0)
 }, 120_000)

@@ -1,48 +1,48 @@
 import { newId } from '#shared/ids.ts'
 import type { Db } from './pool.ts'
 
-/** Of one call, or of what is spent in an hour, a day or a month (UTC) or ever. */
-export const SPANS = ['request', 'hour', 'day', 'month', 'total'] as const
-export type Span = (typeof SPANS)[number]
+/** `request` limits each call, the others the spending in an hour, day or month (UTC) or in total. */
+export const BUDGET_WINDOWS = ['request', 'hour', 'day', 'month', 'total'] as const
+export type BudgetWindow = (typeof BUDGET_WINDOWS)[number]
 
-/** A budget with its present window. Dollars are exact decimals. */
+/** A budget with its current window. Dollars are exact decimals. */
 export type Budget = {
   id: string
   /** global | key:<uuid> | kind:<kind> | provider:<name> | batch:<uuid> */
   scope: string
-  span: Span
+  window: BudgetWindow
   limit_usd: string
-  /** What calls that are under way may still cost; 0 for `request`, like `spent_usd`. */
+  /** Upper bound of the cost of calls in flight. 0 for `request`, like `spent_usd`. */
   reserved_usd: string
   spent_usd: string
   /** Never below 0. */
   remaining_usd: string
-  /** null: never (`total`), or with every call (`request`). */
+  /** null for `total`, which never resets, and for `request`. */
   resets_at: Date | null
 }
 
-/** SQL: when the window that holds the moment `at` begins; null for `request`. `span` and `at` are expressions. */
+/** SQL: start of the window that contains `at`; NULL for `request`. `span` and `at` are expressions. */
 export const windowStart = (span: string, at = 'now()'): string =>
   `CASE ${span} WHEN 'total' THEN 'epoch'::timestamptz WHEN 'request' THEN NULL ELSE date_trunc(${span}, ${at}, 'UTC') END`
 
-/** SQL: when it ends, and the next begins. Added up in UTC: a month has as many hours as its days there. */
+/** SQL: end of that window. Computed in UTC, because months of other time zones differ in hours. */
 const windowEnd = (span: string, at = 'now()'): string =>
   `CASE WHEN ${span} IN ('request', 'total') THEN NULL
     ELSE (date_trunc(${span}, ${at} AT TIME ZONE 'UTC') + ('1 ' || ${span})::interval) AT TIME ZONE 'UTC' END`
 
-/** Of budgets `b` and their present windows `w`, if there are any. */
+/** For budgets `b` and their current windows `w`, if any. */
 const REMAINING = 'greatest(0, b.limit_usd - coalesce(w.reserved_usd, 0) - coalesce(w.spent_usd, 0))'
-const VIEW = `b.id, b.scope, b.span, trim_scale(b.limit_usd)::text AS limit_usd,
+const VIEW = `b.id, b.scope, b.span AS "window", trim_scale(b.limit_usd)::text AS limit_usd,
       trim_scale(coalesce(w.reserved_usd, 0))::text AS reserved_usd, trim_scale(coalesce(w.spent_usd, 0))::text AS spent_usd,
       trim_scale(${REMAINING})::text AS remaining_usd,
       ${windowEnd('b.span')} AS resets_at`
-const PRESENT = `w.budget_id = b.id AND w.starts_at = ${windowStart('b.span')}`
+const CURRENT = `w.budget_id = b.id AND w.starts_at = ${windowStart('b.span')}`
 
 /**
- * A new limit is written over the old one in every window that has not ended: whoever waits for the lock of one reads
- * it. Both windows are written as upserts, as one that `openWindows` has just made is in no snapshot of this statement;
- * the lock of the budget keeps the two apart.
- * A new budget starts with what was settled since its window began; what is under way when it is made counts nowhere.
+ * Writes the limit into the current and the next window, so that claims waiting for the lock of a window read the new limit. The
+ * windows are upserts, because a window that `openBudgetWindows` has just inserted is not in this statement's snapshot; both
+ * statements lock the budget first. A new budget starts with the costs settled since its window began. Calls that are in flight when
+ * it is created do not count.
  */
 const putStatement = {
   name: 'budgets_put',
@@ -51,7 +51,7 @@ const putStatement = {
       ON CONFLICT (scope, span) DO UPDATE SET limit_usd = excluded.limit_usd, updated_at = excluded.updated_at
       RETURNING b.*
     ), spent AS MATERIALIZED (
-      -- Below 0 if an estimate of an hour before was corrected.
+      -- The sum is negative if an estimate of an earlier hour was corrected.
       SELECT greatest(0, sum(r.cost_usd)) AS usd
       FROM b JOIN cost_rollups r ON b.id = $1 AND r.hour >= ${windowStart('b.span')} AND CASE split_part(b.scope, ':', 1)
         WHEN 'global' THEN true
@@ -68,47 +68,52 @@ const putStatement = {
       ON CONFLICT (budget_id, starts_at) DO UPDATE SET limit_usd = excluded.limit_usd
       RETURNING w.*
     )
-    SELECT ${VIEW} FROM b LEFT JOIN w ON ${PRESENT}`,
+    SELECT ${VIEW} FROM b LEFT JOIN w ON ${CURRENT}`,
 }
 
-/** Sets the limit of a scope and span; from its commit on, nothing is reserved beyond it. @param limitUsd a decimal */
-export async function putBudget(db: Db, one: { scope: string; span: Span; limitUsd: string }): Promise<Budget> {
-  const rows = await db.query<Budget>(putStatement, [newId(), one.scope, one.span, one.limitUsd])
+/** Sets the limit of a scope and window. Effective for all reservations after its commit. @param limitUsd a decimal */
+export async function putBudget(
+  db: Db,
+  one: { scope: string; window: BudgetWindow; limitUsd: string },
+): Promise<Budget> {
+  const rows = await db.query<Budget>(putStatement, [newId(), one.scope, one.window, one.limitUsd])
   return rows[0]!
 }
 
-/** @param span only these; null: all */
-export const listBudgets = (db: Db, span: Span | null = null): Promise<Budget[]> =>
+/** @param window null: all */
+export const listBudgets = (db: Db, window: BudgetWindow | null = null): Promise<Budget[]> =>
   db.query<Budget>(
     {
       name: 'budgets_list',
-      text: `SELECT ${VIEW} FROM budgets b LEFT JOIN budget_windows w ON ${PRESENT}
+      text: `SELECT ${VIEW} FROM budgets b LEFT JOIN budget_windows w ON ${CURRENT}
         WHERE $1::text IS NULL OR b.span = $1 ORDER BY b.scope, b.span`,
     },
-    [span],
+    [window],
   )
 
-/** What is left of the budget that has least, for each sort of scope and span; in dollars, rounded: to look at. */
-export const leastRemaining = (db: Db): Promise<{ scope_kind: string; span: Span; usd: number; ratio: number }[]> =>
+/** The lowest remaining amount and ratio for each type of scope and window. Rounded dollars, for metrics. */
+export const leastRemaining = (
+  db: Db,
+): Promise<{ scope_kind: string; window: BudgetWindow; usd: number; ratio: number }[]> =>
   db.query({
     name: 'budgets_least',
-    text: `SELECT split_part(b.scope, ':', 1) AS scope_kind, b.span, min(${REMAINING})::float8 AS usd,
+    text: `SELECT split_part(b.scope, ':', 1) AS scope_kind, b.span AS "window", min(${REMAINING})::float8 AS usd,
         min(CASE WHEN b.limit_usd > 0 THEN ${REMAINING} / b.limit_usd ELSE 0 END)::float8 AS ratio
-      FROM budgets b LEFT JOIN budget_windows w ON ${PRESENT} GROUP BY 1, 2`,
+      FROM budgets b LEFT JOIN budget_windows w ON ${CURRENT} GROUP BY 1, 2`,
   })
 
-/** What is reserved in its windows is forgotten with them. @returns the budget as it was, or null if there is none */
+/** Deletes a budget with its windows and their reservations. @returns the deleted budget; null: no such budget */
 export async function deleteBudget(db: Db, id: string): Promise<Budget | null> {
   const rows = await db.query<Budget>(
     {
       name: 'budgets_delete',
       text: `WITH b AS (DELETE FROM budgets WHERE id = $1 RETURNING *)
-        SELECT ${VIEW} FROM b LEFT JOIN budget_windows w ON ${PRESENT}`,
+        SELECT ${VIEW} FROM b LEFT JOIN budget_windows w ON ${CURRENT}`,
     },
     [id],
   )
   if (!rows[0]) return null
-  // In a statement of its own: a window that was opened while the first one waited is not in that one's snapshot.
+  // A second statement, because a window that was opened while the first one waited is not in its snapshot.
   await db.query(
     {
       name: 'budgets_delete_windows',
@@ -121,13 +126,13 @@ export async function deleteBudget(db: Db, id: string): Promise<Budget | null> {
 }
 
 /**
- * Opens the windows of now and those that begin within two minutes, for every budget. To be repeated; it writes nothing
- * when they are there. Claims are only admitted in windows that are, so that nothing has been spent in a missing one.
+ * Opens the current windows of all budgets, and those that start within two minutes. Idempotent. Claims are admitted only in open
+ * windows, so that a missing window has no spending.
  */
-export const openWindows = async (db: Db): Promise<void> =>
+export const openBudgetWindows = async (db: Db): Promise<void> =>
   void (await db.query({
     name: 'budgets_open_windows',
-    // The lock makes it wait for a limit that is being set, and then reads that.
+    // The lock waits for a limit that is being set, and then reads it.
     text: `WITH missing AS MATERIALIZED (
         SELECT b.id, b.span, b.limit_usd, s.starts_at
         FROM budgets b CROSS JOIN LATERAL (
@@ -142,10 +147,10 @@ export const openWindows = async (db: Db): Promise<void> =>
       ON CONFLICT DO NOTHING`,
   }))
 
-/** Windows that ended long ago, with nothing open in them; what is corrected later is then only in the ledger and its sums. */
-export const forgetWindows = async (db: Db): Promise<void> =>
+/** Deletes windows that ended 40 days ago and have no reservations. Later corrections are only in the ledger and its sums. */
+export const pruneBudgetWindows = async (db: Db): Promise<void> =>
   void (await db.query({
-    name: 'budgets_forget_windows',
+    name: 'budgets_prune_windows',
     text: `DELETE FROM budget_windows WHERE id IN (
       SELECT w.id FROM budgets b JOIN budget_windows w ON w.budget_id = b.id
       WHERE w.ends_at < now() - interval '40 days' AND w.reserved_usd = 0 LIMIT 5000)`,

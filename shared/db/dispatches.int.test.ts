@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { ask, type Clock, fileDatabase, newBeat, newNeed, newTask } from '#shared/testing/postgres.ts'
-import { createClaimer, createRequeuer } from './claims.ts'
-import { listDispatched, type Position, readOccupied, readRoom, takeBacklog } from './dispatches.ts'
-import { createInserter, type NewTask } from './insert.ts'
+import { ask, type Clock, fileDatabase, newBeat, newReservation, newTask } from '#shared/testing/postgres.ts'
+import { createClaimer } from './claims/claim.ts'
+import { createRequeuer } from './claims/requeue.ts'
+import { type DispatchCursor, listDispatched, readHeadroom, readOccupancy, takeBacklog } from './dispatches.ts'
 import type { Db } from './pool.ts'
+import { createInserter } from './tasks/insert.ts'
+import type { NewTask } from './tasks/new-task.ts'
 
 const database = fileDatabase(1)
 let db: Db
@@ -29,21 +31,21 @@ const times = (count: number, task: Partial<NewTask>) => Array.from({ length: co
 const flow = (apiKeyId: string, priority = 'normal') => ({ apiKeyId, priority })
 
 describe('a backlog', () => {
-  it('is what is queued and was not handed over, by key and priority, with what each has in the queue', async () => {
+  it('contains queued tasks that are not dispatched, by key and priority, with the tasks of each flow in the queue', async () => {
     await insert([
       ...times(3, { apiKeyId: anna, dispatched: false }),
       ...times(2, { apiKeyId: anna, dispatched: true }),
       { apiKeyId: anna, priority: 'low', dispatched: false },
       { apiKeyId: bert, dispatched: true },
     ])
-    expect(await readOccupied(db, 100)).toEqual([
+    expect(await readOccupancy(db, 100)).toEqual([
       { api_key_id: anna, priority: 'low', weight: 1, waiting: 0, delayed: 0 },
       { api_key_id: anna, priority: 'normal', weight: 1, waiting: 2, delayed: 0 },
     ])
-    expect((await readOccupied(db, 1))[1]).toMatchObject({ waiting: 1 })
+    expect((await readOccupancy(db, 1))[1]).toMatchObject({ waiting: 1 })
   })
 
-  it('counts what is to run later apart, and what has been claimed not at all', async () => {
+  it('counts tasks due later separately, and no claimed tasks', async () => {
     const worker = newBeat()
     const [delayed, claimed] = await insert([
       ...times(4, { apiKeyId: anna, dispatched: true }),
@@ -53,8 +55,8 @@ describe('a backlog', () => {
       db,
       worker.id,
     )({ id: delayed!, epoch: 0, delayMs: 60_000, tries: 0, settlement: null, claimed: false })
-    await createClaimer(db, worker.id)({ id: claimed!, epoch: 0, n: 1, need: newNeed() })
-    expect(await readOccupied(db, 100)).toMatchObject([{ waiting: 2, delayed: 1 }])
+    await createClaimer(db, worker.id)({ id: claimed!, epoch: 0, n: 1, reservation: newReservation() })
+    expect(await readOccupancy(db, 100)).toMatchObject([{ waiting: 2, delayed: 1 }])
   })
 
   it('has the weight of its key', async () => {
@@ -64,10 +66,10 @@ describe('a backlog', () => {
       [anna],
     )
     await insert([{ apiKeyId: anna, dispatched: false }])
-    expect(await readOccupied(db, 100)).toMatchObject([{ weight: 7 }])
+    expect(await readOccupancy(db, 100)).toMatchObject([{ weight: 7 }])
   })
 
-  it('gives its oldest first, as many as there is room for, each once', async () => {
+  it('gives the oldest tasks first, each once, up to the room of each flow', async () => {
     const first = await insert(times(2, { apiKeyId: anna, dispatched: false }))
     await clock.advance(1)
     const second = await insert(times(2, { apiKeyId: anna, dispatched: false }))
@@ -86,20 +88,20 @@ describe('a backlog', () => {
     expect((await take(100, 0)).toSorted()).toEqual(second.toSorted())
     expect(await take(100, 100)).toHaveLength(2)
     expect(await take(100, 100)).toEqual([])
-    expect(await readOccupied(db, 100)).toEqual([])
+    expect(await readOccupancy(db, 100)).toEqual([])
   })
 
-  it('is told to whoever asks for one flow', async () => {
+  it('can be read for one flow', async () => {
     await insert([...times(3, { apiKeyId: anna, dispatched: true }), { apiKeyId: bert, dispatched: false }])
-    expect(await readRoom(db, flow(anna), 100)).toEqual({ backlog: 0, dispatched: 3 })
-    expect(await readRoom(db, flow(anna), 2)).toEqual({ backlog: 0, dispatched: 2 })
-    expect(await readRoom(db, flow(anna, 'low'), 100)).toEqual({ backlog: 0, dispatched: 0 })
-    expect(await readRoom(db, flow(bert), 100)).toEqual({ backlog: 1, dispatched: 0 })
+    expect(await readHeadroom(db, flow(anna), 100)).toEqual({ backlog: 0, dispatched: 3 })
+    expect(await readHeadroom(db, flow(anna), 2)).toEqual({ backlog: 0, dispatched: 2 })
+    expect(await readHeadroom(db, flow(anna, 'low'), 100)).toEqual({ backlog: 0, dispatched: 0 })
+    expect(await readHeadroom(db, flow(bert), 100)).toEqual({ backlog: 1, dispatched: 0 })
   })
 })
 
-describe('the walk over what is dispatched', () => {
-  it('shows each row once, in slices, and only those dispatched more than three seconds ago', async () => {
+describe('the walk over dispatched tasks', () => {
+  it('returns each row once, in slices, and only rows dispatched more than three seconds ago', async () => {
     await clock.stop()
     const old = await insert([
       ...times(5, { apiKeyId: anna, dispatched: true }),
@@ -109,7 +111,7 @@ describe('the walk over what is dispatched', () => {
     await clock.advance(4)
     await insert(times(3, { apiKeyId: anna, dispatched: true }))
     const seen: string[] = []
-    let position: Position | null = null
+    let position: DispatchCursor | null = null
     for (;;) {
       const rows: Awaited<ReturnType<typeof listDispatched>> = await listDispatched(db, position, 2)
       seen.push(...rows.map(row => row.id))
@@ -119,7 +121,7 @@ describe('the walk over what is dispatched', () => {
     expect(seen.toSorted()).toEqual(old.slice(0, 9).toSorted())
   })
 
-  it('knows what of its delay is left', async () => {
+  it('returns the remaining delay', async () => {
     const [id] = await insert([{ apiKeyId: anna, dispatched: true }])
     await createRequeuer(
       db,

@@ -1,17 +1,19 @@
+import { defineColumns } from './columns.ts'
 import type { Db } from './pool.ts'
-import type { Dispatchable } from './tasks.ts'
+import type { Dispatchable } from './tasks/row.ts'
 
 /**
- * The task row is the outbox. A queued row either waits in its key's backlog (`dispatched_at` null) or says when it was
- * handed to the queue. That is written before it is done, by the statement that makes the row or the epoch, since a mark
- * of its own would be one more write for each task. It may turn out wrong (the process died, Redis lost the job, the answer
- * to the statement was lost), so the sweeper goes through what is dispatched and looks whether the queue has it.
- * A flow is what shares come by: the tasks of one key and one priority.
+ * The task row is the outbox. A queued row either waits in its key's backlog (`dispatched_at` null) or was sent to the queue at
+ * `dispatched_at`. The statement that creates the row or the epoch writes `dispatched_at` in advance, because a separate update
+ * would double the writes. The mark may be wrong (the process died, Redis lost the job, the response of the statement was lost), so
+ * the sweeper walks the dispatched rows and adds jobs that are missing from the queue.
+ *
+ * A flow is the unit of fair sharing: the tasks of one key and one priority.
  */
 
 export type Flow = { apiKeyId: string; priority: string }
 
-/** The flows that have rows in the index; reads one entry of each. */
+/** Common table expression: the flows with rows in an index. Reads one entry per flow. */
 export const flows = (index: 'IS NULL' | 'IS NOT NULL') => `RECURSIVE flows AS (
     (SELECT api_key_id, priority FROM tasks WHERE status = 'queued' AND dispatched_at ${index} ORDER BY api_key_id, priority LIMIT 1)
     UNION ALL
@@ -35,25 +37,32 @@ const occupiedStatement = {
     ) o`,
 }
 
-export type Occupied = {
+export type FlowOccupancy = {
   api_key_id: string
   priority: string
-  /** The key's share. */
+  /** Weight of the key among the others. */
   weight: number
-  /** Dispatched and due, not yet claimed. */
+  /** Dispatched and due, not claimed. */
   waiting: number
-  /** Dispatched for later: booked at a gate, backing off. */
+  /** Dispatched for later, after a booking at the gate or a backoff. */
   delayed: number
 }
 
-/** The flows that have a backlog, with what they have in the queue; counts at most `most` of each. */
-export const readOccupied = (db: Db, most: number): Promise<Occupied[]> => db.query(occupiedStatement, [most])
+/** The flows with a backlog, and their tasks in the queue. @param most counting stops at this number per flow */
+export const readOccupancy = (db: Db, most: number): Promise<FlowOccupancy[]> => db.query(occupiedStatement, [most])
+
+type FlowHeadroom = Flow & { room: number }
+const headroomColumns = defineColumns<FlowHeadroom>([
+  ['api_key_id', 'uuid', one => one.apiKeyId],
+  ['priority', 'text', one => one.priority],
+  ['room', 'int', one => one.room],
+])
 
 const takeStatement = {
   name: 'dispatches_take',
   text: `UPDATE tasks t SET dispatched_at = now()
     FROM (
-      SELECT d.id FROM unnest($1::uuid[], $2::text[], $3::int[]) AS f(api_key_id, priority, room) CROSS JOIN LATERAL (
+      SELECT d.id FROM ${headroomColumns.unnest('f', 1)} CROSS JOIN LATERAL (
         SELECT id FROM tasks
         WHERE status = 'queued' AND dispatched_at IS NULL AND api_key_id = f.api_key_id AND priority = f.priority AND run_at <= now()
         ORDER BY run_at LIMIT f.room FOR UPDATE SKIP LOCKED
@@ -62,15 +71,12 @@ const takeStatement = {
     RETURNING t.id, t.epoch, t.queue, t.priority, t.api_key_id`,
 }
 
-/** Takes the oldest of each flow's backlog, as many as it has room for. The caller is to dispatch them. */
-export const takeBacklog = (
-  db: Db,
-  rooms: (Flow & { room: number })[],
-): Promise<(Dispatchable & { api_key_id: string })[]> =>
-  db.query(takeStatement, [rooms.map(one => one.apiKeyId), rooms.map(one => one.priority), rooms.map(one => one.room)])
+/** Marks the oldest tasks of each flow's backlog as dispatched, at most `room` per flow. The caller dispatches them. */
+export const takeBacklog = (db: Db, headrooms: FlowHeadroom[]): Promise<(Dispatchable & { api_key_id: string })[]> =>
+  db.query(takeStatement, headroomColumns.values(headrooms))
 
-const roomStatement = {
-  name: 'dispatches_room',
+const headroomStatement = {
+  name: 'dispatches_headroom',
   text: `SELECT (
       SELECT count(*)::int FROM (
         SELECT FROM tasks
@@ -85,9 +91,9 @@ const roomStatement = {
     ) AS dispatched`,
 }
 
-/** What a flow has waiting here and in the queue, each counted up to `most`. */
-export async function readRoom(db: Db, flow: Flow, most: number): Promise<{ backlog: number; dispatched: number }> {
-  const rows = await db.query<{ backlog: number; dispatched: number }>(roomStatement, [
+/** Tasks of a flow in its backlog and in the queue. @param most counting stops at this number */
+export async function readHeadroom(db: Db, flow: Flow, most: number): Promise<{ backlog: number; dispatched: number }> {
+  const rows = await db.query<{ backlog: number; dispatched: number }>(headroomStatement, [
     flow.apiKeyId,
     flow.priority,
     most,
@@ -95,27 +101,27 @@ export async function readRoom(db: Db, flow: Flow, most: number): Promise<{ back
   return rows[0]!
 }
 
-/** Where a walk over the dispatched rows has got to. */
-export type Position = {
+/** Position in a walk over the dispatched rows. */
+export type DispatchCursor = {
   api_key_id: string
   priority: string
-  /** As Postgres writes it: a Date would cut the microseconds off. */
+  /** Text, because a Date would lose the microseconds. */
   dispatched_at: string
   id: string
 }
 
-/** Long enough for a dispatch that is on its way to arrive or to fail. */
-const SETTLED = "interval '3 seconds'"
+/** After this time a dispatch has reached the queue or failed. */
+export const DISPATCH_GRACE = "interval '3 seconds'"
 
 const dispatchedStatement = {
   name: 'dispatches_walk',
-  // Flow by flow: what is dispatched for ever (followers, lines of batches) may be a million rows, at the end of each.
+  // Flow by flow, because each flow may end with a million rows that are dispatched for ever (followers, lines).
   text: `WITH ${flows('IS NOT NULL')}
     SELECT d.id, d.epoch, d.queue, f.priority, f.api_key_id, d.dispatched_at::text AS dispatched_at,
       greatest(0, extract(epoch FROM d.run_at - now()) * 1000)::float8 AS "delayMs"
     FROM (SELECT * FROM flows WHERE (flows.api_key_id, flows.priority) >= ($1, $2)) f CROSS JOIN LATERAL (
       SELECT t.id, t.epoch, t.queue, t.dispatched_at, t.run_at FROM tasks t
-      WHERE t.status = 'queued' AND t.dispatched_at IS NOT NULL AND t.dispatched_at < now() - ${SETTLED}
+      WHERE t.status = 'queued' AND t.dispatched_at IS NOT NULL AND t.dispatched_at < now() - ${DISPATCH_GRACE}
         AND t.api_key_id = f.api_key_id AND t.priority = f.priority
         AND t.dispatched_at >= CASE WHEN (f.api_key_id, f.priority) = ($1, $2) THEN $3::timestamptz ELSE '-infinity' END
         AND ((f.api_key_id, f.priority) > ($1, $2) OR (t.dispatched_at, t.id) > ($3::timestamptz, $4))
@@ -124,10 +130,10 @@ const dispatchedStatement = {
     ORDER BY f.api_key_id, f.priority, d.dispatched_at, d.id LIMIT $5`,
 }
 
-export type Dispatched = Dispatchable & Position & { delayMs: number }
+export type Dispatched = Dispatchable & DispatchCursor & { delayMs: number }
 
-/** The next rows, after `from`, that say that they are in the queue. null: from the beginning. */
-export const listDispatched = (db: Db, from: Position | null, limit: number): Promise<Dispatched[]> =>
+/** The next dispatched rows. @param from null: start at the beginning */
+export const listDispatched = (db: Db, from: DispatchCursor | null, limit: number): Promise<Dispatched[]> =>
   db.query(dispatchedStatement, [
     from?.api_key_id ?? '00000000-0000-0000-0000-000000000000',
     from?.priority ?? '',

@@ -1,8 +1,14 @@
-import type { Variant } from '#shared/experiments/definition.ts'
-import { createLanes } from '#shared/lanes.ts'
+import { createSemaphore } from '#shared/concurrency/semaphore.ts'
 import type { Db } from './pool.ts'
 
-export type Experiment = { name: string; kind: string; variants: Variant[]; created_at: Date; updated_at: Date }
+/** The shape of a `Variant` is declared in shared/experiments/definition.ts. */
+export type ExperimentRow<Variant> = {
+  name: string
+  kind: string
+  variants: Variant[]
+  created_at: Date
+  updated_at: Date
+}
 
 const COLUMNS = 'name, kind, variants, created_at, updated_at'
 
@@ -17,29 +23,32 @@ const putStatement = {
     SELECT * FROM updated UNION ALL SELECT * FROM inserted`,
 }
 
-/** @returns null: it is of another kind, or the kind has another one */
-export const putExperiment = async (
+/** Creates or replaces an experiment. @returns null: it has another kind, or its kind has another experiment */
+export const putExperiment = async <Variant>(
   db: Db,
-  { name, kind, variants }: Pick<Experiment, 'name' | 'kind' | 'variants'>,
-): Promise<Experiment | null> =>
-  (await db.query<Experiment>(putStatement, [name, kind, JSON.stringify(variants)]))[0] ?? null
+  { name, kind, variants }: Pick<ExperimentRow<Variant>, 'name' | 'kind' | 'variants'>,
+): Promise<ExperimentRow<Variant> | null> =>
+  (await db.query<ExperimentRow<Variant>>(putStatement, [name, kind, JSON.stringify(variants)]))[0] ?? null
 
-export const readExperiment = async (db: Db, name: string): Promise<Experiment | null> =>
+export const readExperiment = async <Variant>(db: Db, name: string): Promise<ExperimentRow<Variant> | null> =>
   (
-    await db.query<Experiment>(
+    await db.query<ExperimentRow<Variant>>(
       { name: 'experiments_read', text: `SELECT ${COLUMNS} FROM experiments WHERE name = $1` },
       [name],
     )
   )[0] ?? null
 
-/** At most one a kind. */
-export const listExperiments = (db: Db): Promise<Experiment[]> =>
-  db.query<Experiment>({ name: 'experiments_list', text: `SELECT ${COLUMNS} FROM experiments ORDER BY name` })
+/** At most one per kind. */
+export const listExperiments = <Variant>(db: Db): Promise<ExperimentRow<Variant>[]> =>
+  db.query<ExperimentRow<Variant>>({
+    name: 'experiments_list',
+    text: `SELECT ${COLUMNS} FROM experiments ORDER BY name`,
+  })
 
-/** With its conversions; its tasks stay. @returns what it was; null: there was none */
-export const deleteExperiment = async (db: Db, name: string): Promise<Experiment | null> =>
+/** Deletes an experiment and its conversions, not its tasks. @returns the deleted experiment; null: no such experiment */
+export const deleteExperiment = async <Variant>(db: Db, name: string): Promise<ExperimentRow<Variant> | null> =>
   (
-    await db.query<Experiment>(
+    await db.query<ExperimentRow<Variant>>(
       {
         name: 'experiments_delete',
         text: `WITH gone AS (DELETE FROM experiments WHERE name = $1 RETURNING ${COLUMNS}),
@@ -50,25 +59,25 @@ export const deleteExperiment = async (db: Db, name: string): Promise<Experiment
     )
   )[0] ?? null
 
-/** Of whom: a user, or the one whom a task is for. */
-export type Converted = { by: 'task'; taskId: string } | { by: 'user'; userHash: Buffer }
-/** `variant`: what the user got first; null: is not part of the experiment. `counted` false: it was counted before. */
+/** The user that converted, by task or directly. */
+export type ConversionTarget = { by: 'task'; taskId: string } | { by: 'user'; userHash: Buffer }
+/** `variant`: the user's first variant; null: the user is not in the experiment. `counted` false: a repetition. */
 export type Conversion = { variant: string | null; counted: boolean }
 
 /**
- * Tasks and conversions from before the experiment are those of one that had its name and was deleted; a conversion of
- * such a one may have come in while it went, and gives way. A user who got another variant later, as the weights had changed,
- * is still one of the first: with both, those who come often would count twice.
+ * Tasks and conversions older than the experiment belong to a deleted one of the same name. Such a conversion, written during the
+ * deletion, is replaced. A user stays in the first variant even if changed weights assigned another one later: otherwise frequent
+ * users would count twice.
  */
-const convertStatement = (by: Converted['by']) => ({
+const convertStatement = (by: ConversionTarget['by']) => ({
   name: `experiments_convert_${by}`,
-  text: `WITH who AS (
+  text: `WITH target AS (
       SELECT e.name, e.created_at, ${by === 'user' ? '$2::bytea' : 't.user_hash'} AS user_hash FROM experiments e
       ${by === 'user' ? '' : 'JOIN tasks t ON t.id = $2 AND t.experiment = e.name AND t.created_at >= e.created_at'}
       WHERE e.name = $1
     ), exposed AS MATERIALIZED (
-      SELECT t.variant, t.user_hash, who.created_at FROM who
-        JOIN tasks t ON t.experiment = who.name AND t.user_hash = who.user_hash AND t.created_at >= who.created_at
+      SELECT t.variant, t.user_hash, target.created_at FROM target
+        JOIN tasks t ON t.experiment = target.name AND t.user_hash = target.user_hash AND t.created_at >= target.created_at
       ORDER BY t.id LIMIT 1
     ), counted AS (
       INSERT INTO conversions AS c (experiment, user_key, variant, task_id, value)
@@ -82,27 +91,27 @@ const convertStatement = (by: Converted['by']) => ({
 })
 const CONVERT = { task: convertStatement('task'), user: convertStatement('user') }
 
-/** Counts a conversion, once a user. To be repeated at will. */
-export async function convert(
+/** Counts a conversion once per user. Idempotent. */
+export async function recordConversion(
   db: Db,
-  { experiment, who, value }: { experiment: string; who: Converted; value: number | null },
+  { experiment, target, value }: { experiment: string; target: ConversionTarget; value: number | null },
 ): Promise<Conversion> {
-  const rows = await db.query<Conversion>(CONVERT[who.by], [
+  const rows = await db.query<Conversion>(CONVERT[target.by], [
     experiment,
-    who.by === 'task' ? who.taskId : who.userHash,
+    target.by === 'task' ? target.taskId : target.userHash,
     value,
   ])
   return rows[0]!
 }
 
 /**
- * What became of the tasks that got a variant, and of the users who got it first: of one user in two variants it would
- * not be known which of them led to a conversion. Milliseconds; dollars and values are exact decimals.
+ * Statistics of a variant. Tasks count in their variant, users in their first one, because for a user with two variants it is unknown
+ * which of them led to a conversion. Durations in milliseconds; dollars and values are exact decimals.
  */
 export type VariantCounts = {
   variant: string
   tasks: number
-  /** Who got it before any other. */
+  /** Users whose first variant this is. */
   users: number
   conversions: number
   value: string
@@ -128,7 +137,6 @@ const countsStatement = {
         LEFT JOIN feedback f ON f.task_id = x.id
       GROUP BY x.variant
     ), users_of AS (
-      -- Each in the variant that came first, whatever came later.
       SELECT u.variant, count(*) AS users, count(c.user_key) AS conversions, sum(c.value) AS value
       FROM (SELECT DISTINCT ON (user_hash) user_hash, variant, since FROM exposed WHERE user_hash IS NOT NULL ORDER BY user_hash, id) u
         LEFT JOIN conversions c ON c.experiment = $1 AND c.user_key = u.user_hash AND c.at >= u.since
@@ -141,10 +149,10 @@ const countsStatement = {
 }
 
 /**
- * Counts what became of an experiment, two at a time: each reads all of its tasks.
- * @returns null: too many are wanted, and this one was not begun
+ * Reads the statistics of an experiment, two at a time, because each reads all of its tasks.
+ * @returns null: too many reads are waiting
  */
-export function createCounter(db: Db): (experiment: string) => Promise<VariantCounts[] | null> {
-  const lanes = createLanes({ atOnce: 2, waiting: 20, waitMs: 5000 })
-  return experiment => lanes(() => db.query<VariantCounts>(countsStatement, [experiment]))
+export function createVariantCounter(db: Db): (experiment: string) => Promise<VariantCounts[] | null> {
+  const semaphore = createSemaphore({ atOnce: 2, waiting: 20, waitMs: 5000 })
+  return experiment => semaphore(() => db.query<VariantCounts>(countsStatement, [experiment]))
 }

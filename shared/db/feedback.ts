@@ -4,7 +4,7 @@ export type Feedback = { task_id: string; score: number; note: string | null; gi
 
 const COLUMNS = 'task_id, score, note, given_by, at'
 
-/** In the place of what was given before. */
+/** Rates the result of a task. Replaces the previous rating. */
 export const putFeedback = async (db: Db, one: Omit<Feedback, 'at'>): Promise<Feedback> =>
   (
     await db.query<Feedback>(

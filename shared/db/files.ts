@@ -9,18 +9,18 @@ export type FileRow = {
   purpose: string
   filename: string
   status: FileStatus
-  /** Where its bytes are. */
+  /** Where the bytes are. */
   storage: 'postgres' | 's3'
   bytes: number
-  /** null: while it is being written. */
+  /** null while the file is being written. */
   sha256: Buffer | null
   created_at: Date
   expires_at: Date | null
 }
 
 /**
- * A file as one writer made it, `version` being its creation in microseconds. An id may be written again when its writer
- * seems to have died; what the former does after that must find nothing.
+ * A file as created by one writer. `version` is its creation time in microseconds. If a writer seems dead, another one may write the
+ * same id again; the old writer must then find nothing to change.
  */
 export type FileVersion = { id: string; version: string }
 export type StoredFile = FileRow & FileVersion
@@ -29,8 +29,8 @@ const VERSION = '(extract(epoch FROM created_at) * 1000000)::bigint'
 const COLUMNS = `id, api_key_id, purpose, filename, status, storage, bytes::float8 AS bytes, sha256, created_at, expires_at,
   ${VERSION}::text AS version`
 const SAME = `id = $1 AND ${VERSION} = $2::bigint`
-/** What is shown. An expired file that is yet to be swept is gone as well. */
-const SHOWN = `status = 'processed' AND (expires_at IS NULL OR expires_at > now())`
+/** Files that clients see. Expired files are hidden before the sweeper deletes them. */
+const VISIBLE = `status = 'processed' AND (expires_at IS NULL OR expires_at > now())`
 
 export type NewFile = {
   id: string
@@ -42,7 +42,7 @@ export type NewFile = {
   expiresSeconds: number | null
 }
 
-/** Begins a file, of which nothing is shown yet. @throws isDuplicate if there is one with this id */
+/** Creates a hidden file. @throws isDuplicate if the id exists */
 export async function insertFile(db: Db, file: NewFile): Promise<StoredFile> {
   const rows = await db.query<StoredFile>(
     {
@@ -55,8 +55,8 @@ export async function insertFile(db: Db, file: NewFile): Promise<StoredFile> {
   return rows[0]!
 }
 
-/** Adds a piece. @returns false: the file was given up meanwhile, and nothing is written */
-export async function appendPiece(db: Db, file: FileVersion, seq: number, data: Uint8Array): Promise<boolean> {
+/** Appends a chunk. @returns false: the file was abandoned meanwhile, and nothing is written */
+export async function appendFileChunk(db: Db, file: FileVersion, seq: number, data: Uint8Array): Promise<boolean> {
   const rows = await db.query(
     {
       name: 'files_append',
@@ -68,7 +68,7 @@ export async function appendPiece(db: Db, file: FileVersion, seq: number, data: 
   return rows.length > 0
 }
 
-/** Says that its writer lives. @returns false: the file was given up meanwhile */
+/** Shows that the writer is alive. @returns false: the file was abandoned meanwhile */
 export async function touchFile(db: Db, file: FileVersion): Promise<boolean> {
   const rows = await db.query(
     {
@@ -83,13 +83,13 @@ export async function touchFile(db: Db, file: FileVersion): Promise<boolean> {
 export type FinishedFile = {
   bytes: number
   sha256: Buffer
-  /** null: as it was begun. */
+  /** null: unchanged. */
   purpose: string | null
-  /** Seconds since its creation; null: never; undefined: as it was begun. */
+  /** Seconds after creation; null: never; undefined: unchanged. */
   expiresSeconds: number | null | undefined
 }
 
-/** Shows the file. null: it was given up meanwhile */
+/** Makes a complete file visible. @returns null: the file was abandoned meanwhile */
 export async function finishFile(db: Db, file: FileVersion, end: FinishedFile): Promise<FileRow | null> {
   const rows = await db.query<StoredFile>(
     {
@@ -113,7 +113,7 @@ export async function finishFile(db: Db, file: FileVersion, end: FinishedFile): 
 
 export async function findFile(db: Db, id: string): Promise<StoredFile | null> {
   const rows = await db.query<StoredFile>(
-    { name: 'files_find', text: `SELECT ${COLUMNS} FROM files WHERE id = $1 AND ${SHOWN}` },
+    { name: 'files_find', text: `SELECT ${COLUMNS} FROM files WHERE id = $1 AND ${VISIBLE}` },
     [id],
   )
   return rows[0] ?? null
@@ -123,16 +123,16 @@ export type FileQuery = {
   /** null: of all keys. */
   apiKeyId: string | null
   purpose?: string
-  /** Only those behind this id. */
+  /** Only files after this id, in the order of the list. */
   after?: string
   limit: number
   order: 'asc' | 'desc'
 }
 
-/** By id, which is by time. A statement for each shape of the question, as the plans do not look at its values. */
+/** In order of ids, which is by time. One statement per combination of filters, because plans ignore the values. */
 export function listFiles(db: Db, { apiKeyId, purpose, after, limit, order }: FileQuery): Promise<FileRow[]> {
   const values: unknown[] = [limit]
-  const where = [SHOWN]
+  const where = [VISIBLE]
   const and = (condition: string, value: unknown) => {
     if (value !== null && value !== undefined) where.push(`${condition} $${values.push(value)}`)
   }
@@ -144,10 +144,10 @@ export function listFiles(db: Db, { apiKeyId, purpose, after, limit, order }: Fi
   return db.query<StoredFile>({ name: `files_list_${shape}`, text }, values)
 }
 
-/** The bytes of one piece; null: there is none. */
-export async function readPiece(db: Db, id: string, seq: number): Promise<Buffer | null> {
+/** @returns the bytes of a chunk; null: no such chunk */
+export async function readFileChunk(db: Db, id: string, seq: number): Promise<Buffer | null> {
   const rows = await db.query<{ data: string }>(
-    // The driver reads bytes as text, of which hexadecimal is half as much again as this.
+    // The driver receives bytes as text. Base64 is a third shorter than hexadecimal.
     {
       name: 'files_read',
       text: `SELECT encode(data, 'base64') AS data FROM file_chunks WHERE file_id = $1 AND seq = $2`,
@@ -157,35 +157,35 @@ export async function readPiece(db: Db, id: string, seq: number): Promise<Buffer
   return rows[0] ? Buffer.from(rows[0].data, 'base64') : null
 }
 
-/** Hides a file for good; its bytes are yet to be removed. @returns whether it was shown */
+/** Hides a file. Its bytes are deleted later. @returns whether the file was visible */
 export async function hideFile(db: Db, id: string): Promise<boolean> {
   const rows = await db.query(
     {
       name: 'files_hide',
-      text: `UPDATE files SET status = 'deleting', touched_at = now() WHERE id = $1 AND ${SHOWN} RETURNING id`,
+      text: `UPDATE files SET status = 'deleting', touched_at = now() WHERE id = $1 AND ${VISIBLE} RETURNING id`,
     },
     [id],
   )
   return rows.length > 0
 }
 
-const CONDEMN = `UPDATE files SET status = 'deleting', touched_at = now()`
+const MARK_DELETED = `UPDATE files SET status = 'deleting', touched_at = now()`
 
-/** Gives up whatever was written under this id, by this version or, without one, by any. null: there is nothing */
-export async function condemnFile(db: Db, id: string, version: string | null): Promise<StoredFile | null> {
+/** Marks a file as deleted, whatever its status. @param version null: any version @returns null: no such file */
+export async function markFileDeleted(db: Db, id: string, version: string | null): Promise<StoredFile | null> {
   const statement: Statement = version
-    ? { name: 'files_condemn_version', text: `${CONDEMN} WHERE ${SAME} RETURNING ${COLUMNS}` }
-    : { name: 'files_condemn', text: `${CONDEMN} WHERE id = $1 RETURNING ${COLUMNS}` }
+    ? { name: 'files_mark_version_deleted', text: `${MARK_DELETED} WHERE ${SAME} RETURNING ${COLUMNS}` }
+    : { name: 'files_mark_deleted', text: `${MARK_DELETED} WHERE id = $1 RETURNING ${COLUMNS}` }
   const rows = await db.query<StoredFile>(statement, version ? [id, version] : [id])
   return rows[0] ?? null
 }
 
 /**
- * Gives up the files that have expired, and those that have been uploading without a sign for `silentSeconds`.
+ * Marks as deleted: expired files, and uploads without writes for `silentSeconds`.
  * @returns how many, at most `limit` of each
  */
-export async function condemnOutdated(db: Db, limit: number, silentSeconds: number): Promise<number> {
-  const condemn = (name: string, where: string, values: unknown[]) =>
+export async function markOutdatedFilesDeleted(db: Db, limit: number, silentSeconds: number): Promise<number> {
+  const mark = (name: string, where: string, values: unknown[]) =>
     db.query(
       {
         name,
@@ -194,31 +194,31 @@ export async function condemnOutdated(db: Db, limit: number, silentSeconds: numb
       },
       values,
     )
-  const expired = await condemn(
+  const expired = await mark(
     'files_expire',
     `status = 'processed' AND expires_at IS NOT NULL AND expires_at <= now() ORDER BY expires_at`,
     [limit],
   )
-  const silent = await condemn(
+  const silent = await mark(
     'files_silent',
-    // The first condition is the index's.
+    // The first condition matches the partial index.
     `status <> 'processed' AND touched_at < now() - make_interval(secs => $2) AND status = 'uploading' ORDER BY touched_at`,
     [limit, silentSeconds],
   )
   return expired.length + silent.length
 }
 
-/** Files whose bytes are to be removed; those that were tried longest ago come first. */
-export const listCondemned = (db: Db, limit: number): Promise<StoredFile[]> =>
+/** Files marked as deleted, those that were tried longest ago first. */
+export const listDeletedFiles = (db: Db, limit: number): Promise<StoredFile[]> =>
   db.query<StoredFile>(
     {
-      name: 'files_condemned',
+      name: 'files_list_deleted',
       text: `SELECT ${COLUMNS} FROM files WHERE status <> 'processed' AND status = 'deleting' ORDER BY touched_at LIMIT $1`,
     },
     [limit],
   )
 
-/** Puts a condemned file behind the others: its bytes could not be removed now. */
+/** Moves a deleted file behind the others, after its bytes could not be deleted. */
 export const postponeFile = async (db: Db, file: FileVersion): Promise<void> => {
   await db.query(
     { name: 'files_postpone', text: `UPDATE files SET touched_at = now() WHERE ${SAME} AND status = 'deleting'` },
@@ -227,14 +227,14 @@ export const postponeFile = async (db: Db, file: FileVersion): Promise<void> => 
 }
 
 /**
- * Removes pieces of a condemned file, at most `limit`.
+ * Deletes chunks of a file that is marked as deleted, at most `limit`.
  * @returns how many
  */
-export async function removePieces(db: Db, file: FileVersion, limit: number): Promise<number> {
+export async function deleteFileChunks(db: Db, file: FileVersion, limit: number): Promise<number> {
   const rows = await db.query(
     {
-      name: 'files_remove_pieces',
-      // The lock keeps an id that is being written again from losing its new pieces.
+      name: 'files_delete_chunks',
+      // The lock protects the chunks of a new file under the same id.
       text: `WITH file AS MATERIALIZED (SELECT id FROM files WHERE ${SAME} AND status = 'deleting' FOR UPDATE),
           slice AS MATERIALIZED (SELECT c.file_id, c.seq FROM file, file_chunks c WHERE c.file_id = file.id ORDER BY c.seq LIMIT $3)
         DELETE FROM file_chunks c USING slice s WHERE c.file_id = s.file_id AND c.seq = s.seq RETURNING c.seq`,
@@ -244,11 +244,11 @@ export async function removePieces(db: Db, file: FileVersion, limit: number): Pr
   return rows.length
 }
 
-/** Forgets a condemned file of which nothing is left. @returns whether this was the one who did */
-export async function forgetFile(db: Db, file: FileVersion): Promise<boolean> {
+/** Deletes the row of a deleted file without chunks. @returns whether this call deleted it */
+export async function deleteFile(db: Db, file: FileVersion): Promise<boolean> {
   const rows = await db.query(
     {
-      name: 'files_forget',
+      name: 'files_delete',
       text: `DELETE FROM files WHERE ${SAME} AND status = 'deleting'
         AND NOT EXISTS (SELECT FROM file_chunks WHERE file_id = $1) RETURNING id`,
     },

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { ask, fileDatabase } from '#shared/testing/postgres.ts'
-import { createSeeder, forgetGates, noteUse } from './gates.ts'
+import { createSeeder, MAX_GATES, markUsed, pruneGates } from './gates.ts'
 
 const database = fileDatabase()
 const db = () => database.dbs[0]
@@ -44,15 +44,15 @@ beforeEach(async () => {
   await ask(db(), 'TRUNCATE gates')
 })
 
-describe('what a gate is seeded with', () => {
-  it('is nothing the first time, which is told once, to one of those that ask', async () => {
+describe('the seed of a gate', () => {
+  it('is empty the first time, and only one of several readers sees the first time', async () => {
     const seeds = await Promise.all(Array.from({ length: 4 }, () => seed()))
     expect(seeds.filter(one => one.firstEver)).toEqual([{ firstEver: true, calls: [], open: [] }])
     expect(await seed()).toEqual({ firstEver: false, calls: [], open: [] })
     expect((await seed({ ...target, model: 'other' })).firstEver).toBe(true)
   })
 
-  it('are the calls of the last 65 seconds: what they used, or what was booked for them', async () => {
+  it('contains the calls of the last 65 seconds, with their usage or their booking', async () => {
     await database.clock.stop()
     await call({ agoSeconds: 64, outcome: 'succeeded', tokens: [12, 34] })
     await call({ agoSeconds: 30, outcome: 'timeout' })
@@ -73,7 +73,7 @@ describe('what a gate is seeded with', () => {
     ])
   })
 
-  it('are the calls of all names of the model, of which the ledger keeps the one that was called', async () => {
+  it('contains the calls of all names of the model', async () => {
     const base = { provider: 'anthropic', model: 'claude-sonnet-5-5' }
     const running = await task('running')
     await call({ model: base.model, outcome: 'succeeded', tokens: [1, 1] })
@@ -86,7 +86,7 @@ describe('what a gate is seeded with', () => {
     expect(open).toEqual([{ id: running }])
   })
 
-  it('are the calls that are under way, however old', async () => {
+  it('contains the calls in flight, however old', async () => {
     const [running, ended, retried, other] = [
       await task('running'),
       await task('cancelled'),
@@ -103,7 +103,7 @@ describe('what a gate is seeded with', () => {
     expect(open.map(one => one.id).toSorted()).toEqual([running, retried].toSorted())
   })
 
-  it('is read without the rest of the ledger', async () => {
+  it('is read without scanning the ledger', async () => {
     await ask(
       db(),
       `INSERT INTO attempts (task_id, n, worker_id, provider, model, kind, api_key_id, reserved_usd, windows, booked_input_tokens,
@@ -134,15 +134,15 @@ describe('a row of a gate', () => {
   const opened = (model: string, hoursAgo: number) =>
     ask(db(), `INSERT INTO gates VALUES ('anthropic', $1, now() - $2 * interval '1 hour')`, [model, hoursAgo])
 
-  it('goes when its target has not been in use for three days, so that it is new again', async () => {
+  it('is deleted after three days without use, so that the target is new again', async () => {
     for (const [model, hours] of [
       ['a', 71],
       ['b', 73],
       ['c', 1000],
     ] as const)
       await opened(model, hours)
-    await noteUse(db(), { ...target, model: 'c' })
-    await forgetGates(db())
+    await markUsed(db(), { ...target, model: 'c' })
+    await pruneGates(db())
     expect(await rows()).toEqual([
       ['a', 71],
       ['c', 0],
@@ -150,15 +150,44 @@ describe('a row of a gate', () => {
     expect((await seed({ ...target, model: 'b' })).firstEver).toBe(true)
   })
 
-  it('stays while the target is in use', async () => {
+  it('exists for a bounded number of targets; targets without a row are seeded from the ledger', async () => {
+    const rows = async () => (await ask<{ n: number }>(db(), 'SELECT count(*)::int AS n FROM gates'))[0]!.n
+    await seed()
+    await ask(
+      db(),
+      `INSERT INTO gates (provider, model, opened_at) SELECT 'ollama', 'm' || n, now() FROM generate_series(2, $1::int) n`,
+      [MAX_GATES],
+    )
+    await call({ provider: 'ollama', model: 'made up', outcome: 'succeeded', tokens: [12, 34] })
+    const seeded = await seed({ provider: 'ollama', model: 'made up' })
+    expect(seeded).toMatchObject({ firstEver: false, calls: [{ inputTokens: 12, outputTokens: 34 }] })
+    for (let n = 0; n < 20; n++) {
+      expect((await seed({ provider: 'ollama', model: `made up ${n}` })).firstEver).toBe(false)
+      await markUsed(db(), { provider: 'ollama', model: `made up ${n}` })
+    }
+    expect(await rows()).toBe(MAX_GATES)
+    // A target with a row keeps it.
+    await ask(db(), `UPDATE gates SET opened_at = now() - interval '2 days' WHERE model = 'm'`)
+    await markUsed(db(), target)
+    expect(
+      await ask(db(), `SELECT FROM gates WHERE model = 'm' AND opened_at > now() - interval '1 day'`),
+    ).toHaveLength(1)
+    expect(await seed()).toEqual({ firstEver: false, calls: [], open: [] })
+    // There is room again after other targets were unused.
+    await ask(db(), `UPDATE gates SET opened_at = now() - interval '4 days' WHERE provider = 'ollama'`)
+    await pruneGates(db())
+    expect((await seed({ provider: 'ollama', model: 'new' })).firstEver).toBe(true)
+  })
+
+  it('stays while the target is used', async () => {
     await opened('m', 100)
     await opened('old', 100)
-    await noteUse(db(), target)
-    await forgetGates(db())
+    await markUsed(db(), target)
+    await pruneGates(db())
     expect(await rows()).toEqual([['m', 0]])
   })
 
-  it('is as good as new when a gate is seeded again', async () => {
+  it('is refreshed when the gate is seeded again', async () => {
     await opened('m', 72)
     expect((await seed()).firstEver).toBe(false)
     expect(await rows()).toEqual([['m', 0]])

@@ -1,18 +1,29 @@
-import { targetOf } from '#shared/gate/target.ts'
-import type { SeedData, Target } from '#shared/gate/types.ts'
+import { canonicalTarget, type Target } from '#shared/gate/target.ts'
+import type { SeedData } from '#shared/gate/types.ts'
 import type { Db } from './pool.ts'
 
 /**
- * A row whose target has not been in use for so long goes. Nobody needs it: a gate that is not used is gone from Redis after
- * a day (state.lua), so that nothing of it can be lost. Use is written down every hour (gate/targets.ts).
+ * Rows of targets that were not used for this time are deleted. An unused gate leaves Redis after a day (state.lua), so that it has
+ * nothing left to lose. Usage is recorded every hour (gate/targets.ts).
  */
 const UNUSED_DAYS = 3
-const FORGET_ROWS = 10_000
+const PRUNE_ROWS = 10_000
 
-/** A little more than the gate's window, which is gate.ts's to say. */
+/**
+ * Bounds the table, because clients can invent model names where one price covers all models (`ollama/*`). A target without a row is
+ * treated as called before: its gate opens a second later, with the state from the ledger.
+ */
+export const MAX_GATES = 1000
+/** For the target $1, $2. Concurrent statements may exceed the bound slightly. */
+const PUT = `INSERT INTO gates (provider, model, opened_at) SELECT $1::text, $2::text, now()
+      WHERE EXISTS (SELECT FROM gates WHERE provider = $1 AND model = $2)
+        OR (SELECT count(*) FROM (SELECT FROM gates LIMIT ${MAX_GATES}) g) < ${MAX_GATES}
+      ON CONFLICT (provider, model) DO UPDATE SET opened_at = excluded.opened_at`
+
+/** Slightly longer than the window of the gate (gate.ts). */
 const RECENT_SECONDS = 65
 
-/** What models of a provider were called lately, or are being called, by the names in the ledger. */
+/** Names in the ledger of a provider's models that were called recently or are being called. */
 const namesStatement = {
   name: 'gates_names',
   text: `SELECT model FROM attempts WHERE started_at > now() - interval '${RECENT_SECONDS} seconds' AND provider = $1
@@ -20,14 +31,13 @@ const namesStatement = {
 }
 
 /**
- * Ages are by Postgres's clock, at the beginning of the statement: a call counts a little longer rather than less.
- * What a call has used is what the provider said, and until then what was booked.
+ * Ages are by Postgres's clock at the start of the statement, so that a call counts slightly too long rather than too short. A call
+ * counts with its real usage, or with its booking until that is known.
  */
 const seedStatement = {
   name: 'gates_seed',
   text: `WITH opened AS (
-      INSERT INTO gates (provider, model, opened_at) VALUES ($1, $2, now())
-      ON CONFLICT (provider, model) DO UPDATE SET opened_at = excluded.opened_at RETURNING xmax = 0 AS first
+      ${PUT} RETURNING xmax = 0 AS first
     ), recent AS (
       SELECT json_agg(json_build_object('ageMs', (extract(epoch FROM now() - a.started_at) * 1000)::float8,
         'inputTokens', coalesce(a.input_tokens, a.booked_input_tokens), 'outputTokens', coalesce(a.output_tokens, a.booked_output_tokens))) AS calls
@@ -38,40 +48,41 @@ const seedStatement = {
       FROM attempts a JOIN tasks t ON t.id = a.task_id AND t.attempts = a.n AND (t.status || '') = 'running'
       WHERE a.outcome = 'started' AND a.provider = $1 AND a.model = ANY($3)
     )
-    SELECT opened.first, coalesce(recent.calls, '[]') AS calls, coalesce(running.open, '[]') AS open
-    FROM opened CROSS JOIN recent CROSS JOIN running`,
+    SELECT coalesce((SELECT first FROM opened), false) AS first, coalesce(recent.calls, '[]') AS calls, coalesce(running.open, '[]') AS open
+    FROM recent CROSS JOIN running`,
 }
 
 type SeedRow = Pick<SeedData, 'calls' | 'open'> & { first: boolean }
 
-/** What the ledger knows of a target, for a gate that Redis does not know. Writes down that it has been opened. */
+/** Reads the state of a target from the ledger, for a gate missing in Redis, and records the target as used. */
 export const createSeeder =
   (db: Db) =>
   async ({ provider, model }: Target): Promise<SeedData> => {
-    // No call of this gate's can begin under a new name before it is seeded.
+    // No call of this target can start under another name before its gate is seeded.
     const called = await db.query<{ model: string }>(namesStatement, [provider])
-    const names = called.map(one => one.model).filter(name => targetOf({ provider, model: name }).model === model)
+    const names = called
+      .map(one => one.model)
+      .filter(name => canonicalTarget({ provider, model: name }).model === model)
     const [row] = await db.query<SeedRow>(seedStatement, [provider, model, names])
     const { first, calls, open } = row!
-    // Calls from before the gates were written down are calls, too.
+    // Calls may be older than the row.
     return { firstEver: first && calls.length === 0 && open.length === 0, calls, open }
   }
 
 const useStatement = {
   name: 'gates_use',
-  text: `INSERT INTO gates (provider, model, opened_at) VALUES ($1, $2, now())
-    ON CONFLICT (provider, model) DO UPDATE SET opened_at = excluded.opened_at`,
+  text: PUT,
 }
 
-/** Looked at again when its row is locked: it may be in use again. */
-const forgetStatement = {
-  name: 'gates_forget',
+/** The first condition is checked again under the row lock, because the target may be in use again. */
+const pruneStatement = {
+  name: 'gates_prune',
   text: `DELETE FROM gates WHERE opened_at < now() - interval '${UNUSED_DAYS} days' AND (provider, model) IN (
-    SELECT provider, model FROM gates WHERE opened_at < now() - interval '${UNUSED_DAYS} days' LIMIT ${FORGET_ROWS})`,
+    SELECT provider, model FROM gates WHERE opened_at < now() - interval '${UNUSED_DAYS} days' LIMIT ${PRUNE_ROWS})`,
 }
 
-/** Writes down that a target is in use. */
-export const noteUse = (db: Db, { provider, model }: Target) => db.query(useStatement, [provider, model])
+/** Records that a target is in use. */
+export const markUsed = (db: Db, { provider, model }: Target) => db.query(useStatement, [provider, model])
 
-/** Drops the rows of targets that have not been in use for days, a slice of them: clients name models. */
-export const forgetGates = (db: Db) => db.query(forgetStatement)
+/** Deletes rows of targets unused for UNUSED_DAYS, at most PRUNE_ROWS. */
+export const pruneGates = (db: Db) => db.query(pruneStatement)

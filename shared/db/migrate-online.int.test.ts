@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest'
 import { ConfigError } from '#shared/config.ts'
 import { ask, connect } from '#shared/testing/postgres.ts'
-import { LOCKS } from './locks.ts'
+import { LEGACY_LOCKS, LOCK_NAMESPACE, LOCKS } from './locks.ts'
 import { migrate } from './migrate.ts'
 import type { Db } from './pool.ts'
 
@@ -33,7 +33,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true })
 })
 
-/** The migrations of a version: each a file. */
+/** The migrations of a version, one file each. */
 function write(migrations: string[]) {
   mkdirSync(join(folder, 'meta'), { recursive: true })
   const entries = migrations.map((sql, idx) => {
@@ -54,7 +54,7 @@ const columns = async () =>
     )
   ).map(row => row.name)
 
-test('a database with migrations that this version does not know is refused, and told which', async () => {
+test('a database with unknown migrations is refused, and the error names them', async () => {
   write([TABLE, 'ALTER TABLE things ADD COLUMN later text'])
   await migrate(url, { folder })
   write([TABLE])
@@ -64,14 +64,14 @@ test('a database with migrations that this version does not know is refused, and
   expect(await applied()).toBe(2)
 })
 
-test('one that was merged with an earlier time than those that are applied is applied, too', async () => {
+test('a migration merged with an earlier time than the applied ones is applied', async () => {
   write([TABLE, 'ALTER TABLE things ADD COLUMN late text', 'ALTER TABLE things ADD COLUMN later text'])
   await ask(db, `INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ('x', ${Date.UTC(2030, 0, 3)})`)
   await migrate(url, { folder })
   expect(await columns()).toEqual(['id', 'name', 'late'])
 })
 
-test('one that fails leaves nothing behind, and those before it stay', async () => {
+test('a failing migration leaves nothing behind, and the ones before it stay', async () => {
   write([
     TABLE,
     'ALTER TABLE things ADD COLUMN good text',
@@ -82,7 +82,7 @@ test('one that fails leaves nothing behind, and those before it stay', async () 
   expect(await applied()).toBe(2)
 })
 
-test('while one waits for a table, others use it; once the table is free, it goes on', async () => {
+test('a migration that waits for a table does not block it, and continues once it is free', async () => {
   write([TABLE, 'ALTER TABLE things ADD COLUMN more text'])
   const reader = connect(url, 1)
   await ask(reader, 'BEGIN')
@@ -90,7 +90,7 @@ test('while one waits for a table, others use it; once the table is free, it goe
   const migrated = migrate(url, { folder, lockTimeoutMs: 50, pauseMs: 50 })
   const waiting = `SELECT FROM pg_locks WHERE relation = 'things'::regclass AND NOT granted`
   await vi.waitUntil(async () => (await ask(db, waiting)).length > 0, { timeout: 20_000, interval: 5 })
-  // These stand behind it in the queue for the lock. None of them would come back if it did not step aside.
+  // These wait behind it for the lock. They would never return if it did not give up its place.
   await Promise.all([1, 2, 3].map(id => ask(db, `INSERT INTO things (id) VALUES (${id})`)))
   expect(await columns()).not.toContain('more')
   await ask(reader, 'COMMIT')
@@ -99,13 +99,13 @@ test('while one waits for a table, others use it; once the table is free, it goe
   await reader.close()
 })
 
-test('two at once build an index beside each other’s waiting, once, without a deadlock', async () => {
+test('two concurrent migrations build an index once, without a deadlock', async () => {
   write([TABLE, 'CREATE INDEX CONCURRENTLY IF NOT EXISTS "things_id" ON "things" ("id")'])
   await Promise.all([1, 2, 3].map(() => migrate(url, { folder })))
   expect(await applied()).toBe(2)
 })
 
-test('what an interrupted index left is built again', async () => {
+test('an index that was interrupted is built again', async () => {
   write([TABLE, 'CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "things_id" ON "things" ("id")'])
   await ask(db, 'INSERT INTO things (id) VALUES (1), (1)')
   await expect(migrate(url, { folder })).rejects.toThrow(/could not create unique index/)
@@ -116,14 +116,17 @@ test('what an interrupted index left is built again', async () => {
   expect(await ask(db, valid)).toEqual([{ valid: true }])
 })
 
-test('whoever finds another one migrating waits for it', async () => {
+test.each([
+  ['of this version', `SELECT pg_advisory_lock(${LOCK_NAMESPACE}, ${LOCKS.migrate})`],
+  ['of the version before', `SELECT pg_advisory_lock(${LEGACY_LOCKS.migrate})`],
+])('a migration waits for a migrating process %s', async (_, lock) => {
   write([TABLE, 'ALTER TABLE things ADD COLUMN more text'])
   const other = connect(url, 1)
-  await ask(other, `SELECT pg_advisory_lock(${LOCKS.migrate})`)
+  await ask(other, lock)
   let done = false
   const migrated = migrate(url, { folder }).then(() => (done = true))
-  const looks = `SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_lock(%' AND state = 'idle' AND datname = current_database()`
-  await vi.waitUntil(async () => (await ask(db, looks)).length > 0, { timeout: 20_000, interval: 5 })
+  const query = `SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_xact_lock(%' AND state = 'idle in transaction' AND datname = current_database()`
+  await vi.waitUntil(async () => (await ask(db, query)).length > 0, { timeout: 20_000, interval: 5 })
   expect(done).toBe(false)
   expect(await columns()).not.toContain('more')
   await other.close()

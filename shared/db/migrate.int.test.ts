@@ -5,14 +5,14 @@ import { expect, inject, it, onTestFinished } from 'vitest'
 import { createTestDatabase } from '#shared/testing/database.ts'
 import { ask, connect } from '#shared/testing/postgres.ts'
 import { migrate } from './migrate.ts'
-import * as schema from './schema.ts'
+import * as schema from './schema/index.ts'
 import { schemaIsCurrent } from './schema-version.ts'
 
 const folder = new URL('../../drizzle/meta/', import.meta.url)
 const read = (file: string) => JSON.parse(readFileSync(new URL(file, folder), 'utf8')) as Record<string, unknown>
 const prefixOf = (index: number) => String(index).padStart(4, '0')
 
-it('the migrations make exactly what schema.ts declares', async () => {
+it('the migrations make exactly the declared schema', async () => {
   const { entries } = read('_journal.json') as { entries: { idx: number }[] }
   const newest = read(`${prefixOf(entries.at(-1)!.idx)}_snapshot.json`) as Parameters<typeof generateMigration>[0]
   expect(await generateMigration(newest, generateDrizzleJson(schema, newest.id))).toEqual([])

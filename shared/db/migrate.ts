@@ -3,30 +3,30 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
-import { ConfigError } from '#shared/config.ts'
-import { LOCKS } from './locks.ts'
+import { ConfigError } from '#shared/settings/config-error.ts'
+import { LEGACY_LOCKS, LOCK_NAMESPACE, LOCKS } from './locks.ts'
 
-const LOOK_AGAIN_MS = 250
+const POLL_MS = 250
 /**
- * A statement that waits for its table makes everybody who comes after it wait behind it: it gives up soon, lets them pass, and
+ * A statement that waits for a table lock blocks all later statements on that table. It therefore gives up soon, lets them pass and
  * tries again.
  */
 const LOCK_TIMEOUT_MS = 2000
 const PAUSE_MS = 1000
-const MOST_TRIES = 60
+const MAX_TRIES = 60
 
 export type MigrateOptions = {
-  /** Where the migrations and their journal are. */
+  /** Folder of the migrations and their journal. */
   folder?: string
-  /** Of one lock that a statement waits for. */
+  /** Time a statement waits for a lock. */
   lockTimeoutMs?: number
   pauseMs?: number
 }
 
-/** `when`: ms since the epoch, by which a database knows it. */
+/** `when`: milliseconds since the epoch, the id of the migration in the database. */
 type Migration = { tag: string; when: number; hash: string; statements: string[] }
 
-/** In their order. Written by drizzle-kit (`npm run generate`). */
+/** The migrations in order, as written by drizzle-kit (`npm run generate`). */
 export function readMigrations(folder = new URL('../../drizzle', import.meta.url).pathname): Migration[] {
   const journal = JSON.parse(readFileSync(join(folder, 'meta/_journal.json'), 'utf8')) as {
     entries: { tag: string; when: number }[]
@@ -39,62 +39,78 @@ export function readMigrations(folder = new URL('../../drizzle', import.meta.url
 }
 
 /**
- * Brings the database to the newest schema, while other processes serve from it. Safe to call from many processes at once: one
- * migrates, the others wait for it.
+ * Migrates the database to the newest schema while other processes use it. Safe to call from many processes: one migrates, the others
+ * wait.
  * @param databaseUrl a role that may create tables
  * @throws ConfigError if the database has migrations that this code does not know
  */
 export async function migrate(databaseUrl: string, options: MigrateOptions = {}): Promise<void> {
   const migrations = readMigrations(options.folder)
-  const client = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 })
-  // Between two statements nobody else hears that Postgres has closed the connection; the next statement says so.
-  client.on('error', () => {})
-  await client.connect()
+  const client = connectionTo(databaseUrl)
+  // A second connection holds the lock in a transaction, because a pooler in transaction mode keeps no session locks.
+  const holder = connectionTo(databaseUrl)
   try {
-    await acquire(client)
+    await holder.connect()
+    await acquire(holder)
+    await client.connect()
     for (const migration of await missing(client, migrations)) {
       if (migration.statements.some(isConcurrent)) await applyConcurrently(client, migration)
       else await apply(client, migration, options)
     }
+    // Fails if the lock was lost and another process may have migrated too. Each migration was applied as a whole.
+    await holder.query('COMMIT')
   } finally {
-    await client.end()
+    await Promise.all([client.end(), holder.end()])
   }
 }
 
-/**
- * By looking again and again: whoever waits inside pg_advisory_lock() holds a snapshot, for whose end the other one's CREATE INDEX
- * CONCURRENTLY would wait, until Postgres calls it a deadlock and ends one of them.
- */
-async function acquire(client: pg.Client): Promise<void> {
-  const attempt = async () =>
-    (await client.query<{ got: boolean }>('SELECT pg_try_advisory_lock($1) AS got', [LOCKS.migrate])).rows[0]!.got
-  while (!(await attempt())) await delay(LOOK_AGAIN_MS)
+function connectionTo(connectionString: string): pg.Client {
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 10_000 })
+  // Without a listener an error between two statements would end the process. The next statement reports it.
+  client.on('error', () => {})
+  return client
 }
 
-/** The table is drizzle's own, so that its tools know what is applied, too. */
+/**
+ * Polls for the lock. A process waiting in pg_advisory_xact_lock() would hold a snapshot, and CREATE INDEX CONCURRENTLY of the
+ * migrating process would wait for that snapshot: a deadlock.
+ */
+async function acquire(client: pg.Client): Promise<void> {
+  // The connection is idle while the migrations run.
+  await client.query('BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0')
+  const acquireOne = async (...lock: number[]) => {
+    // No parameters: the portal of a statement with parameters keeps its snapshot until the next statement.
+    const text = `SELECT pg_try_advisory_xact_lock(${lock.join(', ')}) AS got`
+    while (!(await client.query<{ got: boolean }>(text)).rows[0]!.got) await delay(POLL_MS)
+  }
+  await acquireOne(LEGACY_LOCKS.migrate)
+  await acquireOne(LOCK_NAMESPACE, LOCKS.migrate)
+}
+
+/** Drizzle's own table, so that its tools also see the applied migrations. */
 const TABLE = `CREATE SCHEMA IF NOT EXISTS drizzle;
   CREATE TABLE IF NOT EXISTS drizzle.__drizzle_migrations (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint)`
-const WRITE_DOWN = 'INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ($1, $2)'
+const RECORD = 'INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ($1, $2)'
 
 async function missing(client: pg.Client, migrations: Migration[]): Promise<Migration[]> {
-  const there = await client.query<{ there: boolean }>(
-    `SELECT to_regclass('drizzle.__drizzle_migrations') IS NOT NULL AS there`,
+  const exists = await client.query<{ exists: boolean }>(
+    `SELECT to_regclass('drizzle.__drizzle_migrations') IS NOT NULL AS exists`,
   )
-  // Only then: a role may use what is there and yet not create a schema.
-  if (!there.rows[0]!.there) await client.query(TABLE)
+  // Only if missing: the role may be allowed to use the schema but not to create it.
+  if (!exists.rows[0]!.exists) await client.query(TABLE)
   const { rows } = await client.query<{ when: string }>(
     'SELECT created_at::text AS when FROM drizzle.__drizzle_migrations ORDER BY created_at',
   )
   const applied = new Set(rows.map(row => Number(row.when)))
-  const strangers = [...applied].filter(when => !migrations.some(one => one.when === when))
-  if (strangers.length > 0) throw new ConfigError(tooNew(strangers))
+  const unknown = [...applied].filter(when => !migrations.some(one => one.when === when))
+  if (unknown.length > 0) throw new ConfigError(tooNew(unknown))
   return migrations.filter(({ when }) => !applied.has(when))
 }
 
-const tooNew = (strangers: number[]) =>
-  `DATABASE_URL: the database is newer than this version: ${strangers.length} of its migrations are unknown here, the latest made at ${new Date(strangers.at(-1)!).toISOString()}. Migrate with the version that was here before, or a newer one; the version just before that one still serves from it`
+const tooNew = (unknown: number[]) =>
+  `DATABASE_URL: the database is newer than this version: ${unknown.length} of its migrations are unknown here, the latest made at ${new Date(unknown.at(-1)!).toISOString()}. Migrate with the version that was here before, or a newer one; the version just before that one still serves from it`
 
-/** Whole or not at all, with its entry in the table. */
+/** Applies a migration in one transaction, with its row in the table. */
 async function apply(client: pg.Client, migration: Migration, options: MigrateOptions): Promise<void> {
   const { lockTimeoutMs = LOCK_TIMEOUT_MS, pauseMs = PAUSE_MS } = options
   for (let tries = 1; ; tries++) {
@@ -102,35 +118,35 @@ async function apply(client: pg.Client, migration: Migration, options: MigrateOp
       await client.query('BEGIN')
       await client.query(`SET LOCAL lock_timeout = ${lockTimeoutMs}`)
       for (const statement of migration.statements) await client.query(statement)
-      await client.query(WRITE_DOWN, [migration.hash, migration.when])
+      await client.query(RECORD, [migration.hash, migration.when])
       await client.query('COMMIT')
       return
     } catch (error) {
       await client.query('ROLLBACK').catch(() => {})
       // lock_not_available
       if ((error as { code?: string }).code !== '55P03') throw error
-      if (tries === MOST_TRIES)
+      if (tries === MAX_TRIES)
         throw new ConfigError(
-          `DATABASE_URL: ${migration.tag} did not get its locks in ${MOST_TRIES} tries: a long transaction holds a table that it changes (see pg_stat_activity); nothing was changed`,
+          `DATABASE_URL: ${migration.tag} did not get its locks in ${MAX_TRIES} tries: a long transaction holds a table that it changes (see pg_stat_activity); nothing was changed`,
         )
       await delay(pauseMs)
     }
   }
 }
 
-/** The only sort of statement that cannot be in a transaction, and the only one that lets a big table be written meanwhile. */
+/** CONCURRENTLY does not block writes to a large table, and cannot run in a transaction. */
 const CONCURRENT = /^\s*(?:--.*\n\s*)*CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+IF\s+NOT\s+EXISTS\s+"?(\w+)"?/i
 const isConcurrent = (statement: string) => /^\s*(?:--.*\n\s*)*(?:CREATE|DROP)\s.*\sCONCURRENTLY\s/i.test(statement)
 
-/** Each statement by itself; one that was interrupted is done again. */
+/** Applies each statement by itself. An interrupted statement is repeated. */
 async function applyConcurrently(client: pg.Client, migration: Migration): Promise<void> {
   for (const statement of migration.statements) {
     const index = CONCURRENT.exec(statement)?.[1]
-    // What is left of an attempt that was interrupted would pass for the index.
+    // An interrupted attempt leaves an invalid index, which IF NOT EXISTS would accept.
     if (index && (await isInvalid(client, index))) await client.query(`DROP INDEX CONCURRENTLY "${index}"`)
     await client.query(statement)
   }
-  await client.query(WRITE_DOWN, [migration.hash, migration.when])
+  await client.query(RECORD, [migration.hash, migration.when])
 }
 
 async function isInvalid(client: pg.Client, index: string): Promise<boolean> {

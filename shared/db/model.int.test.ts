@@ -1,22 +1,21 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ask, fileDatabase, newBeat, newNeed, newTask, settlement } from '#shared/testing/postgres.ts'
-import {
-  type ClaimOutcome,
-  closeOrphanedAttempts,
-  createClaimer,
-  createNextAttempt,
-  createRequeuer,
-  takeOverDeadClaims,
-} from './claims.ts'
-import { createInserter } from './insert.ts'
+import { ask, fileDatabase, newBeat, newReservation, newTask, settlement } from '#shared/testing/postgres.ts'
+import type { ClaimOutcome } from './claims/admission.ts'
+import { createClaimer } from './claims/claim.ts'
+import { createNextAttempt } from './claims/next-attempt.ts'
+import { createRequeuer } from './claims/requeue.ts'
+import { closeOrphanedAttempts, takeOverDeadClaims } from './claims/take-over.ts'
 import type { Db } from './pool.ts'
-import { createEnder, createLoader, isTerminal, type TaskStatus, type TerminalStatus } from './tasks.ts'
-import { beat, type WorkerBeat } from './workers.ts'
+import { createFinisher } from './tasks/finish.ts'
+import { createInserter } from './tasks/insert.ts'
+import { createTaskLoader } from './tasks/load.ts'
+import { isTerminal, type TaskStatus, type TerminalStatus } from './tasks/row.ts'
+import { type WorkerState, writeHeartbeat } from './workers.ts'
 
 /**
- * Tasks in the hands of several processes that claim, settle, give back, die, come back and repeat themselves, of
- * clients that cancel, and of the sweeper. Whatever the order, the promises hold.
+ * Tasks with several processes that claim, settle, requeue, die, return and repeat statements; clients that cancel; and the sweeper.
+ * The promises hold in any order of actions.
  */
 
 const WORKERS = 3
@@ -37,7 +36,7 @@ type Row = {
 type AttemptRow = { task_id: string; n: number; outcome: string; worker_id: string }
 type World = { tasks: Map<string, Row>; attempts: Map<string, AttemptRow> }
 
-async function look(db: Db, ids: string[]): Promise<World> {
+async function readWorld(db: Db, ids: string[]): Promise<World> {
   const [tasks, attempts] = await Promise.all([
     ask<Row>(
       db,
@@ -55,7 +54,7 @@ async function look(db: Db, ids: string[]): Promise<World> {
   }
 }
 
-/** What may follow what, for every task and attempt. */
+/** The allowed transitions of tasks and attempts. */
 function compare(before: World, after: World) {
   for (const [id, now] of after.tasks) {
     const was = before.tasks.get(id)!
@@ -67,7 +66,7 @@ function compare(before: World, after: World) {
     const own = [...after.attempts.values()].filter(row => row.task_id === id)
     expect(
       own.map(row => row.n),
-      'every attempt is written down',
+      'every attempt is recorded',
     ).toEqual(own.map((_, index) => index + 1))
     expect(own).toHaveLength(now.attempts)
     const open = own.filter(row => row.outcome === 'started')
@@ -81,7 +80,7 @@ function compare(before: World, after: World) {
   }
 }
 
-/** The claims of dead workers are taken away, and nothing else is touched. */
+/** Only the claims of dead workers are taken over. */
 function checkTakeOver(before: World, after: World, dead: Set<string>) {
   for (const [id, was] of before.tasks) {
     const now = after.tasks.get(id)!
@@ -96,20 +95,20 @@ function checkTakeOver(before: World, after: World, dead: Set<string>) {
   }
 }
 
-/** One process: its own connections and the claims that it believes to hold. */
+/** A process: its connections and the claims that it believes to hold. */
 function createWorker(db: Db, onEnded: () => void) {
-  const worker: WorkerBeat = newBeat()
+  const worker: WorkerState = newBeat()
   return {
     db,
     worker,
-    load: createLoader(db, ['auth']),
+    load: createTaskLoader(db, ['auth']),
     claim: createClaimer(db, worker.id),
     next: createNextAttempt(db, worker.id),
     requeue: createRequeuer(db, worker.id),
-    end: createEnder(db, onEnded),
-    beat: (held: { id: string; epoch: number }[] = []) => beat(db, worker, held),
+    end: createFinisher(db, onEnded),
+    beat: (held: { id: string; epoch: number }[] = []) => writeHeartbeat(db, worker, held),
     die: () => ask(db, `UPDATE workers SET beat_at = now() - interval '11 seconds' WHERE id = $1`, [worker.id]),
-    /** Per task: which dispatch it works on, and at which attempt. */
+    /** By task: the dispatch and attempt in progress. */
     known: new Map<string, { epoch: number; n: number; tries: number }>(),
   }
 }
@@ -124,7 +123,7 @@ type Op =
 
 const index = fc.nat({ max: 20 })
 const op: fc.Arbitrary<Op> = fc.oneof(
-  // Most of what happens is work: otherwise hardly a task would get far.
+  // Most actions are work, because otherwise few tasks would get far.
   { weight: 4, arbitrary: fc.record({ do: fc.constant('work' as const), worker: index, task: index }) },
   {
     weight: 6,
@@ -145,8 +144,8 @@ const op: fc.Arbitrary<Op> = fc.oneof(
 
 const database = fileDatabase(WORKERS)
 
-describe('tasks in many hands', () => {
-  it('end once, keep their end, and have every attempt settled once, in whatever order things happen', async () => {
+describe('tasks with concurrent workers', () => {
+  it('end once, stay ended, and have every attempt settled once, in any order of events', async () => {
     const { dbs } = database
     const outsider = dbs[0]
     const insert = createInserter(outsider)
@@ -177,9 +176,9 @@ describe('tasks in many hands', () => {
               return task.id
             }),
           )
-          /** Statements that were carried out, to be repeated; whether they had an effect. */
+          /** Executed statements for repetition, and whether they had an effect. */
           const done: { again: () => Promise<unknown>; effective: boolean }[] = []
-          /** Alone in its round, a statement has an effect exactly when the state before it says so. */
+          /** A statement that runs alone has an effect exactly if the state before it allows that. */
           let alone = false
           const record = async <T>(
             again: () => Promise<T>,
@@ -220,7 +219,7 @@ describe('tasks in many hands', () => {
           const claim = async (worker: Worker, id: string) => {
             const known = worker.known.get(id)
             if (!known) return
-            const request = { id, epoch: known.epoch, n: known.n + 1, need: newNeed() }
+            const request = { id, epoch: known.epoch, n: known.n + 1, reservation: newReservation() }
             const due = (was: Row) =>
               (was.status === 'queued' && was.epoch === request.epoch && was.attempts === request.n - 1) ||
               (holds(worker, was, request.epoch) && was.attempts === request.n)
@@ -228,7 +227,7 @@ describe('tasks in many hands', () => {
             if (claimed(await record(() => worker.claim(request), id, claimed, due))) known.n++
           }
           const load = async (worker: Worker, id: string) => {
-            const task = await worker.load({ id, epoch: (await look(outsider, [id])).tasks.get(id)!.epoch })
+            const task = await worker.load({ id, epoch: (await readWorld(outsider, [id])).tasks.get(id)!.epoch })
             if (task) worker.known.set(id, { epoch: task.epoch, n: task.attempts, tries: task.tries })
           }
 
@@ -247,7 +246,7 @@ describe('tasks in many hands', () => {
               case 'next': {
                 if (!known || known.n === 0) return
                 const request = {
-                  ...{ id, epoch: known.epoch, n: known.n + 1, need: newNeed() },
+                  ...{ id, epoch: known.epoch, n: known.n + 1, reservation: newReservation() },
                   ...{ tries: known.tries + 1, settlement: settlement(known.n, 'timeout') },
                 }
                 const due = (was: Row) =>
@@ -291,8 +290,8 @@ describe('tasks in many hands', () => {
                 dead.delete(worker.worker.id)
                 return void (await worker.beat([...worker.known].map(([id, { epoch }]) => ({ id, epoch }))))
               case 'take over': {
-                const { hopeless } = await takeOverDeadClaims(outsider, 100, MAX_CLAIMS)
-                await Promise.all(hopeless.filter(id => ids.includes(id)).map(id => end(worker, id, 'failed', null)))
+                const { exhausted } = await takeOverDeadClaims(outsider, 100, MAX_CLAIMS)
+                await Promise.all(exhausted.filter(id => ids.includes(id)).map(id => end(worker, id, 'failed', null)))
                 return
               }
               case 'orphans':
@@ -302,7 +301,7 @@ describe('tasks in many hands', () => {
             }
           }
 
-          /** At once, but for what one worker does with one task, or to itself: that comes one after the other. */
+          /** Actions run concurrently, except those of one worker on one task or on itself, which run in order. */
           const together = (ops: Op[]) => {
             const chains = Map.groupBy(ops, op =>
               'worker' in op ? `${op.worker % WORKERS} ${'task' in op ? op.task % TASKS : ''}` : op,
@@ -314,10 +313,10 @@ describe('tasks in many hands', () => {
             )
           }
 
-          let world = await look(outsider, ids)
+          let world = await readWorld(outsider, ids)
           const step = async (work: () => Promise<unknown>) => {
             await work()
-            const now = await look(outsider, ids)
+            const now = await readWorld(outsider, ids)
             compare(world, now)
             for (const [id, task] of now.tasks)
               expect(ended.get(id) ?? 0, 'every end is reported once').toBe(isTerminal(task.status) ? 1 : 0)
@@ -341,7 +340,7 @@ describe('tasks in many hands', () => {
             }
           }
 
-          // In the end nobody is left who holds anything: all that is open is closed.
+          // At the end no worker holds a claim: everything open is closed.
           await Promise.all(workers.map(worker => worker.die()))
           await step(() => perform({ do: 'take over' }))
           await step(() => Promise.all(ids.map(id => end(workers[0]!, id, 'expired', null))))
@@ -357,7 +356,7 @@ describe('tasks in many hands', () => {
       ),
       { numRuns: 60 },
     )
-    // A model in which nothing happens would hold as well.
+    // Guards against a model in which nothing happens.
     for (const state of ['succeeded', 'failed', 'cancelled', 'expired', 'unknown', 'timeout', 'overloaded'])
       expect(reached.get(state), state).toBeGreaterThan(0)
   }, 120_000)

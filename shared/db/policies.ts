@@ -1,7 +1,7 @@
-import type { Policy, PolicyRules } from '#shared/moderation/policy.ts'
 import type { Db } from './pool.ts'
 
-export type PolicyRow = Policy & { updated_at: Date }
+/** The shape of `Rules` is declared in shared/moderation/policy.ts. */
+export type PolicyRow<Rules> = { name: string; version: number; rules: Rules; updated_at: Date }
 
 const COLUMNS = 'name, version, rules, updated_at'
 
@@ -13,39 +13,29 @@ const putStatement = {
     RETURNING ${COLUMNS}`,
 }
 
-/** Its version counts its changes: the same rules again are none. */
-export const putPolicy = async (db: Db, name: string, rules: PolicyRules): Promise<PolicyRow> =>
-  (await db.query<PolicyRow>(putStatement, [name, JSON.stringify(rules)]))[0]!
+/** Creates or replaces a policy. The version grows only if the rules change. */
+export const putPolicy = async <Rules>(db: Db, name: string, rules: Rules): Promise<PolicyRow<Rules>> =>
+  (await db.query<PolicyRow<Rules>>(putStatement, [name, JSON.stringify(rules)]))[0]!
 
-export const readPolicy = async (db: Db, name: string): Promise<PolicyRow | null> =>
+export const readPolicy = async <Rules>(db: Db, name: string): Promise<PolicyRow<Rules> | null> =>
   (
-    await db.query<PolicyRow>({ name: 'policies_read', text: `SELECT ${COLUMNS} FROM policies WHERE name = $1` }, [
-      name,
-    ])
-  )[0] ?? null
-
-export const listPolicies = (db: Db): Promise<PolicyRow[]> =>
-  db.query<PolicyRow>({ name: 'policies_list', text: `SELECT ${COLUMNS} FROM policies ORDER BY name LIMIT 1000` })
-
-/** @returns what it was; null: there was none */
-export const deletePolicy = async (db: Db, name: string): Promise<PolicyRow | null> =>
-  (
-    await db.query<PolicyRow>(
-      { name: 'policies_delete', text: `DELETE FROM policies WHERE name = $1 RETURNING ${COLUMNS}` },
+    await db.query<PolicyRow<Rules>>(
+      { name: 'policies_read', text: `SELECT ${COLUMNS} FROM policies WHERE name = $1` },
       [name],
     )
   )[0] ?? null
 
-/** Reads a policy once, for what is read in one go. */
-export function policyReader(db: Db): (name: string) => Promise<Policy | null> {
-  const known = new Map<string, Promise<Policy | null>>()
-  return name => {
-    const reading = known.get(name) ?? readPolicy(db, name).then(row => row && policyOf(row))
-    known.set(name, reading)
-    // Whoever asks next tries anew.
-    reading.catch(() => known.delete(name))
-    return reading
-  }
-}
+export const listPolicies = <Rules>(db: Db): Promise<PolicyRow<Rules>[]> =>
+  db.query<PolicyRow<Rules>>({
+    name: 'policies_list',
+    text: `SELECT ${COLUMNS} FROM policies ORDER BY name LIMIT 1000`,
+  })
 
-export const policyOf = ({ name, version, rules }: PolicyRow): Policy => ({ name, version, rules })
+/** @returns the deleted policy; null: no such policy */
+export const deletePolicy = async <Rules>(db: Db, name: string): Promise<PolicyRow<Rules> | null> =>
+  (
+    await db.query<PolicyRow<Rules>>(
+      { name: 'policies_delete', text: `DELETE FROM policies WHERE name = $1 RETURNING ${COLUMNS}` },
+      [name],
+    )
+  )[0] ?? null

@@ -1,21 +1,15 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { ask, fileDatabase } from '#shared/testing/postgres.ts'
-import {
-  createPrecomputedFinder,
-  deletePrecomputed,
-  findPrecomputed,
-  listPrecomputed,
-  putPrecomputed,
-} from './precomputed.ts'
+import { createPrecomputedFinder, deletePrecomputed, listPrecomputed, putPrecomputed } from './precomputed.ts'
 
 const database = fileDatabase()
 beforeEach(() => ask(database.dbs[0], 'TRUNCATE precomputed'))
 const put = (kind: string, answer: { input?: unknown; result: unknown }) =>
   putPrecomputed(database.dbs[0], kind, answer)
-const find = (kind: string, input: unknown) => findPrecomputed(database.dbs[0], kind, input)
+const find = (kind: string, input: unknown) => createPrecomputedFinder(database.dbs[0])(kind, input)
 
 describe('a precomputed answer', () => {
-  it('is found by its input, whatever the order of its keys; else the kind’s default is', async () => {
+  it('is found by its input in any order of keys, or by the default of the kind', async () => {
     expect(await find('generate', { prompt: 'a' })).toBeNull()
     await put('generate', { input: { prompt: 'a', system: 's' }, result: { text: 'A' } })
     expect(await find('generate', { prompt: 'b' })).toBeNull()
@@ -25,7 +19,7 @@ describe('a precomputed answer', () => {
     expect(await find('other', { prompt: 'a' })).toBeNull()
   })
 
-  it('takes the place of the one before', async () => {
+  it('replaces the previous answer', async () => {
     const before = await put('generate', { input: 1, result: 'old' })
     const row = await put('generate', { input: 1, result: 'new' })
     expect(row).toMatchObject({ kind: 'generate', input: 1, result: 'new', input_hash: before.input_hash })
@@ -34,14 +28,14 @@ describe('a precomputed answer', () => {
     expect(await listPrecomputed(database.dbs[0], 'generate', { after: null, limit: 9 })).toHaveLength(1)
   })
 
-  it('may be any JSON', async () => {
+  it('can be any JSON value', async () => {
     for (const result of [null, false, 0, '', [], {}]) {
       await put('generate', { input: result, result })
       expect(await find('generate', result)).toEqual({ result, exact: true })
     }
   })
 
-  it('is everybody’s own when many ask at once', async () => {
+  it('is right for each of many concurrent lookups', async () => {
     const wanted = Array.from({ length: 500 }, (_, i) => ({ kind: i % 2 ? 'odd' : 'even', input: { i } }))
     for (const one of wanted.slice(0, 50)) await put(one.kind, { ...one, result: one.input.i })
     await put('odd', { result: 'default' })
@@ -54,7 +48,7 @@ describe('a precomputed answer', () => {
 })
 
 describe('the answers of a kind', () => {
-  it('are listed by pages, the default first, and deleted one or all', async () => {
+  it('are listed in pages, the default first, and deleted one by one or all at once', async () => {
     const [db] = database.dbs
     for (let i = 0; i < 5; i++) await put('generate', { input: i, result: i })
     await put('generate', { result: 'default' })

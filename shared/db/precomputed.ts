@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
-import { canonicalJson } from '#shared/canonical.ts'
-import { coalesce } from '#shared/coalesce.ts'
+import { coalesce } from '#shared/concurrency/coalesce.ts'
+import { canonicalJson } from '#shared/json/canonical.ts'
+import { defineColumns } from './columns.ts'
 import { jsonOrNull } from './json.ts'
-import { type Db, itemsToBlame } from './pool.ts'
+import { type Db, splitOnError } from './pool.ts'
 
-/** An answer that the operator wrote down. `input_hash` is empty and `input` null for a kind's default. */
+/** An answer stored by the operator. For the default of a kind, `input_hash` is empty and `input` is null. */
 export type PrecomputedRow = {
   kind: string
   input_hash: Buffer
@@ -13,18 +14,18 @@ export type PrecomputedRow = {
   updated_at: Date
 }
 
-/** `exact`: written for this very input; else it is the kind's default, which may not suit it. */
+/** `exact`: stored for this input; otherwise the default of the kind, which may not suit the input. */
 export type Precomputed = { result: unknown; exact: boolean }
 
-/** That of the kind's default. */
+/** The hash of a kind's default. */
 export const ANY_INPUT: Buffer = Buffer.alloc(0)
 
-/** SHA-256 of the canonical input: the order of its keys says nothing. */
+/** SHA-256 of the canonical input, in which the order of keys does not matter. */
 const hashOf = (input: unknown): Buffer => createHash('sha256').update(canonicalJson(input)).digest()
 
 const COLUMNS = 'kind, input_hash, input, result, updated_at'
 
-/** Writes down the answer to `input`, or without one to whatever input has none of its own, in the place of the one before. */
+/** Stores the answer to `input`, or without one the default of the kind. Replaces the previous answer. */
 export async function putPrecomputed(
   db: Db,
   kind: string,
@@ -42,39 +43,38 @@ export async function putPrecomputed(
   return rows[0]!
 }
 
-const find = {
+type Lookup = { kind: string; hash: Buffer }
+const columns = defineColumns<Lookup>([
+  ['kind', 'text', one => one.kind],
+  ['hash', 'bytea', one => one.hash],
+])
+
+const findStatement = {
   name: 'precomputed_find',
-  text: `SELECT p.result, length(p.input_hash) > 0 AS exact FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS i(kind, hash, n)
+  text: `SELECT p.result, length(p.input_hash) > 0 AS exact FROM ${columns.unnestOrdered('i', 1)}
     LEFT JOIN LATERAL (
       SELECT result, input_hash FROM precomputed WHERE kind = i.kind AND input_hash IN (i.hash, '')
       ORDER BY input_hash DESC LIMIT 1
-    ) p ON true ORDER BY i.n`,
+    ) p ON true ORDER BY i.ord`,
 }
 
-/** Finds the answer to an input: its own, else the kind's default. Those that are wanted together share a query. */
+/** Finds the answer to an input, or the default of the kind. Lookups made together share a query. */
 export function createPrecomputedFinder(db: Db): (kind: string, input: unknown) => Promise<Precomputed | null> {
-  const ask = coalesce<{ kind: string; hash: Buffer }, Precomputed | null>({
+  const find = coalesce<Lookup, Precomputed | null>({
     max: 200,
-    itemsToBlame,
-    flush: async asked => {
-      const rows = await db.query<{ result: unknown; exact: boolean | null }>(find, [
-        asked.map(one => one.kind),
-        asked.map(one => one.hash),
-      ])
+    splitOnError,
+    flush: async lookups => {
+      const rows = await db.query<{ result: unknown; exact: boolean | null }>(findStatement, columns.values(lookups))
       return rows.map(({ result, exact }) => (exact === null ? null : { result, exact }))
     },
   })
-  return (kind, input) => ask({ kind, hash: hashOf(input) })
+  return (kind, input) => find({ kind, hash: hashOf(input) })
 }
 
-/** For one input alone. */
-export const findPrecomputed = (db: Db, kind: string, input: unknown): Promise<Precomputed | null> =>
-  createPrecomputedFinder(db)(kind, input)
-
 /**
- * A kind's answers, its default first.
- * @param page `after`: only those behind this hash
- * @returns at most `limit`
+ * The answers of a kind, the default first.
+ * @param page `after`: only hashes after this one
+ * @returns at most `limit` rows
  */
 export const listPrecomputed = (
   db: Db,
@@ -90,8 +90,8 @@ export const listPrecomputed = (
   )
 
 /**
- * Deletes the answer with this hash, or without one all of the kind.
- * @returns how many there were
+ * Deletes the answer with this hash, or without one all answers of the kind.
+ * @returns how many were deleted
  */
 export async function deletePrecomputed(db: Db, kind: string, inputHash: Buffer | null): Promise<number> {
   const rows = await db.query(

@@ -1,22 +1,23 @@
 import type { LimitName } from '#shared/gate/types.ts'
-import { LOCKS } from './locks.ts'
+import { defineColumns } from './columns.ts'
+import { LEGACY_LOCKS, LOCK_NAMESPACE, LOCKS } from './locks.ts'
 import type { Db } from './pool.ts'
 
 /** null: unlimited. */
 export type Limits = Record<LimitName, number | null>
 export const NO_LIMITS: Limits = { rpm: null, tpm: null, itpm: null, otpm: null, concurrency: null }
 
-/** In the place of a model: those that have no row of their own. */
+/** In place of a model: all models without a row of their own. */
 export const ALL_MODELS = ''
-/** In the place of a model: what the settings say, for those that neither row is there for. */
+/** In place of a model: the limits from the settings, for models that no other row covers. */
 export const SETTINGS = '*'
 
 export type LimitsRow = {
   provider: string
   model: string
-  /** null: taken away. The row stays, so that its version tells the gates of that. */
+  /** null: deleted. The row stays, because the gates see the change by its version. */
   limits: Limits | null
-  /** Greater than that of any row that was written before. */
+  /** Grows with every write to the table. */
   version: number
 }
 
@@ -26,35 +27,36 @@ export const readLimits = (db: Db): Promise<LimitsRow[]> =>
     text: 'SELECT provider, model, limits, version::float8 AS version FROM provider_limits ORDER BY provider, model',
   })
 
-/** One at a time: a version that was drawn first must not be committed second. */
+const columns = defineColumns<Omit<LimitsRow, 'version'>>([
+  ['provider', 'text', row => row.provider],
+  ['model', 'text', row => row.model],
+  ['limits', 'json', row => JSON.stringify(row.limits)],
+])
+
+/** The lock serialises writers, so that versions are committed in order. The same limits again change nothing. */
 const writeStatement = {
   name: 'limits_write',
-  text: `WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(${LOCKS.limits}))
+  text: `WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(${LEGACY_LOCKS.limits}), pg_advisory_xact_lock(${LOCK_NAMESPACE}, ${LOCKS.limits}))
     INSERT INTO provider_limits AS p (provider, model, limits, version, updated_at)
     SELECT i.provider, i.model, i.limits, nextval('provider_limits_version_seq'), now()
-    FROM turn CROSS JOIN unnest($1::text[], $2::text[], $3::json[]) AS i(provider, model, limits)
+    FROM turn CROSS JOIN ${columns.unnest('i', 1)}
     ORDER BY i.provider, i.model
     ON CONFLICT (provider, model) DO UPDATE SET limits = excluded.limits, version = excluded.version, updated_at = now()
       WHERE p.limits::jsonb <> excluded.limits::jsonb`,
 }
 
-/** The same limits again change nothing. */
 const write = async (db: Db, rows: Omit<LimitsRow, 'version'>[]): Promise<void> =>
-  void (await db.query(writeStatement, [
-    rows.map(row => row.provider),
-    rows.map(row => row.model),
-    rows.map(row => JSON.stringify(row.limits)),
-  ]))
+  void (await db.query(writeStatement, columns.values(rows)))
 
-/** @param model ALL_MODELS for those that have no limits of their own */
+/** @param model a model, or ALL_MODELS */
 export const putLimits = (db: Db, provider: string, model: string, limits: Limits): Promise<void> =>
   write(db, [{ provider, model, limits }])
 
-/** What stood behind them holds again: those of the provider, then those of the settings. */
+/** Deletes limits. Those of the provider apply again, then those of the settings. */
 export const deleteLimits = (db: Db, provider: string, model: string): Promise<void> =>
   write(db, [{ provider, model, limits: null }])
 
-/** Writes down what a process's settings say: the last one to start wins, for the whole fleet. */
+/** Writes the limits from the settings of a process. The process that started last wins, for all processes. */
 export const declareLimits = (db: Db, settings: { provider: string; limits: Limits }[]): Promise<void> =>
   write(
     db,

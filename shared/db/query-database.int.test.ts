@@ -1,15 +1,34 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { query } from '#shared/jobs/query.ts'
-import { createLogger } from '#shared/logger.ts'
+import { createLogger } from '#shared/process/logger.ts'
+import { guardSql } from '#shared/sql-guard/guard.ts'
 import { createTestDatabase, type TestDatabase } from '#shared/testing/database.ts'
 import { ask, connect } from '#shared/testing/postgres.ts'
 import type { Db } from './pool.ts'
 import { openQueryDatabase, type QueryDatabase } from './query-database.ts'
 
-/** What runs when whatever stands before it has let everything through. */
+/** Queries that get past the guard in this test. */
 
 const logger = createLogger({ level: 'silent', name: 'test' })
+/** Queries with the column names that the guard assumes. */
+const LEGITIMATE_NAMES = [
+  `SELECT q.coalesce, q."case", q.total, q.max, q.int4, q."nullif", q.greatest, q.current_date, q."exists", q."array", q."row", q.text
+    FROM (SELECT coalesce(note, customer), CASE WHEN id > 1 THEN 1 END, total::int, max(id) OVER (), 1::int, nullif(1, 2), greatest(1, 2),
+      current_date, EXISTS (SELECT 1), ARRAY[1], ROW(1, 2), 'a'::text FROM orders) q`,
+  'SELECT q.id, q.array FROM (SELECT (SELECT max(o.id) AS id FROM orders o), ARRAY(SELECT 1)) q',
+  'SELECT q.id FROM (SELECT CASE WHEN true THEN 1 ELSE id END FROM orders) q',
+  'SELECT q.array_agg FROM (SELECT (array_agg(id))[1] FROM orders) q',
+  'SELECT g.g, h.n FROM generate_series(1, 2) g, generate_series(1, 2) AS h(n)',
+  'SELECT t.x, t.n FROM unnest(ARRAY[1, 2]) WITH ORDINALITY AS t(x, n)',
+  `SELECT e.value, f.v FROM jsonb_array_elements('[1]') e, json_array_elements_text('[1]') AS f(v)`,
+  `SELECT e.key, e.value, f.k, f.value FROM jsonb_each('{"a":1}') e, json_each_text('{"a":1}') AS f(k)`,
+  `SELECT k.k, r.r, s.s, m.m, i.i, i.ordinality FROM jsonb_object_keys('{"a":1}') k, regexp_split_to_table('a b', ' ') r, string_to_table('a,b', ',') s,
+    regexp_matches('a', 'a') m, generate_subscripts(ARRAY[1], 1) WITH ORDINALITY i`,
+  'SELECT generate_series.generate_series FROM generate_series(1, 2)',
+  `SELECT d.d::date FROM generate_series(date_trunc('month', now()) - INTERVAL '2 months', now(), INTERVAL '1 month') d`,
+  `SELECT format('%-5s|%s', customer, id), lpad(id::text, 5, '0'), repeat('*', 3), date(at), unnest(ARRAY[1, 2]) FROM public.orders`,
+]
 let own: TestDatabase
 let other: TestDatabase
 let ownDb: Db
@@ -63,8 +82,8 @@ const run = async (
   { rows = 100, timeoutMs = 10_000, grants }: { rows?: number; timeoutMs?: number; grants?: string[] } = {},
 ) => (await open(await role('', grants), timeoutMs)).run(sql, { rows, columns: {} })
 
-describe('a query that is run', () => {
-  it('gives its rows with the names and types of its columns, in its order', async () => {
+describe('a query', () => {
+  it('returns its rows in order, with the names and types of its columns', async () => {
     const found = await run(
       `SELECT id, total, customer AS "The Customer", at AS id, note, id > 1 AS late, count(*) OVER () AS n, 0.5::float8 AS half, 'NaN'::float8 AS none, 9007199254740993 AS large
         FROM orders ORDER BY orders.id DESC LIMIT 2`,
@@ -92,7 +111,7 @@ describe('a query that is run', () => {
     expect(await run('SELECT id FROM orders WHERE id < 0')).toMatchObject({ rows: [], truncated: false })
   })
 
-  it('gives no more than the rows that are wanted, and says that there are more', async () => {
+  it('returns at most the requested rows, and reports that there are more', async () => {
     expect(await run('SELECT id FROM orders ORDER BY id LIMIT 43', { rows: 42 })).toMatchObject({
       rows: { length: 42 },
       truncated: true,
@@ -100,7 +119,7 @@ describe('a query that is run', () => {
     expect(await run('SELECT id FROM orders ORDER BY id LIMIT 42', { rows: 42 })).toMatchObject({ truncated: false })
   })
 
-  it('gives no more than 256 KiB, and no value of more than 20,000 characters', async () => {
+  it('returns at most 256 KiB, and no value longer than 20,000 characters', async () => {
     const many = await run(`SELECT repeat('x', 10000) FROM orders`, { rows: 1000 })
     expect(many).toMatchObject({ kind: 'rows', truncated: true })
     expect(JSON.stringify(many).length).toBeLessThan(270_000)
@@ -111,13 +130,13 @@ describe('a query that is run', () => {
     expect(await run(`SELECT ${wide}`)).toMatchObject({ kind: 'refused' })
   })
 
-  it('is stopped when it takes too long, wherever it spends its time', async () => {
+  it('is stopped at its timeout, whatever it does', async () => {
     const endless = 'SELECT count(*) FROM generate_series(1, 100000000000) a'
     expect(await run(endless, { timeoutMs: 100 })).toEqual({
       kind: 'refused',
       reason: 'it took longer than 0.1 seconds and was stopped',
     })
-    // Each row comes in time; all of them would not.
+    // Each row is fast enough, but all of them together are not.
     const slow = 'SELECT id, pg_sleep(0.02) IS NULL AS slept FROM orders'
     expect(await run(slow, { timeoutMs: 300 })).toMatchObject({ kind: 'refused' })
     const running = await ask(
@@ -142,9 +161,9 @@ describe('a query that is run', () => {
     expect(await count()).toEqual(before)
   })
 
-  describe('by an answer to a question', () => {
+  describe('written by a model', () => {
     const GRANTS = ['SELECT ON orders', 'USAGE ON SCHEMA sales', 'SELECT ON sales."Users"']
-    /** The outcome of the check of an answer, with a schema of these columns. */
+    /** Checks an answer against a schema with these columns. */
     const checked = async (sql: string, schema: Record<string, string[]>) => {
       const tables = Object.entries(schema).map(([name, columns]) => ({
         name,
@@ -156,7 +175,7 @@ describe('a query that is run', () => {
       return await query.check(text, input, 'a-model', { runQuery: database.run })
     }
 
-    it('runs where all columns of the tables that it reads are there, whatever their names', async () => {
+    it('runs if all columns of its tables exist, whatever their names', async () => {
       const schema = { orders: ['id', 'customer', 'at'], 'sales.Users': ['id'], others: ['id'] }
       const sql = 'SELECT o.id, u.id FROM orders o JOIN sales."Users" u ON u.id = o.id'
       expect(await checked(sql, schema)).toMatchObject({ ok: true, result: { rows: [[1, 1]] } })
@@ -170,39 +189,76 @@ describe('a query that is run', () => {
         'sales.Users.everything',
       ],
       [
-        'a hidden column of a query around it',
+        'a hidden column of an outer query',
         'SELECT (SELECT email FROM orders LIMIT 1) FROM sales."Users"',
         { 'sales.Users': ['id'], orders: ['id', 'email'] },
         'orders.email',
       ],
       [
-        'a hidden column of a table beside it',
+        'a hidden column of another table',
         'SELECT email FROM orders, sales."Users" u',
         { orders: ['email', 'id', 'nothing'], 'sales.Users': ['id'] },
         'orders.email, orders.nothing',
       ],
-      [
-        'a column that is gone',
-        'SELECT u.id FROM sales."Users" u',
-        { 'sales.Users': ['id', 'gone'] },
-        'sales.Users.gone',
-      ],
+      ['a dropped column', 'SELECT u.id FROM sales."Users" u', { 'sales.Users': ['id', 'gone'] }, 'sales.Users.gone'],
       ['a system column', 'SELECT o.id FROM orders o', { orders: ['id', 'xmin'] }, 'orders.xmin'],
-    ])('does not run where one of them is %s', async (_, sql, schema, missing) => {
+    ])('does not run if one of them is %s', async (_, sql, schema, missing) => {
       const reason = `the database of QUERY_DATABASE_URL has no column ${missing}`
       const found = await checked(sql, schema as unknown as Record<string, string[]>)
       expect(found).toEqual({ ok: false, reason, fatal: 'query_schema_mismatch' })
     })
   })
 
-  it('does not show a whole row by the name of a column that is not there', async () => {
+  it('cannot call a function of the row by a column name if no columns are listed', async () => {
+    await ask(admin, `CREATE FUNCTION fn(orders) RETURNS text LANGUAGE sql AS 'SELECT nextval(''counter'')::text'`)
+    const database = await open(await role('', ['SELECT ON orders', 'USAGE ON SEQUENCE counter']))
+    const guardedRun = async (sql: string) => {
+      const guarded = await guardSql(sql, { tables: { orders: [] }, maxRows: 10 })
+      return guarded.ok ? await database.run(guarded.sql, { rows: 10, columns: guarded.columns }) : guarded
+    }
+    for (const sql of [
+      'SELECT o.fn FROM orders o',
+      'SELECT orders.fn FROM public.orders',
+      'SELECT o.id FROM orders o WHERE o.fn IS NULL',
+      'SELECT o.id FROM orders o ORDER BY o.fn',
+      'SELECT a.fn FROM orders a JOIN orders b ON a.id = b.id',
+      'WITH q AS (SELECT * FROM orders) SELECT q.fn FROM q',
+      'SELECT (SELECT o.fn) FROM orders o',
+    ]) {
+      expect([sql, await guardedRun(sql)]).toMatchObject([
+        sql,
+        { kind: 'mismatch', reason: expect.stringContaining('fn') },
+      ])
+    }
+    for (const sql of ['SELECT (o).fn FROM orders o', 'SELECT j.fn FROM (orders a CROSS JOIN orders b) AS j'])
+      expect(await guardedRun(sql)).toMatchObject({ ok: false })
+    // Postgres does not resolve the bare name to a function.
+    expect(await guardedRun('SELECT fn FROM orders')).toMatchObject({ kind: 'refused' })
+    expect(await ask(admin, 'SELECT is_called FROM counter')).toEqual([{ is_called: false }])
+    expect(await guardedRun('SELECT o.id, o.total FROM public.orders o ORDER BY o.id LIMIT 1')).toMatchObject({
+      kind: 'rows',
+      rows: [[1, '1.50']],
+    })
+  })
+
+  it('has the column names that the guard assumes for subqueries and functions in FROM', async () => {
+    const tables = { orders: ['id', 'customer', 'total', 'at', 'note'] }
+    for (const sql of LEGITIMATE_NAMES) {
+      const guarded = await guardSql(sql, { tables, maxRows: 10 })
+      if (!guarded.ok) throw new Error(`${guarded.reason} ${sql}`)
+      const found = await run(guarded.sql)
+      expect([sql, found]).toMatchObject([sql, { kind: 'rows' }])
+    }
+  })
+
+  it('cannot return a whole row by the name of a missing column', async () => {
     const database = await open(await role())
     const columns = { orders: ['id', 'orders'] }
     expect(await database.run('SELECT orders FROM orders LIMIT 1', { rows: 1, columns })).toEqual({
       kind: 'mismatch',
       reason: 'the database of QUERY_DATABASE_URL has no column orders.orders',
     })
-    // Nor is the connection left in what was begun.
+    // The connection is not left in the transaction.
     expect(await database.run('SELECT id FROM orders LIMIT 1', { rows: 1, columns: { orders: ['id'] } })).toMatchObject(
       { kind: 'rows' },
     )
@@ -213,13 +269,13 @@ describe('a query that is run', () => {
     ['SELECT secret FROM private', 'permission denied for table private (SQLSTATE 42501)'],
     ['SELECT FROM FROM orders', 'syntax error at or near "FROM" (SQLSTATE 42601)'],
     ['SELECT 1 / (id - 1) FROM orders', 'division by zero (SQLSTATE 22012)'],
-    // What stands in a table is nobody's to read to the model.
+    // Data of a table must not reach the model.
     ['SELECT customer::int FROM orders', 'invalid input syntax for type integer (SQLSTATE 22P02)'],
-  ])('is refused with what Postgres has against it: %s', async (sql, reason) => {
+  ])('is refused with the error of Postgres: %s', async (sql, reason) => {
     expect(await run(sql)).toEqual({ kind: 'refused', reason })
   })
 
-  it('leaves its connection fit for the next, whatever became of it', async () => {
+  it('leaves its connection usable after every outcome', async () => {
     const database = await open(await role())
     for (const sql of ['SELECT nothing', 'SELECT 1 AS one', `SELECT * FROM orders`, 'SELECT 1 AS one'])
       await database.run(sql, { rows: 3, columns: {} })
@@ -234,8 +290,8 @@ describe('a query that is run', () => {
   })
 })
 
-describe('a database that queries are to run on', () => {
-  it('is refused if it is Sluice’s own, by whatever way', async () => {
+describe('a query database', () => {
+  it('is refused if it is Sluice’s own database, through any address', async () => {
     const url = new URL(await role())
     url.pathname = new URL(own.url).pathname
     await expect(open(url.href)).rejects.toThrow('is Sluice’s own database')
@@ -251,7 +307,7 @@ describe('a database that queries are to run on', () => {
     await expect(open(await role(more.replace('postgres', boss!.name)))).rejects.toThrow(why)
   })
 
-  it('warns of a role that may do more than read, and of no other', async () => {
+  it('logs a warning only if the role can do more than read', async () => {
     const warnings: { may: string }[] = []
     const log = { ...logger, warn: (more: { may: string }) => void warnings.push(more) } as unknown as typeof logger
     await open(await role(), 10_000, log)
@@ -261,7 +317,7 @@ describe('a database that queries are to run on', () => {
     expect(warnings[0]!.may).toMatch(/orders, write to private.*create roles/)
   })
 
-  it('may be away when it is opened: then queries say that it is, and run once it is back', async () => {
+  it('may be unavailable when opened: queries fail until it is back', async () => {
     const url = await role()
     const name = decodeURIComponent(new URL(url).username)
     await ask(admin, `ALTER ROLE ${name} NOLOGIN`)
@@ -271,13 +327,13 @@ describe('a database that queries are to run on', () => {
     expect(await database.run('SELECT 1 AS one', { rows: 1, columns: {} })).toMatchObject({ kind: 'rows' })
   })
 
-  it('is looked at again with each connection: who was made a superuser since runs nothing more', async () => {
+  it('is checked with each connection: a role that became a superuser runs no more queries', async () => {
     const url = await role()
     const name = decodeURIComponent(new URL(url).username)
     const database = await open(url)
     await ask(admin, `ALTER ROLE ${name} SUPERUSER`)
     await ask(admin, `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '${name}'`)
-    // The first may still hold the connection that was ended.
+    // The first query may still hold the closed connection.
     const outcomes = [
       await database.run('SELECT 1 AS one', { rows: 1, columns: {} }),
       await database.run('SELECT 1 AS one', { rows: 1, columns: {} }),

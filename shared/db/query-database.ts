@@ -1,42 +1,41 @@
 import pg from 'pg'
-import type { Cell, QueryOutcome, QueryRows } from '#shared/jobs/define.ts'
-import { createLanes } from '#shared/lanes.ts'
-import type { Logger } from '#shared/logger.ts'
-import type { Tables } from '#shared/sql-guard/scope.ts'
+import { createSemaphore } from '#shared/concurrency/semaphore.ts'
+import type { Logger } from '#shared/process/logger.ts'
 import type { Db } from './pool.ts'
-import { identityOf, wrongRole } from './query-role.ts'
+import type { Cell, QueryOutcome, QueryRows, TableColumns } from './query-outcome.ts'
+import { databaseIdentity, roleProblems } from './query-role.ts'
 
-/** The URL leads somewhere where no query of a model's may run. `message` says why. */
+/** Queries of models must not run on this database. `message` completes the sentence `QUERY_DATABASE_URL …`. */
 export class QueryDatabaseRefused extends Error {}
 
 export type QueryDatabase = {
   /**
-   * Runs one SELECT, in a transaction that can write nothing, and undoes it.
+   * Runs one SELECT in a read-only transaction and rolls it back.
    * @param sql one statement, guarded; without a semicolon or comments
-   * @param limits `columns`: what the guard was told of the tables that it reads; it is not run unless all are there
-   * @returns `refused`: by its own fault, or it took too long
+   * @param limits `columns`: the columns that the guard assumed; the query runs only if all of them exist
+   * @returns `refused`: the query is at fault, or took too long
    */
-  run(sql: string, limits: { rows: number; columns: Tables }): Promise<QueryOutcome>
+  run(sql: string, limits: { rows: number; columns: TableColumns }): Promise<QueryOutcome>
   close(): Promise<void>
 }
 
-/** Connections, each with one query at a time. Whoever waits longer for his turn is told that it cannot be run. */
-const TURNS = { atOnce: 4, waiting: 1000, waitMs: 60_000 }
+/** Connections, each with one query at a time. A query that waits longer fails. */
+const CONCURRENCY = { atOnce: 4, waiting: 1000, waitMs: 60_000 }
 const CONNECT_MS = 5000
-/** Of a query, beyond its time-out, until a server that says nothing is given up. */
-const SILENCE_MS = 5000
-const MOST_COLUMNS = 100
+/** Time beyond the timeout of a query after which its connection is closed. */
+const GRACE_MS = 5000
+const MAX_COLUMNS = 100
 /** Characters of one value; bytes of all rows together, as JSON. */
-const MOST_CELL = 20_000
-const MOST_BYTES = 262_144
-/** Rows that are in memory before the bytes are counted. */
+const MAX_CELL = 20_000
+const MAX_BYTES = 262_144
+/** Rows fetched before their bytes are counted. */
 const FETCH = 20
 
 /**
- * Opens the database that queries of models run on.
- * @param options `own`: Sluice's own database, which it must not be
- * @throws QueryDatabaseRefused if it is, or the role is a superuser. If it cannot be reached now that is logged, and each
- * connection is looked at when it is made.
+ * Opens the database for queries of models. Every new connection is checked.
+ * @param options `own`: Sluice's own database, which is not allowed
+ * @throws QueryDatabaseRefused if it is Sluice's own database or the role is a superuser. A database that cannot be reached is only
+ * logged
  */
 export async function openQueryDatabase(options: {
   url: string
@@ -45,14 +44,14 @@ export async function openQueryDatabase(options: {
   logger: Logger
 }): Promise<QueryDatabase> {
   const { timeoutMs, logger } = options
-  const lanes = createLanes(TURNS)
-  const own = await options.own.query<{ identity: string }>(identityOf)
+  const semaphore = createSemaphore(CONCURRENCY)
+  const own = await options.own.query<{ identity: string }>(databaseIdentity)
   let warned = false
 
   async function assertFit(client: pg.ClientBase): Promise<void> {
-    const [identity] = (await client.query<{ identity: string }>(identityOf.text)).rows
+    const [identity] = (await client.query<{ identity: string }>(databaseIdentity.text)).rows
     if (identity?.identity === own[0]?.identity) throw new QueryDatabaseRefused('is Sluice’s own database')
-    const [role] = (await client.query<{ refused: string | null; writes: string | null }>(wrongRole)).rows
+    const [role] = (await client.query<{ refused: string | null; writes: string | null }>(roleProblems)).rows
     if (role?.refused) throw new QueryDatabaseRefused(role.refused)
     if (role?.writes && !warned) {
       warned = true
@@ -65,17 +64,17 @@ export async function openQueryDatabase(options: {
 
   const pool = new pg.Pool({
     connectionString: options.url,
-    max: TURNS.atOnce,
+    max: CONCURRENCY.atOnce,
     application_name: 'sluice-query',
     connectionTimeoutMillis: CONNECT_MS,
     idleTimeoutMillis: 60_000,
-    query_timeout: timeoutMs + SILENCE_MS,
-    // What a role may do changes. The pool hands out no connection for which this throws.
+    query_timeout: timeoutMs + GRACE_MS,
+    // Privileges change. The pool hands out no connection for which this throws.
     onConnect: assertFit,
   })
   pool.on('error', error => logger.warn({ err: error }, 'idle connection of QUERY_DATABASE_URL lost'))
 
-  async function run(sql: string, limits: { rows: number; columns: Tables }): Promise<QueryOutcome> {
+  async function run(sql: string, limits: { rows: number; columns: TableColumns }): Promise<QueryOutcome> {
     const client = await pool.connect()
     const onError = (error: Error) => logger.warn({ err: error }, 'connection of QUERY_DATABASE_URL lost')
     client.on('error', onError)
@@ -85,7 +84,7 @@ export async function openQueryDatabase(options: {
       broken = false
       return found
     } catch (error) {
-      // Whatever else it was, its transaction is over with its connection.
+      // Any other error closes the connection, which ends the transaction.
       if (error instanceof pg.DatabaseError)
         broken = await client.query('ROLLBACK').then(
           () => false,
@@ -111,7 +110,7 @@ export async function openQueryDatabase(options: {
   return {
     async run(sql, limits) {
       try {
-        const outcome = await lanes(() => run(sql, limits))
+        const outcome = await semaphore(() => run(sql, limits))
         return outcome ?? { kind: 'unavailable', reason: 'too many queries are waiting for their turn' }
       } catch (error) {
         const outcome = outcomeOf(error, timeoutMs)
@@ -123,14 +122,14 @@ export async function openQueryDatabase(options: {
   }
 }
 
-/** Every value comes as text, cut on the server: nobody knows how long one is. */
+/** Every value is read as text and cut on the server, because its length is unknown. */
 async function read(
   client: pg.ClientBase,
   sql: string,
-  { rows: most, columns: listed, timeoutMs }: { rows: number; columns: Tables; timeoutMs: number },
+  { rows: most, columns: listed, timeoutMs }: { rows: number; columns: TableColumns; timeoutMs: number },
 ): Promise<QueryOutcome> {
   const deadline = performance.now() + timeoutMs
-  // The extended protocol takes one statement, whatever the text holds.
+  // The extended protocol accepts only one statement.
   const ask = (text: string, values: unknown[] = []) =>
     client.query({ text, values, rowMode: 'array', queryMode: 'extended', types: AS_TEXT } as pg.QueryArrayConfig)
   const inTime = async (text: string, values?: unknown[]) => {
@@ -139,14 +138,14 @@ async function read(
   }
 
   await client.query(`BEGIN READ ONLY; SET LOCAL lock_timeout = ${Math.ceil(timeoutMs / 2)};
-    SET LOCAL idle_in_transaction_session_timeout = ${timeoutMs + SILENCE_MS};
+    SET LOCAL idle_in_transaction_session_timeout = ${timeoutMs + GRACE_MS};
     SET LOCAL standard_conforming_strings = on; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL max_parallel_workers_per_gather = 0`)
   const { fields } = await inTime(`SELECT * FROM (${sql}\n) AS q LIMIT 0`)
   if (fields.length === 0) return await over({ kind: 'refused', reason: 'it has no columns' })
-  if (fields.length > MOST_COLUMNS)
-    return await over({ kind: 'refused', reason: `it has more than ${MOST_COLUMNS} columns` })
-  // Not earlier: now the query has locked its tables, and they stay as they are.
-  const missing = await inTime(MISSING, wanted(listed))
+  if (fields.length > MAX_COLUMNS)
+    return await over({ kind: 'refused', reason: `it has more than ${MAX_COLUMNS} columns` })
+  // After the query above, which has locked its tables against changes.
+  const missing = await inTime(MISSING, columnValues(listed))
   if (missing.rows.length > 0) {
     const reason = `the database of QUERY_DATABASE_URL has no column ${missing.rows.flat().join(', ')}`
     return await over({ kind: 'mismatch', reason })
@@ -159,7 +158,7 @@ async function read(
   const columns = fields.map((one, i) => ({ name: one.name, type: types.rows[i]?.[0] as string }))
 
   const names = fields.map((_, i) => `c${i}`)
-  const cut = names.map(name => `pg_catalog.left(${name}::pg_catalog.text, ${MOST_CELL + 1})`)
+  const cut = names.map(name => `pg_catalog.left(${name}::pg_catalog.text, ${MAX_CELL + 1})`)
   await inTime(`DECLARE found NO SCROLL CURSOR FOR SELECT ${cut.join(', ')} FROM (${sql}\n) AS q(${names.join(', ')})`)
   const found: QueryRows = { columns, rows: [], truncated: false }
   for (let bytes = 0; ; ) {
@@ -167,7 +166,7 @@ async function read(
     for (const texts of rows) {
       const row = texts.map((text, i) => cellOf(text, fields[i]!.dataTypeID, found))
       bytes += Buffer.byteLength(JSON.stringify(row))
-      if (found.rows.length === most || bytes > MOST_BYTES)
+      if (found.rows.length === most || bytes > MAX_BYTES)
         return await over({ kind: 'rows', ...found, truncated: true })
       found.rows.push(row)
     }
@@ -181,8 +180,8 @@ async function read(
 }
 
 /**
- * Of listed columns, some that are not there. Postgres would take the name of such a one for something else: a hidden
- * column of another table, or the whole row.
+ * Selects listed columns that do not exist. Postgres could resolve such a name to something else: a hidden column of another table,
+ * or a whole row.
  */
 const MISSING = `SELECT w.said
   FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[]) WITH ORDINALITY AS w(said, relation, name, n)
@@ -190,8 +189,8 @@ const MISSING = `SELECT w.said
     WHERE a.attrelid = pg_catalog.to_regclass(w.relation) AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped)
   ORDER BY w.n LIMIT 5`
 
-/** What MISSING is asked with: how each column is named in a message, its table as SQL has it, its name. */
-function wanted(listed: Tables): string[][] {
+/** The parameters of MISSING: name for messages, quoted table and column name of each column. */
+function columnValues(listed: TableColumns): string[][] {
   const columns = Object.entries(listed).flatMap(([table, names]) => names.map(name => ({ table, name })))
   const quoted = (table: string) => table.split('.').map(pg.escapeIdentifier).join('.')
   return [
@@ -214,22 +213,22 @@ function cellOf(text: string | null, type: number, found: QueryRows): Cell {
     const exact = type === FLOAT4 || type === FLOAT8 ? Number.isFinite(value) : Number.isSafeInteger(value)
     return exact ? value : text
   }
-  if (text.length <= MOST_CELL) return text
+  if (text.length <= MAX_CELL) return text
   found.truncated = true
-  return text.slice(0, MOST_CELL).toWellFormed()
+  return text.slice(0, MAX_CELL).toWellFormed()
 }
 
-/** SQLSTATEs that say nothing of the query: connection, not let in, rolled back, resources, locks, shutting down, inside. */
-const NOT_ITS_FAULT = /^(08|28|3D|40|53[0-3]|55P03|57P|58|XX)/
+/** SQLSTATEs without fault of the query: connection, authorization, rollback, resources, locks, shutdown, internal errors. */
+const SERVER_FAULT = /^(08|28|3D|40|53[0-3]|55P03|57P|58|XX)/
 
 function outcomeOf(error: unknown, timeoutMs: number): QueryOutcome {
   if (error instanceof QueryDatabaseRefused)
     return { kind: 'unavailable', reason: `the database of QUERY_DATABASE_URL ${error.message}` }
-  if (!(error instanceof pg.DatabaseError) || NOT_ITS_FAULT.test(error.code ?? ''))
+  if (!(error instanceof pg.DatabaseError) || SERVER_FAULT.test(error.code ?? ''))
     return { kind: 'unavailable', reason: 'the database of QUERY_DATABASE_URL cannot be reached, or is too busy' }
   if (error.code === '57014')
     return { kind: 'refused', reason: `it took longer than ${timeoutMs / 1000} seconds and was stopped` }
-  // Of class 42 (names, types, grammar, privileges) Postgres speaks of the query; else it may quote what stands in the tables.
+  // Messages of class 42 (names, types, syntax, privileges) describe the query. Others may quote data.
   const message = error.code?.startsWith('42') ? error.message : error.message.split(/[:"]/)[0]!
   return { kind: 'refused', reason: `${message.trim().slice(0, 300).toWellFormed()} (SQLSTATE ${error.code})` }
 }

@@ -1,18 +1,17 @@
 import type { Statement } from './pool.ts'
 
-/** Of a database: the same for all ways that lead there, and for its physical replicas. */
-export const identityOf: Statement = {
+/** Identifies a database. The same through every host name, pooler and physical replica. */
+export const databaseIdentity: Statement = {
   name: 'database_identity',
   text: `SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()) || '/' || oid AS identity
     FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()`,
 }
 
 /**
- * What is wrong with the role of a connection that is to read alone. `refused`: it is a superuser, can become one, or reaches
- * files and programs of the server. `writes`: what else it may do besides reading, some of it; privileges of the roles that it
- * is in count, those of PUBLIC too.
+ * Checks the role of a connection that should only read. `refused`: the role is a superuser, can become one, or can access files and
+ * programs of the server. `writes`: some of its other privileges beyond reading, including those of its member roles and of PUBLIC.
  */
-export const wrongRole = `SELECT (
+export const roleProblems = `SELECT (
     SELECT CASE WHEN r.rolsuper THEN 'its role is a superuser, or can become one'
       ELSE 'its role reaches files or programs of the server (' || r.rolname || ')' END
     FROM pg_catalog.pg_roles r

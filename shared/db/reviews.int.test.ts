@@ -1,24 +1,24 @@
 import { describe, expect, it } from 'vitest'
 import { newId } from '#shared/ids.ts'
 import { ask, fileDatabase, newTask } from '#shared/testing/postgres.ts'
-import { createInserter } from './insert.ts'
 import { decideReview, listReviews } from './reviews.ts'
-import { createEnder } from './tasks.ts'
+import { createFinisher } from './tasks/finish.ts'
+import { createInserter } from './tasks/insert.ts'
 
 const database = fileDatabase()
 const REVIEW = { decision: 'review' }
 
-/** A task that ended without a verdict, and waits for a person. */
+/** A task without a verdict, pending review. */
 async function undecided(): Promise<string> {
   const [db] = database.dbs
   const task = newTask({ kind: 'moderate' })
   await createInserter(db)(task)
-  const end = createEnder(db, () => {}, { noVerdicts: new Map([['moderate', REVIEW]]) })
+  const end = createFinisher(db, () => {}, { noVerdicts: new Map([['moderate', REVIEW]]) })
   const error = { code: 'provider_failed', message: 'Nobody answered.' }
   await end({ id: task.id, status: 'failed', from: 'queued', epoch: null, workerId: null, error, settlement: null })
   return task.id
 }
-/** As a batch that is tried anew leaves its lines, and what becomes of them. */
+/** Lines as a batch retry leaves them, and their next run. */
 const becomes = (id: string, status: string, result: object | null) =>
   ask(database.dbs[0], 'UPDATE tasks SET status = $2, result = $3 WHERE id = $1', [
     id,
@@ -32,8 +32,8 @@ const decisions = async (id: string) =>
     one => (one as { decision: string }).decision,
   )
 
-describe('a decision of a person', () => {
-  it('is written down for a task that waits for one, and again in its place', async () => {
+describe('a review decision', () => {
+  it('is recorded for a pending task, and can be replaced', async () => {
     const id = await undecided()
     expect(await decide(id)).toMatchObject({ kind: 'decided', review: { task_id: id, decision: 'allow' } })
     expect(await decide(id, 'block')).toMatchObject({ kind: 'decided', review: { decision: 'block' } })
@@ -45,7 +45,7 @@ describe('a decision of a person', () => {
     ['is being judged', 'running', null],
     ['was blocked by a model since', 'succeeded', { decision: 'block' }],
     ['was allowed by a model since', 'succeeded', { decision: 'allow' }],
-  ])('is not for a task that %s', async (_, status, result) => {
+  ])('is rejected for a task that %s', async (_, status, result) => {
     const id = await undecided()
     await becomes(id, status, result)
     expect(await decide(id)).toEqual({ kind: 'not_open' })
@@ -56,7 +56,7 @@ describe('a decision of a person', () => {
     expect(await decide(id)).toMatchObject({ kind: 'decided' })
   })
 
-  it('may be changed although a model has found a verdict since, but not while one is being asked', async () => {
+  it('can be changed after a model found a verdict, but not while a model is being called', async () => {
     const id = await undecided()
     await decide(id)
     await becomes(id, 'running', null)
@@ -65,5 +65,5 @@ describe('a decision of a person', () => {
     expect(await decide(id, 'block')).toMatchObject({ kind: 'decided', review: { decision: 'block' } })
   })
 
-  it('is not for what never waited for one', async () => expect(await decide(newId())).toEqual({ kind: 'not_found' }))
+  it('requires a review', async () => expect(await decide(newId())).toEqual({ kind: 'not_found' }))
 })

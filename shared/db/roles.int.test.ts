@@ -2,13 +2,13 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { expect, inject, onTestFinished, test } from 'vitest'
 import { ask, connect, newTask } from '#shared/testing/postgres.ts'
-import { createInserter } from './insert.ts'
 import { migrate } from './migrate.ts'
 import { schemaIsCurrent } from './schema-version.ts'
+import { createInserter } from './tasks/insert.ts'
 
 const docs = readFileSync(new URL('../../docs/deploy.md', import.meta.url), 'utf8')
 
-test('with the grants of docs/deploy.md a role serves that owns nothing and may create nothing', async () => {
+test('the grants of docs/deploy.md suffice for a role that owns nothing and cannot create anything', async () => {
   const name = randomUUID().replaceAll('-', '')
   const [owner, app] = [`owner_${name}`, `app_${name}`]
   const admin = connect(inject('databaseUrl'))
@@ -32,11 +32,11 @@ test('with the grants of docs/deploy.md a role serves that owns nothing and may 
 
   expect(await schemaIsCurrent(asApp)).toBe(true)
   await expect(createInserter(asApp)(newTask())).resolves.toBeDefined()
-  // There is nothing to do for it, so that a start that migrates is none the worse.
+  // There is nothing to migrate, so that a start with migration works too.
   await migrate(url(app))
   await expect(ask(asApp, 'CREATE TABLE own (id int)')).rejects.toThrow(/permission denied/)
   await expect(ask(asApp, 'DROP TABLE tasks')).rejects.toThrow(/must be owner/)
-  // Every table that a migration made, and every sequence behind one.
+  // Every table and sequence created by a migration.
   const tables = `SELECT c.relname AS name FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND NOT (
     CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'USAGE')
       WHEN 'r' THEN has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')

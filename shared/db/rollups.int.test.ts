@@ -12,7 +12,7 @@ const ROWS = [
   ['2026-03-02T00:00Z', 'anthropic', 'small', 'generate', A, 1, 5, 5, 0, 0, '0.1', '0.1'],
   ['2026-03-02T00:00Z', 'anthropic', 'large', 'generate', B, 1, 7, 9, 0, 0, '0.2', '0'],
   ['2026-03-02T05:00Z', 'openai', 'small', 'moderate', B, 3, 1, 1, 0, 0, '123456789.000000000001', '0'],
-  // An estimate was corrected.
+  // A corrected estimate.
   ['2026-03-03T00:00Z', 'anthropic', 'small', 'generate', A, 0, 0, 0, 0, 0, '-0.05', '-0.1'],
 ]
 const march = { from: new Date('2026-03-01'), to: new Date('2026-04-01'), limit: 100 }
@@ -26,20 +26,21 @@ beforeEach(async () => {
 })
 
 describe('costs', () => {
-  it('are summed up exactly', async () => {
+  it('are summed exactly', async () => {
     const totals = {
       calls: 7,
       input_tokens: 23,
       output_tokens: 35,
       cache_read_tokens: 1,
       cache_write_tokens: 2,
+      reasoning_tokens: 0,
       cost_usd: '123456789.250000000002',
       estimated_usd: '0',
     }
     expect(await costs([])).toEqual({ rows: [totals], totals, truncated: false })
   })
 
-  it('come by what is asked for, the dearest first', async () => {
+  it('are grouped as requested, highest first', async () => {
     const { rows } = await costs(['key', 'provider'])
     expect(rows.map(({ provider, key, cost_usd, calls }) => [provider, key, cost_usd, calls])).toEqual([
       ['openai', B, '123456789.000000000001', 3],
@@ -50,7 +51,7 @@ describe('costs', () => {
     expect((await costs(['kind'])).rows.map(one => one.kind)).toEqual(['moderate', 'generate'])
   })
 
-  it('by day come in order, the days being those of UTC', async () => {
+  it('grouped by day are in order, in UTC', async () => {
     await ask(db(), `SET TIME ZONE 'Pacific/Auckland'`)
     const { rows } = await costs(['day', 'provider'])
     expect(rows.map(({ day, provider, cost_usd }) => [day, provider, cost_usd])).toEqual([
@@ -61,7 +62,7 @@ describe('costs', () => {
     ])
   })
 
-  it('are those of the hours asked for', async () => {
+  it('include only the requested hours', async () => {
     const some = await costs(['day'], { from: new Date('2026-03-02T00:00Z'), to: new Date('2026-03-02T05:00Z') })
     expect(some).toMatchObject({
       rows: [{ day: '2026-03-02', cost_usd: '0.3' }],
@@ -71,14 +72,14 @@ describe('costs', () => {
     expect(none).toMatchObject({ rows: [], totals: { calls: 0, cost_usd: '0', estimated_usd: '0' }, truncated: false })
   })
 
-  it('are cut off where the limit is, and say so; the totals are of all', async () => {
+  it('are truncated at the limit and report that; the totals include all rows', async () => {
     const all = await costs(COST_GROUPS)
     expect(all.rows).toHaveLength(5)
     expect(await costs(COST_GROUPS, { limit: 5 })).toEqual(all)
     expect(await costs(COST_GROUPS, { limit: 4 })).toEqual({ ...all, rows: all.rows.slice(0, 4), truncated: true })
   })
 
-  it('read no more of the table than the time that is asked for', async () => {
+  it('reads only the requested time range', async () => {
     await ask(
       db(),
       `INSERT INTO cost_rollups SELECT timestamptz '2020-01-01Z' + n * interval '1 hour', 'p', 'm', 'k', '${A}', 1, 1, 1, 1, 1, 1, 0
@@ -97,7 +98,7 @@ describe('costs', () => {
     return row!.n
   }
 
-  it('of today, of this month and ever', async () => {
+  it('are summed for today, this month and in total', async () => {
     await ask(db(), `UPDATE testing.clock SET passed = timestamptz '2026-03-03T10:00Z' - pg_catalog.now()`)
     const spent = () => createCostReader(db()).spent()
     expect(await spent()).toEqual({

@@ -1,7 +1,7 @@
-import { createLanes } from '#shared/lanes.ts'
+import { createSemaphore } from '#shared/concurrency/semaphore.ts'
 import type { Db } from './pool.ts'
 
-/** By what costs may be summed up, and its SQL. */
+/** Groups for cost sums, and their SQL. */
 const GROUPS = {
   provider: 'provider',
   model: 'model',
@@ -19,35 +19,45 @@ export type CostSums = {
   output_tokens: number
   cache_read_tokens: number
   cache_write_tokens: number
+  /** Part of `output_tokens`. */
+  reasoning_tokens: number
   /** Decimals, exact. */
   cost_usd: string
-  /** The part of it that nobody has confirmed. */
+  /** The estimated part of `cost_usd`. */
   estimated_usd: string
 }
-/** With the groups that were asked for; `key` is a uuid, `day` an ISO date, UTC. */
+/** Sums of one group. `key` is a uuid, `day` an ISO date in UTC. */
 export type CostRow = CostSums & Partial<Record<CostGroup, string>>
 
 export type CostQuery = {
   groupBy: CostGroup[]
-  /** Of hours that begin from `from` on and before `to`. */
+  /** Hours that start at or after `from` and before `to`. */
   from: Date
   to: Date
-  /** At most so many rows; the totals are of all. */
+  /** Maximum number of rows. The totals include all rows. */
   limit: number
 }
 export type Costs = { rows: CostRow[]; totals: CostSums; truncated: boolean }
 
-const TOKENS = ['calls', 'input_tokens', 'output_tokens', 'cache_read_tokens', 'cache_write_tokens'] as const
+const TOKENS = [
+  'calls',
+  'input_tokens',
+  'output_tokens',
+  'cache_read_tokens',
+  'cache_write_tokens',
+  'reasoning_tokens',
+] as const
+const DOLLARS = ['cost_usd', 'estimated_usd'] as const
 const dollars = (sum: string) => `trim_scale(coalesce(${sum}, 0))::text`
-// The counts are whole and far below 2^53.
+// Counts are integers far below 2^53.
 const SUMS = [
   ...TOKENS.map(name => `coalesce(sum(${name}), 0)::float8 AS ${name}`),
-  ...['cost_usd', 'estimated_usd'].map(name => `${dollars(`sum(${name})`)} AS ${name}`),
+  ...DOLLARS.map(name => `${dollars(`sum(${name})`)} AS ${name}`),
 ].join(', ')
 
 function statement(groups: CostGroup[]) {
   const named = groups.map(name => `${GROUPS[name]} AS "${name}", `).join('')
-  // The totals come with the same reading, before the groups, of which there may be none.
+  // The totals come first, from the same scan. There may be no groups.
   const columns = groups.map(name => GROUPS[name]).join(', ')
   const order = groups.includes('day') ? ['"day"', 'sum(cost_usd) DESC'] : ['sum(cost_usd) DESC']
   const grouped = `GROUP BY GROUPING SETS ((${columns}), ())
@@ -58,22 +68,22 @@ function statement(groups: CostGroup[]) {
   }
 }
 
-/** By day, if that was asked for, then the dearest first. */
+/** In order of days if grouped by day, then by cost, highest first. */
 async function readCosts(db: Db, { groupBy, from, to, limit }: CostQuery): Promise<Costs> {
-  // In a fixed order, so that there are few statements.
+  // A fixed order keeps the number of statements small.
   const groups = COST_GROUPS.filter(name => groupBy.includes(name))
   const [totals, ...rows] = await db.query<CostRow>(statement(groups), [from, to, limit + 2])
-  const { calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd, estimated_usd } = totals!
+  const sums = Object.fromEntries([...TOKENS, ...DOLLARS].map(name => [name, totals![name]])) as unknown as CostSums
   return {
     rows: groups.length > 0 ? rows.slice(0, limit) : [totals!],
-    totals: { calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd, estimated_usd },
+    totals: sums,
     truncated: rows.length > limit,
   }
 }
 
 export type Spent = { today_usd: string; month_usd: string; total_usd: string }
 
-/** Today, this month (UTC) and ever. The boundaries are computed once, which is most of the work when it is not. */
+/** Today, this month (UTC) and in total. The materialized boundaries are computed once instead of per row. */
 const spentStatement = {
   name: 'rollups_spent',
   text: `WITH since AS MATERIALIZED (SELECT date_trunc('day', now(), 'UTC') AS day, date_trunc('month', now(), 'UTC') AS month)
@@ -84,14 +94,13 @@ const spentStatement = {
 }
 
 /**
- * What is read grows with the time that is asked for: two at a time, so that whoever asks for years does not take the
- * connections of those who submit.
- * @returns functions that resolve to null if too many wait already
+ * Reads costs, two queries at a time: a query over years must not take the connections that submissions need.
+ * @returns functions that resolve to null if too many queries are waiting
  */
 export function createCostReader(db: Db) {
-  const lanes = createLanes({ atOnce: 2, waiting: 20, waitMs: 5000 })
+  const semaphore = createSemaphore({ atOnce: 2, waiting: 20, waitMs: 5000 })
   return {
-    costs: (query: CostQuery): Promise<Costs | null> => lanes(() => readCosts(db, query)),
-    spent: (): Promise<Spent | null> => lanes(async () => (await db.query<Spent>(spentStatement))[0]!),
+    costs: (query: CostQuery): Promise<Costs | null> => semaphore(() => readCosts(db, query)),
+    spent: (): Promise<Spent | null> => semaphore(async () => (await db.query<Spent>(spentStatement))[0]!),
   }
 }

@@ -1,12 +1,12 @@
 import journal from '../../drizzle/meta/_journal.json' with { type: 'json' }
 import type { Db } from './pool.ts'
 
-// Apart from migrate.ts, which needs drizzle: that takes 140 MB of memory just to be imported.
+// Not in migrate.ts, whose imports take 140 MB of memory.
 
 const newestMigration = Math.max(...journal.entries.map(entry => entry.when))
 
-/** undefined_table, invalid_schema_name: nothing was ever migrated here. */
-const NOTHING_THERE = ['42P01', '3F000']
+/** undefined_table and invalid_schema_name: the database was never migrated. */
+const NEVER_MIGRATED = ['42P01', '3F000']
 
 /** Whether the database has every migration that this code needs. */
 export async function schemaIsCurrent(db: Db): Promise<boolean> {
@@ -17,7 +17,7 @@ export async function schemaIsCurrent(db: Db): Promise<boolean> {
     })
     return Number(rows[0]?.newest ?? 0) >= newestMigration
   } catch (error) {
-    if (NOTHING_THERE.includes((error as { code?: string }).code ?? '')) return false
+    if (NEVER_MIGRATED.includes((error as { code?: string }).code ?? '')) return false
     throw error
   }
 }

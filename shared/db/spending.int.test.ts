@@ -1,15 +1,22 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ask, fileDatabase, newBeat, newNeed, newTask, settlement } from '#shared/testing/postgres.ts'
-import { listBudgets, putBudget, type Span } from './budgets.ts'
-import { createClaimer, createNextAttempt, createRequeuer, takeOverDeadClaims } from './claims.ts'
-import { createInserter } from './insert.ts'
+import { newId } from '#shared/ids.ts'
+import { ask, fileDatabase, newBeat, newReservation, newTask, settlement } from '#shared/testing/postgres.ts'
+import { type BudgetWindow, listBudgets, putBudget } from './budgets.ts'
+import type { Reservation } from './claims/admission.ts'
+import { createClaimer } from './claims/claim.ts'
+import { createNewClaimer } from './claims/claim-new.ts'
+import { createNextAttempt } from './claims/next-attempt.ts'
+import { createRequeuer } from './claims/requeue.ts'
+import { takeOverDeadClaims } from './claims/take-over.ts'
 import type { Db } from './pool.ts'
-import { createEnder } from './tasks.ts'
-import { beat } from './workers.ts'
+import { createFinisher } from './tasks/finish.ts'
+import { createInserter } from './tasks/insert.ts'
+import { serializeTask } from './tasks/new-task.ts'
+import { writeHeartbeat } from './workers.ts'
 
-/** What is reserved and spent, by many processes at once. */
+/** Reservations and spending by concurrent processes. */
 
 const PROCESSES = 4
 const database = fileDatabase(8)
@@ -19,12 +26,20 @@ function process(db: Db) {
   const beating = newBeat()
   return {
     id: beating.id,
-    beat: () => beat(db, beating, []),
+    beat: () => writeHeartbeat(db, beating, []),
     claim: createClaimer(db, beating.id),
+    claimNew: claimNewTask(db, beating.id),
     next: createNextAttempt(db, beating.id),
     requeue: createRequeuer(db, beating.id),
-    end: createEnder(db, () => {}),
+    end: createFinisher(db, () => {}),
   }
+}
+
+/** Claims a task of `KEY` that is not stored yet. */
+function claimNewTask(db: Db, workerId: string) {
+  const claim = createNewClaimer(db, workerId)
+  return (id: string, reservation: Reservation) =>
+    claim({ id, epoch: 0, n: 1, reservation, task: serializeTask(newTask({ id, apiKeyId: KEY })) })
 }
 
 const accept = async (db: Db) => {
@@ -33,16 +48,16 @@ const accept = async (db: Db) => {
   return task.id
 }
 
-const need = (usd: string, provider = 'anthropic') => newNeed({ usd, provider, apiKeyId: KEY })
+const reservationOf = (usd: string, provider = 'anthropic') => newReservation({ usd, provider, apiKeyId: KEY })
 
-/** Of every window: never more than its limit. */
+/** No window ever exceeds its limit. */
 async function overLimit(db: Db) {
   return await ask(
     db,
     'SELECT reserved_usd, spent_usd, limit_usd FROM budget_windows WHERE reserved_usd + spent_usd > limit_usd',
   )
 }
-/** Windows that do not say what the ledger says of them. */
+/** Windows that differ from the ledger. */
 const wrong = (db: Db) =>
   ask(
     db,
@@ -65,7 +80,7 @@ type Op =
   | { do: 'claim'; worker: number; task: number; cents: number }
   | { do: 'next' | 'requeue' | 'succeed' | 'fail'; worker: number; task: number; part: number }
   | { do: 'die'; worker: number }
-  | { do: 'limit'; cents: number; span: Span }
+  | { do: 'limit'; cents: number; window: BudgetWindow }
 
 const TASKS = 6
 const worker = fc.nat(PROCESSES - 1)
@@ -81,7 +96,7 @@ const op: fc.Arbitrary<Op> = fc.oneof(
       do: fc.constantFrom('next' as const, 'requeue' as const, 'succeed' as const, 'fail' as const),
       worker,
       task,
-      // What it really cost, in percent of what was reserved; above 100: nobody said.
+      // The real cost in percent of the reservation; above 100: unknown.
       part: fc.nat(120),
     }),
   },
@@ -91,13 +106,13 @@ const op: fc.Arbitrary<Op> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('limit' as const),
       cents: fc.integer({ min: 0, max: 200 }),
-      span: fc.constantFrom<Span>('hour', 'day', 'total'),
+      window: fc.constantFrom<BudgetWindow>('hour', 'day', 'total'),
     }),
   },
 )
 
 describe('a budget', () => {
-  it('is never overshot, and says what the ledger says, whatever happens at once', async () => {
+  it('is never exceeded and matches the ledger, whatever happens concurrently', async () => {
     const { dbs, clock } = database
     const db = dbs[0]
     await fc.assert(
@@ -106,24 +121,26 @@ describe('a budget', () => {
         async rounds => {
           await ask(db, 'TRUNCATE attempts, budget_windows, budgets, cost_rollups, tasks, workers')
           await clock.reset()
-          // Once a limit was lowered, what was spent before may be more.
+          // Earlier spending may exceed a limit that was lowered.
           const lowered = new Set<string>()
-          await putBudget(db, { scope: 'global', span: 'day', limitUsd: '1' })
-          for (const span of ['hour', 'total'] as const) await putBudget(db, { scope: 'global', span, limitUsd: '100' })
-          await putBudget(db, { scope: `key:${KEY}`, span: 'hour', limitUsd: '0.7' })
-          await putBudget(db, { scope: 'provider:openai', span: 'total', limitUsd: '0.5' })
-          await putBudget(db, { scope: 'kind:generate', span: 'request', limitUsd: '0.35' })
+          await putBudget(db, { scope: 'global', window: 'day', limitUsd: '1' })
+          for (const window of ['hour', 'total'] as const)
+            await putBudget(db, { scope: 'global', window, limitUsd: '100' })
+          await putBudget(db, { scope: `key:${KEY}`, window: 'hour', limitUsd: '0.7' })
+          await putBudget(db, { scope: 'provider:openai', window: 'total', limitUsd: '0.5' })
+          await putBudget(db, { scope: 'kind:generate', window: 'request', limitUsd: '0.35' })
           const workers = dbs.slice(0, PROCESSES).map(process)
           await Promise.all(workers.map(one => one.beat()))
-          const ids = await Promise.all(Array.from({ length: TASKS }, () => accept(db)))
-          /** By worker and task: what it holds. */
+          // Some tasks are stored by their first claim.
+          const ids = await Promise.all(Array.from({ length: TASKS }, (_, n) => (n % 2 ? accept(db) : newId())))
+          /** Claims by worker and task. */
           const held = new Map<string, { epoch: number; n: number; cents: number }>()
           const dead = new Set<number>()
 
           const perform = async (one: Op): Promise<void> => {
             if (one.do === 'limit') {
-              lowered.add(one.span)
-              await putBudget(db, { scope: 'global', span: one.span, limitUsd: String(one.cents / 100) })
+              lowered.add(one.window)
+              await putBudget(db, { scope: 'global', window: one.window, limitUsd: String(one.cents / 100) })
               return
             }
             if (one.do === 'die') {
@@ -139,14 +156,15 @@ describe('a budget', () => {
                 'SELECT epoch, attempts FROM tasks WHERE id = $1',
                 [id],
               )
-              const n = row!.attempts + 1
-              const outcome = await self.claim({
-                ...{ id, epoch: row!.epoch, n },
-                need: need(String(one.cents / 100), one.cents % 2 ? 'openai' : 'anthropic'),
-              })
+              const { epoch, attempts } = row ?? { epoch: 0, attempts: 0 }
+              const reservation = reservationOf(String(one.cents / 100), one.cents % 2 ? 'openai' : 'anthropic')
+              const n = attempts + 1
+              const outcome = row
+                ? await self.claim({ id, epoch, n, reservation })
+                : await self.claimNew(id, reservation)
               if (outcome.kind === 'claimed') {
                 expect(one.cents).toBeLessThanOrEqual(35)
-                held.set(key, { epoch: row!.epoch, n, cents: one.cents })
+                held.set(key, { epoch, n, cents: one.cents })
               }
               return
             }
@@ -158,7 +176,7 @@ describe('a budget', () => {
                 id,
                 epoch: mine.epoch,
                 n: mine.n + 1,
-                need: need('0.05'),
+                reservation: reservationOf('0.05'),
                 tries: 1,
                 settlement: settled,
               }
@@ -177,7 +195,7 @@ describe('a budget', () => {
             }
           }
           for (const round of rounds) {
-            // At once, but for what one worker does with one task.
+            // Concurrently, except the actions of one worker on one task.
             const chains = Map.groupBy(round, one => ('task' in one ? `${one.worker} ${one.task}` : one))
             await Promise.all(
               [...chains.values()].map(async chain => {
@@ -195,7 +213,7 @@ describe('a budget', () => {
               await Promise.all(workers.map(one => one.beat()))
             }
           }
-          // Everybody dies: nothing stays reserved, and the late answers find their windows.
+          // All workers die: nothing stays reserved, and late answers find their windows.
           await clock.advance(11)
           await takeOverDeadClaims(db, 100, 100)
           expect(await ask(db, 'SELECT id FROM budget_windows WHERE reserved_usd <> 0')).toEqual([])
@@ -217,28 +235,34 @@ describe('a budget', () => {
     )
   }, 120_000)
 
-  it('of one dollar lets eight processes spend one dollar, no more, in calls of up to a cent', async () => {
+  it('of one dollar lets eight processes spend one dollar and no more, in calls of up to a cent', async () => {
     const { dbs } = database
-    await putBudget(dbs[0], { scope: 'global', span: 'day', limitUsd: '1' })
+    await putBudget(dbs[0], { scope: 'global', window: 'day', limitUsd: '1' })
     const workers = dbs.map(process)
     const insert = createInserter(dbs[0])
-    const ids = await Promise.all(
-      Array.from({ length: 2000 }, async () => {
+    // Half of the tasks are stored by their first claim.
+    const isStored = (index: number) => index % (2 * PROCESSES) < PROCESSES
+    const tasks = await Promise.all(
+      Array.from({ length: 2000 }, async (_, index) => {
         const one = newTask({ apiKeyId: KEY })
-        await insert(one)
-        return one.id
+        if (isStored(index)) await insert(one)
+        return { id: one.id, stored: isStored(index) }
       }),
     )
-    // Each process works on a share of the tasks, a hundred at a time, and asks again while only others stand in the way.
+    // Each process claims its share of the tasks, a hundred at a time, and retries while only reservations are in the way.
     const refused: boolean[] = []
     await Promise.all(
       workers.map(async (self, w) => {
-        const mine = ids.filter((_, index) => index % workers.length === w)
+        const mine = tasks.filter((_, index) => index % workers.length === w)
         await Promise.all(
           Array.from({ length: 100 }, async () => {
-            for (let id = mine.pop(); id; id = mine.pop()) {
+            for (let task = mine.pop(); task; task = mine.pop()) {
+              const { id, stored } = task
               for (;;) {
-                const outcome = await self.claim({ id, epoch: 0, n: 1, need: need('0.01') })
+                const reservation = reservationOf('0.01')
+                const outcome = stored
+                  ? await self.claim({ id, epoch: 0, n: 1, reservation })
+                  : await self.claimNew(id, reservation)
                 if (outcome.kind === 'refused' && !outcome.by.exceeded) continue
                 if (outcome.kind === 'refused') refused.push(outcome.by.exceeded)
                 if (outcome.kind === 'claimed') {
@@ -259,36 +283,46 @@ describe('a budget', () => {
     expect(Number(budget!.spent_usd)).toBeLessThanOrEqual(1)
     expect(Number(budget!.spent_usd)).toBeGreaterThanOrEqual(0.95)
     const [{ calls } = { calls: '' }] = await ask<{ calls: string }>(dbs[0], 'SELECT count(*) AS calls FROM attempts')
-    // 0.0037 each: what is left below a cent is of no use to anybody.
+    // 0.0037 each: a remainder below one cent admits no further call.
     expect(Number(calls)).toBe(268)
     expect(refused).toHaveLength(2000 - 268)
   }, 120_000)
 
-  it('that is lowered below what is spent stops spending at once; what is under way still settles', async () => {
+  it('lowered below its spending stops new calls at once; calls in flight still settle', async () => {
     const db = database.dbs[0]
     const self = process(db)
-    await putBudget(db, { scope: 'global', span: 'month', limitUsd: '1' })
+    await putBudget(db, { scope: 'global', window: 'month', limitUsd: '1' })
     const [first, second] = [await accept(db), await accept(db)]
-    expect(await self.claim({ id: first, epoch: 0, n: 1, need: need('0.5') })).toEqual({ kind: 'claimed' })
-    await putBudget(db, { scope: 'global', span: 'month', limitUsd: '0' })
-    expect(await self.claim({ id: second, epoch: 0, n: 1, need: need('0.0001') })).toMatchObject({
-      kind: 'refused',
-      by: { scope: 'global', span: 'month', exceeded: true, resets_ms: expect.any(Number) },
+    expect(await self.claim({ id: first, epoch: 0, n: 1, reservation: reservationOf('0.5') })).toEqual({
+      kind: 'claimed',
     })
-    // What costs nothing is not stopped.
-    expect(await self.claim({ id: second, epoch: 0, n: 1, need: need('0') })).toEqual({ kind: 'claimed' })
+    await putBudget(db, { scope: 'global', window: 'month', limitUsd: '0' })
+    expect(await self.claim({ id: second, epoch: 0, n: 1, reservation: reservationOf('0.0001') })).toMatchObject({
+      kind: 'refused',
+      by: {
+        scope: 'global',
+        window: 'month',
+        exceeded: true,
+        left_usd: expect.any(String),
+        resets_ms: expect.any(Number),
+      },
+    })
+    // Free calls are not stopped.
+    expect(await self.claim({ id: second, epoch: 0, n: 1, reservation: reservationOf('0') })).toEqual({
+      kind: 'claimed',
+    })
     const ending = { status: 'succeeded', from: 'running', epoch: 0, workerId: self.id, result: 1 } as const
     await self.end({ ...ending, id: first, settlement: settlement(1, 'succeeded', { costUsd: '0.4' }) })
     expect(await listBudgets(db)).toMatchObject([{ spent_usd: '0.4', reserved_usd: '0', remaining_usd: '0' }])
   })
 
-  it('tells what only others’ reservations refuse from what is spent', async () => {
+  it('distinguishes refusals by reservations from refusals by spending', async () => {
     const db = database.dbs[0]
     const self = process(db)
-    await putBudget(db, { scope: 'global', span: 'total', limitUsd: '1' })
+    await putBudget(db, { scope: 'global', window: 'total', limitUsd: '1' })
     const [first, second] = [await accept(db), await accept(db)]
-    await self.claim({ id: first, epoch: 0, n: 1, need: need('0.8') })
-    const ask = () => self.claim({ id: second, epoch: 0, n: 1, need: need('0.8') })
+    await self.claim({ id: first, epoch: 0, n: 1, reservation: reservationOf('0.8') })
+    const ask = () => self.claim({ id: second, epoch: 0, n: 1, reservation: reservationOf('0.8') })
     expect(await ask()).toMatchObject({ kind: 'refused', by: { exceeded: false } })
     await self.end({
       ...{ id: first, status: 'succeeded', from: 'running', epoch: 0, workerId: self.id, result: 1 },

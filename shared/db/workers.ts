@@ -1,12 +1,11 @@
+import { LIVENESS } from '#shared/process/liveness.ts'
+import { defineColumns } from './columns.ts'
 import type { Db } from './pool.ts'
 
-/** A process is dead this long after its last beat. */
-export const DEAD_AFTER_SECONDS = 10
-
-/** What a worker’s own calls say of a provider. */
+/** State of a provider, from a worker's own calls. */
 export type ProviderState = 'ok' | 'failing' | 'unreachable'
 
-export type WorkerBeat = {
+export type WorkerState = {
   id: string
   pid: number
   host: string
@@ -19,6 +18,12 @@ export type WorkerBeat = {
   fetchedAgoMs: number | null
 }
 
+type Claim = { id: string; epoch: number }
+const claimColumns = defineColumns<Claim>([
+  ['id', 'uuid', claim => claim.id],
+  ['epoch', 'int', claim => claim.epoch],
+])
+
 const beatStatement = {
   name: 'workers_beat',
   text: `WITH beat AS (
@@ -27,14 +32,12 @@ const beatStatement = {
       ON CONFLICT (id) DO UPDATE SET beat_at = now(), active = excluded.active, concurrency = excluded.concurrency,
         metrics_port = excluded.metrics_port, providers = excluded.providers, last_fetch_at = coalesce(excluded.last_fetch_at, w.last_fetch_at)
     )
-    SELECT h.id, h.epoch FROM unnest($10::uuid[], $11::int[]) AS h(id, epoch) LEFT JOIN tasks t ON t.id = h.id
+    SELECT h.id, h.epoch FROM ${claimColumns.unnest('h', 10)} LEFT JOIN tasks t ON t.id = h.id
     WHERE t.id IS NULL OR t.status <> 'running' OR t.epoch <> h.epoch OR t.worker_id <> $1`,
 }
 
-type Claim = { id: string; epoch: number }
-
-/** One heartbeat, on Postgres's clock. @returns those among `held` that are gone: cancelled, expired, taken over */
-export const beat = (db: Db, worker: WorkerBeat, held: Claim[]): Promise<Claim[]> =>
+/** Writes a heartbeat, by Postgres's clock. @returns the claims in `held` that are lost: cancelled, expired or taken over */
+export const writeHeartbeat = (db: Db, worker: WorkerState, held: Claim[]): Promise<Claim[]> =>
   db.query<Claim>(beatStatement, [
     worker.id,
     worker.pid,
@@ -45,13 +48,12 @@ export const beat = (db: Db, worker: WorkerBeat, held: Claim[]): Promise<Claim[]
     worker.metricsPort,
     worker.fetchedAgoMs,
     JSON.stringify(worker.providers),
-    held.map(claim => claim.id),
-    held.map(claim => claim.epoch),
+    ...claimColumns.values(held),
   ])
 
-/** Strikes a process off that leaves without claims. */
-export const leave = (db: Db, id: string) =>
-  db.query({ name: 'workers_leave', text: 'DELETE FROM workers WHERE id = $1' }, [id])
+/** Deletes a worker that stops without claims. */
+export const deregisterWorker = (db: Db, id: string) =>
+  db.query({ name: 'workers_deregister', text: 'DELETE FROM workers WHERE id = $1' }, [id])
 
 export type LiveWorker = {
   id: string
@@ -70,24 +72,35 @@ export type LiveWorker = {
 const COLUMNS =
   'id, pid, host, queues, concurrency, active, metrics_port, providers, started_at, beat_at, last_fetch_at'
 
-export const listWorkers = (db: Db): Promise<LiveWorker[]> =>
-  db.query<LiveWorker>({
-    name: 'workers_list',
-    text: `SELECT ${COLUMNS} FROM workers WHERE beat_at > now() - interval '${DEAD_AFTER_SECONDS} seconds' ORDER BY started_at`,
-  })
+/** SQL interval. @param ms the parameter with its length in milliseconds, such as `$3` */
+const interval = (ms: string) => `${ms}::float8 * interval '1 millisecond'`
+
+/** SQL condition on `workers` w. @param ms the parameter that holds `deadAfterMs` */
+export const isAlive = (ms: string) => `w.beat_at > now() - ${interval(ms)}`
 
 /**
- * Processes that have not beaten for 10 s, Postgres having been back for as long (the beats of an outage prove nothing).
- * For a statement that calls `workers` w.
+ * SQL condition on `workers` w: the process has sent no heartbeat for `deadAfterMs`, and Postgres has been running for as long,
+ * because heartbeats that an outage prevented prove nothing.
+ * @param ms the parameter that holds `deadAfterMs`
  */
-export const DEAD = `w.beat_at < now() - interval '${DEAD_AFTER_SECONDS} seconds'
-  AND pg_postmaster_start_time() < now() - interval '${DEAD_AFTER_SECONDS} seconds'`
+export const isDead = (ms: string) =>
+  `w.beat_at < now() - ${interval(ms)} AND pg_postmaster_start_time() < now() - ${interval(ms)}`
 
-/** Strikes the dead off. Whoever holds a claim and is not in the table counts as dead too. @returns their ids */
-export const buryDead = async (db: Db): Promise<string[]> => {
-  const rows = await db.query<{ id: string }>({
-    name: 'workers_bury',
-    text: `DELETE FROM workers w WHERE ${DEAD} RETURNING w.id`,
-  })
+/** The workers that are alive. API processes, which serve no queue, are not among them. */
+export const listWorkers = (db: Db, deadAfterMs: number = LIVENESS.deadAfterMs): Promise<LiveWorker[]> =>
+  db.query<LiveWorker>(
+    {
+      name: 'workers_list',
+      text: `SELECT ${COLUMNS} FROM workers w WHERE ${isAlive('$1')} AND queues <> '{}' ORDER BY started_at`,
+    },
+    [deadAfterMs],
+  )
+
+/** Deletes workers whose heartbeat expired. A worker without a row counts as dead too. @returns their ids */
+export const deleteDeadWorkers = async (db: Db, deadAfterMs: number = LIVENESS.deadAfterMs): Promise<string[]> => {
+  const rows = await db.query<{ id: string }>(
+    { name: 'workers_delete_dead', text: `DELETE FROM workers w WHERE ${isDead('$1')} RETURNING w.id` },
+    [deadAfterMs],
+  )
   return rows.map(row => row.id)
 }

@@ -1,40 +1,40 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { newId } from '#shared/ids.ts'
-import type { Redis } from '#shared/redis.ts'
+import type { Redis } from '#shared/redis/connect.ts'
 import { testPrefix } from '#shared/testing/database.ts'
-import { awayRedis, testRedis } from '#shared/testing/redis.ts'
+import { testRedis, unreachableRedis } from '#shared/testing/redis.ts'
 import { clean } from '#shared/text.ts'
-import type { Hints } from './hints.ts'
+import type { Notifications } from './notifications.ts'
 import { openDeltaWriter, readStream, type StreamEntry } from './stream.ts'
 
 const prefix = testPrefix()
 const keyOf = (id: string) => `${prefix}:text:${id}`
 
-/** Hints that tell the test when an entry has been written. */
+/** Notifications that tell the test when an entry has been written. */
 function countHints() {
   let count = 0
-  let heard = () => {}
-  const hints = {
+  let changed = () => {}
+  const notifications = {
     more: () => {
       count++
-      heard()
+      changed()
     },
-  } as unknown as Hints
+  } as unknown as Notifications
   return {
-    hints,
+    notifications,
     count: () => count,
     until: (n: number) =>
       new Promise<void>(resolve => {
-        heard = () => count >= n && resolve()
-        heard()
+        changed = () => count >= n && resolve()
+        changed()
       }),
   }
 }
 
 async function open(redis: Redis, id: string = newId(), attempt = 1) {
-  const { hints, until, count } = countHints()
-  const writer = openDeltaWriter({ redis, hints, prefix, id, attempt, timeoutMs: 60_000, endWaitMs: 60_000 })
+  const { notifications, until, count } = countHints()
+  const writer = openDeltaWriter({ redis, notifications, prefix, id, attempt, timeoutMs: 60_000, endWaitMs: 60_000 })
   return { id, writer, until, count, read: (after = { attempt: 0, n: 0 }) => readStream(redis, prefix, id, after) }
 }
 /** Writes and waits until it has arrived. */
@@ -58,7 +58,7 @@ function compose(entries: StreamEntry[]): { text: string | null; ended: boolean 
 }
 
 describe('the text of a task', () => {
-  it('can be read as it was written, piece by piece, with an end mark', async () => {
+  it('is read as it was written, entry by entry, with an end mark', async () => {
     const stream = await open(await testRedis())
     await stream.until(1)
     await say(stream, 'one ')
@@ -72,7 +72,7 @@ describe('the text of a task', () => {
     ])
   })
 
-  it('can be read on from any entry', async () => {
+  it('can be resumed from any entry', async () => {
     const stream = await open(await testRedis())
     await stream.until(1)
     await say(stream, 'one ')
@@ -81,7 +81,7 @@ describe('the text of a task', () => {
     expect(rest.map(entry => entry.text)).toEqual(['two'])
   })
 
-  it('is written in fewer entries when it comes faster than Redis takes it', async () => {
+  it('is written in fewer entries when it arrives faster than Redis accepts it', async () => {
     const stream = await open(await testRedis())
     for (const letter of 'abcdefghijklmnopqrstuvwxyz') stream.writer.write(letter)
     await stream.writer.end()
@@ -90,7 +90,7 @@ describe('the text of a task', () => {
     expect(entries.length).toBeLessThan(10)
   })
 
-  it('outlives a call that never ends by two minutes, also when it was begun again', async () => {
+  it('expires two minutes after the call timeout, also after a restart of the stream', async () => {
     const redis = await testRedis()
     const stream = await open(redis)
     await stream.until(1)
@@ -101,7 +101,7 @@ describe('the text of a task', () => {
     expect(await redis.ttl(keyOf(stream.id))).toSatisfy(ttl => ttl > 170 && ttl <= 180)
   })
 
-  it('is kept for two minutes when it is complete', async () => {
+  it('expires two minutes after its end', async () => {
     const redis = await testRedis()
     for (const flushed of [false, true]) {
       const stream = await open(redis)
@@ -112,7 +112,7 @@ describe('the text of a task', () => {
     }
   })
 
-  it('is kept while its own attempt writes, whatever an earlier one does', async () => {
+  it('is kept while its attempt writes, whatever an earlier attempt does', async () => {
     const redis = await testRedis()
     const first = await open(redis)
     await first.until(1)
@@ -122,7 +122,7 @@ describe('the text of a task', () => {
     expect(await redis.ttl(keyOf(first.id))).toBeGreaterThan(170)
   })
 
-  it('begins again in whole when Redis was flushed in the middle of it', async () => {
+  it('is written again completely after a flush of Redis', async () => {
     const redis = await testRedis()
     const stream = await open(redis)
     await stream.until(1)
@@ -138,7 +138,7 @@ describe('the text of a task', () => {
     ])
   })
 
-  it('is whole even if Redis was flushed after its last word', async () => {
+  it('is complete even if Redis is flushed after the last text', async () => {
     const redis = await testRedis()
     const stream = await open(redis)
     await stream.until(1)
@@ -148,7 +148,7 @@ describe('the text of a task', () => {
     expect(compose(await stream.read())).toEqual({ text: 'one', ended: true })
   })
 
-  it('loses what earlier attempts wrote as soon as a new one begins', async () => {
+  it('drops the text of earlier attempts when a new one begins', async () => {
     const redis = await testRedis()
     const first = await open(redis)
     await first.until(1)
@@ -158,7 +158,7 @@ describe('the text of a task', () => {
     expect(await second.read()).toEqual([{ attempt: 2, n: 0, type: 'b', text: '' }])
   })
 
-  it('takes nothing more from an attempt that has been overtaken', async () => {
+  it('rejects text of an attempt that has been replaced', async () => {
     const redis = await testRedis()
     const first = await open(redis)
     await first.until(1)
@@ -176,7 +176,7 @@ describe('the text of a task', () => {
     expect(new Set(entries.map(entry => entry.attempt))).toEqual(new Set([2]))
   })
 
-  it('never holds half a character, however the model’s text was cut', async () => {
+  it('holds no half of a surrogate pair, however the model splits its text', async () => {
     const redis = await testRedis()
     const text = fc.array(fc.constantFrom('a', '😀', '\ud83d', '\ude00', '\0', 'é'), { maxLength: 12 })
     await fc.assert(
@@ -204,7 +204,7 @@ describe('the text of a task', () => {
     )
   })
 
-  it('is whole or has no end mark, whenever Redis goes away and comes back, with or without its data', async () => {
+  it('is complete or has no end mark, whenever Redis fails and returns, with or without its data', async () => {
     const redis = await testRedis()
     let away = false
     // The same connection, with an outage that the test commands: before the command, or after it was carried out.
@@ -252,15 +252,15 @@ describe('the text of a task', () => {
 })
 
 describe('a writer without Redis', () => {
-  it('takes all text and ends without an error', async () => {
-    const { writer, count } = await open(awayRedis())
+  it('accepts all text and ends without an error', async () => {
+    const { writer, count } = await open(unreachableRedis())
     writer.write('nobody ')
     writer.write('listens')
     await writer.end()
     expect(count()).toBe(0)
   })
 
-  it('leaves it to the reader to notice that Redis is away', async () => {
-    await expect(readStream(awayRedis(), prefix, newId(), { attempt: 0, n: 0 })).rejects.toThrow()
+  it('leaves the error to the reader', async () => {
+    await expect(readStream(unreachableRedis(), prefix, newId(), { attempt: 0, n: 0 })).rejects.toThrow()
   })
 })

@@ -1,17 +1,17 @@
-import type { Redis } from '#shared/redis.ts'
+import type { Redis } from '#shared/redis/connect.ts'
 import { clean } from '#shared/text.ts'
-import type { Hints } from './hints.ts'
+import type { Notifications } from './notifications.ts'
 
 /**
  * The text of a running task as a Redis stream. Entry ids are `<attempt>-<n>`, so that Redis itself refuses a worker
- * that has been overtaken. Fields: `b` the attempt begins; `d` more text; `w` the whole text so far (what was there
- * before is lost); `e` the text is complete.
+ * that has been replaced. Fields: `b` the attempt begins; `d` more text; `w` the whole text so far (earlier entries were
+ * lost); `e` the text is complete.
  */
 export type StreamEntry = { attempt: number; n: number; type: 'b' | 'd' | 'w' | 'e'; text: string }
 
 /**
- * How long a text is kept when no more comes: its Redis evicts nothing. A reader that comes back within it goes on where
- * it was; after it the whole text comes from Postgres.
+ * Expiry of a text after its last entry, because this Redis evicts nothing. A reader that returns within it resumes;
+ * afterwards it gets the whole text from Postgres.
  */
 const KEEP_SECONDS = 120
 const END_WAIT_MS = 1000
@@ -20,25 +20,25 @@ const streamKey = (prefix: string, id: string) => `${prefix}:text:${id}`
 
 export type DeltaWriter = {
   write(text: string): void
-  /** Writes what is left and the end mark; waits for Redis no longer than a second. */
+  /** Writes the remaining text and the end mark. Waits for Redis at most a second. */
   end(): Promise<void>
 }
 
-/** Opens the stream of one attempt; what earlier attempts wrote is dropped. */
+/** Opens the stream of one attempt and drops the text of earlier ones. */
 export function openDeltaWriter(options: {
   redis: Redis
-  hints: Hints
+  notifications: Notifications
   prefix: string
   id: string
   attempt: number
-  /** Upper bound of the call that brings the text, milliseconds. */
+  /** Timeout of the call, milliseconds. */
   timeoutMs: number
   /** How long `end` waits for Redis at most. */
   endWaitMs?: number
 }): DeltaWriter {
-  const { redis, hints, id, attempt, endWaitMs = END_WAIT_MS } = options
+  const { redis, notifications, id, attempt, endWaitMs = END_WAIT_MS } = options
   const key = streamKey(options.prefix, id)
-  // Nobody tells when the call fails, or its process dies.
+  // There is no end mark when the call fails or the process dies.
   const keepWriting = Math.ceil(options.timeoutMs / 1000) + KEEP_SECONDS
   let written = ''
   let pending = ''
@@ -51,7 +51,7 @@ export function openDeltaWriter(options: {
   const isStale = (error: unknown) => /equal or smaller/.test(String(error))
 
   async function begin(): Promise<void> {
-    // The new top id comes first, so that a worker of an earlier attempt can no longer add.
+    // The higher id first: then a worker of an earlier attempt can no longer add.
     await redis.xadd(key, `${attempt}-0`, 'b', '')
     await redis.multi().xtrim(key, 'MINID', `${attempt}-0`).expire(key, keepWriting).exec()
   }
@@ -60,7 +60,7 @@ export function openDeltaWriter(options: {
     n++
     const added = intact ? await redis.xadd(key, 'NOMKSTREAM', `${attempt}-${n}`, type, text) : null
     if (added !== null) return
-    // The stream is gone, or an earlier write may not have arrived: start it again with everything.
+    // The stream is gone, or an earlier write may be missing: start again with the whole text.
     await redis.xadd(key, `${attempt}-${n}`, 'w', written)
     await redis.expire(key, keepWriting)
     if (type === 'e') await redis.xadd(key, `${attempt}-${++n}`, 'e', '')
@@ -71,9 +71,9 @@ export function openDeltaWriter(options: {
     if (stale) return
     try {
       await work()
-      hints.more(id)
+      notifications.more(id)
     } catch (error) {
-      // Redis is away: the text goes on in memory, and in whole when Redis is back.
+      // Redis is unavailable: keep the text in memory, and write all of it when Redis is back.
       intact = false
       stale = isStale(error)
     }
@@ -83,7 +83,7 @@ export function openDeltaWriter(options: {
   let flushing = false
 
   function pump(): void {
-    // Half a surrogate pair waits for its other half, which `write` brings; trying again at once would never end.
+    // Half of a surrogate pair waits for the other half, which comes with `write`. Retrying at once would never end.
     if (flushing || closed || pending === '' || /^[\uD800-\uDBFF]$/.test(pending)) return
     flushing = true
     busy = busy
@@ -94,7 +94,7 @@ export function openDeltaWriter(options: {
       })
   }
 
-  /** No timer: what came while the previous entry was under way goes into the next one. */
+  /** No timer: text that arrives during a write goes into the next entry. */
   async function flush(): Promise<void> {
     const cut = /[\uD800-\uDBFF]$/.test(pending) ? pending.length - 1 : pending.length
     const text = clean(pending.slice(0, cut))
@@ -110,7 +110,7 @@ export function openDeltaWriter(options: {
     pending = ''
     if (rest !== '') await add('d', rest)
     await add('e', '')
-    // Not before: a writer that has been overtaken does not get here, and leaves its successor's text alone.
+    // Last: a writer that has been replaced does not get here, so it does not expire its successor's text.
     await redis.expire(key, KEEP_SECONDS)
   }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { assign } from './assign.ts'
+import { assignVariant } from './assign.ts'
 
 const THREE = [
   { name: 'control', weight: 50 },
@@ -9,11 +9,11 @@ const THREE = [
 ]
 const USERS = Array.from({ length: 100_000 }, (_, i) => `user-${i}`)
 const chosen = (variants: typeof THREE, users = USERS, name = 'greeting') =>
-  users.map(user => assign(name, user, variants)!.name)
+  users.map(user => assignVariant(name, user, variants)!.name)
 const count = (names: string[], name: string) => names.filter(one => one === name).length
 
-describe('assign', () => {
-  it('gives 100,000 users to the variants within 1 % of their weights, as evenly as chance would', () => {
+describe('assignVariant', () => {
+  it('distributes 100,000 users within 1% of the weights, as evenly as chance', () => {
     const names = chosen(THREE)
     let chiSquare = 0
     for (const { name, weight } of THREE) {
@@ -25,9 +25,9 @@ describe('assign', () => {
     expect(chiSquare).toBeLessThan(-2 * Math.log(0.001))
   })
 
-  it('moves users only into the variant whose weight grows', () => {
+  it('moves users only to the variant with the higher weight', () => {
     const variants = fc.array(fc.nat({ max: 100 }), { minLength: 2, maxLength: 5 }).map(weights =>
-      // One has weight in any case.
+      // At least one variant has weight.
       [1, ...weights].map((weight, i) => ({ name: `v${i}`, weight })),
     )
     const users = USERS.slice(0, 200)
@@ -42,12 +42,12 @@ describe('assign', () => {
     )
   })
 
-  it('draws in about as many users as the weight says', () => {
+  it('moves about as many users as the weight requires', () => {
     const after = chosen(THREE.map(one => (one.name === 'long' ? { ...one, weight: 120 } : one)))
     expect(count(after, 'long') / USERS.length).toBeCloseTo(0.6, 2)
   })
 
-  it('depends neither on the order of the variants nor on the unit of the weights', () => {
+  it('does not depend on the order of the variants or the unit of the weights', () => {
     const users = USERS.slice(0, 1000)
     expect(chosen(THREE.toReversed(), users)).toEqual(chosen(THREE, users))
     expect(
@@ -58,18 +58,18 @@ describe('assign', () => {
     ).toEqual(chosen(THREE, users))
   })
 
-  it('assigns anew for another experiment', () => {
+  it('assigns independently in another experiment', () => {
     const some = USERS.slice(0, 20_000)
     const [one, other] = [chosen(THREE, some, 'one'), chosen(THREE, some, 'other')]
     const same = one.filter((name, i) => name === other[i]).length / some.length
-    // By chance alone: 0.5² + 0.3² + 0.2².
+    // Expected by chance: 0.5² + 0.3² + 0.2².
     expect(same).toBeCloseTo(0.38, 1)
   })
 
-  it('never chooses a variant of weight 0, and none if all are', () => {
+  it('never chooses a variant of weight 0, and returns null if all weights are 0', () => {
     const names = chosen([...THREE, { name: 'off', weight: 0 }])
     expect(count(names, 'off')).toBe(0)
-    expect(assign('greeting', 'user', [{ name: 'off', weight: 0 }])).toBeNull()
-    expect(assign('greeting', 'user', [])).toBeNull()
+    expect(assignVariant('greeting', 'user', [{ name: 'off', weight: 0 }])).toBeNull()
+    expect(assignVariant('greeting', 'user', [])).toBeNull()
   })
 })

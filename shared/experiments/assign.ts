@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-/** A number in the open interval from 0 to 1, evenly spread and the same for ever, from the first 52 bits of SHA-256. */
+/** A uniformly distributed number between 0 and 1, exclusive, from the first 52 bits of SHA-256. The same for ever. */
 function uniform(...parts: string[]): number {
   // JSON, so that ("a", "bc") and ("ab", "c") differ.
   const digest = createHash('sha256').update(JSON.stringify(parts)).digest()
@@ -8,16 +8,16 @@ function uniform(...parts: string[]): number {
 }
 
 /**
- * The variant that a user gets in the experiment `name`: each by its share of the weights, the same at every call.
+ * The variant of a user in the experiment `name`: random by weight, but the same at every call.
  *
  * Weighted rendezvous hashing (Thaler & Ravishankar, IEEE/ACM ToN 6(1), 1998; the weights as in Efraimidis & Spirakis,
- * IPL 97(5), 2006): every variant draws -ln(u)/weight by user, and the least wins. More weight makes the variant's own
- * draws smaller and leaves all others as they are. So it only draws users in: none leaves it, and none goes from one of
- * the other variants to another. Likewise less weight, or a variant taken away, moves none but that variant's users.
- * @param variants with different names; weights in any unit, in any order; one of weight 0 is never chosen
- * @returns null if no variant has weight
+ * IPL 97(5), 2006): every variant draws -ln(u)/weight for the user, and the lowest draw wins. A higher weight lowers
+ * only the variant's own draws: users move to it, and none move between the other variants. A lower weight, or removing
+ * the variant, moves only its own users.
+ * @param variants with unique names, in any order; weights in any unit; weight 0 is never chosen
+ * @returns null: all weights are 0
  */
-export function assign<V extends { name: string; weight: number }>(
+export function assignVariant<V extends { name: string; weight: number }>(
   name: string,
   userId: string,
   variants: readonly V[],

@@ -9,7 +9,7 @@ describe('wilson', () => {
     expect(high).toBeCloseTo(0.17437, 5)
   })
 
-  it('is z²/(n + z²) wide where none or all converted, and everything without users', () => {
+  it('has width z²/(n + z²) if none or all converted, and is 0 to 1 without users', () => {
     // 3.841459 / 13.841459
     expect(wilson(0, 10)[0]).toBeCloseTo(0, 12)
     expect(wilson(0, 10)[1]).toBeCloseTo(0.277533, 6)
@@ -38,13 +38,13 @@ describe('twoProportions', () => {
     expect(test.approximates).toBe(true)
   })
 
-  it('is negative for an arm below the control, and says when the numbers are small', () => {
+  it('is negative for an arm below the control, and marks small numbers', () => {
     const test = twoProportions({ users: 20, conversions: 4 }, { users: 20, conversions: 1 })!
     expect(test.z).toBeLessThan(0)
     expect(test.approximates).toBe(false)
   })
 
-  it('has nothing to say without users, and where none or all converted', () => {
+  it('is null without users, and if none or all converted', () => {
     expect(twoProportions({ users: 0, conversions: 0 }, { users: 5, conversions: 2 })).toBeNull()
     expect(twoProportions({ users: 0, conversions: 0 }, { users: 0, conversions: 0 })).toBeNull()
     expect(twoProportions({ users: 5, conversions: 0 }, { users: 5, conversions: 0 })).toBeNull()
@@ -52,15 +52,15 @@ describe('twoProportions', () => {
   })
 })
 
-it('Holm raises 0.01, 0.04 and 0.03 to 0.03, 0.06 and 0.06', () => {
-  // In order: 3 × 0.01; 2 × 0.03; 1 × 0.04, but no less than the one before.
+it('Holm’s correction of 0.01, 0.04 and 0.03 is 0.03, 0.06 and 0.06', () => {
+  // In order: 3 × 0.01; 2 × 0.03; 1 × 0.04, but not less than the previous one.
   const adjusted = holm([0.01, 0.04, 0.03])
   for (const [i, p] of [0.03, 0.06, 0.06].entries()) expect(adjusted[i]).toBeCloseTo(p, 12)
   expect(holm([0.7, 0.6])).toEqual([1, 1])
   expect(holm([0.2])).toEqual([0.2])
 })
 
-it('costs per conversion are exact to the picodollar, rounded half up', () => {
+it('the cost per conversion is exact to the picodollar, rounded half up', () => {
   expect(costPerConversion('1', 3)).toBe('0.333333333333')
   expect(costPerConversion('2.000000000000', 3)).toBe('0.666666666667')
   expect(costPerConversion('0.000000000001', 2)).toBe('0.000000000001')
@@ -69,7 +69,7 @@ it('costs per conversion are exact to the picodollar, rounded half up', () => {
 })
 
 describe('compareArms', () => {
-  it('holds every arm against the first, and corrects for their number', () => {
+  it('compares every arm with the first, and corrects for their number', () => {
     const [control, better, none, same] = compareArms([
       { name: 'control', users: 1000, conversions: 50, costUsd: '1.5' },
       { name: 'better', users: 1000, conversions: 75, costUsd: '3' },
@@ -82,7 +82,7 @@ describe('compareArms', () => {
     expect(same!.test).toMatchObject({ z: 0, adjustedPValue: 1 })
   })
 
-  it('has no results without arms', () => {
+  it('returns an empty list without arms', () => {
     expect(compareArms([])).toEqual([])
   })
 })

@@ -1,25 +1,25 @@
 import { dollars, picodollars } from '#shared/models/picodollars.ts'
 
-/** The 97.5 % quantile of the normal distribution: intervals are of 95 %. */
+/** The 97.5% quantile of the normal distribution, for 95% intervals. */
 const Z95 = 1.959963984540054
 
-/** What became of a variant's users; `costUsd` as a decimal with up to 12 places. */
+/** The users of a variant and their conversions. `costUsd`: a decimal with up to 12 places. */
 export type Arm = { name: string; users: number; conversions: number; costUsd: string }
 
 export type ArmResult = {
   name: string
-  /** Null without users. */
+  /** null: no users. */
   rate: number | null
-  /** Of 95 %; from 0 to 1 without users. */
+  /** 95% interval of the rate; 0 to 1 without users. */
   interval: [low: number, high: number]
-  /** Null without conversions. */
+  /** null: no conversions. */
   costPerConversionUsd: string | null
-  /** Against the first arm; null for that itself, and where nothing can be said: no users, or all or none converted. */
+  /** Test against the first arm; null for the first arm itself, without users, and if all or none converted. */
   test: { z: number; pValue: number; adjustedPValue: number; approximates: boolean } | null
 }
 
 /**
- * The interval that a share lies in with 95 % confidence, good for small numbers as well (Wilson, JASA 22, 1927):
+ * The 95% confidence interval of a share, valid for small numbers (Wilson, JASA 22, 1927):
  * (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n).
  */
 export function wilson(conversions: number, users: number): [low: number, high: number] {
@@ -33,8 +33,8 @@ export function wilson(conversions: number, users: number): [low: number, high: 
 }
 
 /**
- * P(|Z| > |z|) for a standard normal Z, that is erfc(|z|/√2), by the Chebyshev fit of Press et al., Numerical Recipes in C,
- * 2nd edition, 6.2 (`erfcc`): its relative error is below 1.2e-7 everywhere, for very small values too.
+ * P(|Z| > |z|) for a standard normal Z, which is erfc(|z|/√2), by the Chebyshev fit of Press et al., Numerical Recipes
+ * in C, 2nd edition, 6.2 (`erfcc`). The relative error is below 1.2e-7 everywhere, also for very small values.
  */
 export function twoSidedP(z: number): number {
   const x = Math.abs(z) / Math.SQRT2
@@ -49,11 +49,12 @@ export function twoSidedP(z: number): number {
 type Counts = Pick<Arm, 'users' | 'conversions'>
 
 /**
- * Whether two shares differ: the two-proportion z-test with the pooled share p (Fleiss, Levin & Paik, Statistical Methods
- * for Rates and Proportions, 3rd edition, ch. 3), z = (p2 - p1) / √(p(1-p)(1/n1 + 1/n2)), two-sided.
+ * Tests whether two shares differ, by the two-proportion z-test with the pooled share p (Fleiss, Levin & Paik,
+ * Statistical Methods for Rates and Proportions, 3rd edition, ch. 3), z = (p2 - p1) / √(p(1-p)(1/n1 + 1/n2)),
+ * two-sided.
  *
- * `approximates`: at least five conversions and five users without one are expected in either arm (Cochran's rule); below
- * that the p-value is not to be relied on.
+ * `approximates`: at least five conversions and five users without a conversion are expected in each arm (Cochran's
+ * rule). Otherwise the p-value is unreliable.
  */
 export function twoProportions(control: Counts, arm: Counts) {
   const users = control.users + arm.users
@@ -66,8 +67,9 @@ export function twoProportions(control: Counts, arm: Counts) {
 }
 
 /**
- * P-values of several comparisons, raised so that the chance of any false alarm among them keeps to the level (Holm,
- * Scand. J. Statist. 6, 1979): the i-th least of m times m - i + 1, at most 1, and never less than the one before.
+ * Adjusts the p-values of several comparisons, so that the probability of any false positive stays within the level
+ * (Holm, Scand. J. Statist. 6, 1979): multiplies the i-th smallest of m by m - i + 1; at most 1, and never less than
+ * the previous one.
  */
 export function holm(pValues: readonly number[]): number[] {
   const adjusted = pValues.map(() => 1)
@@ -82,14 +84,14 @@ export function holm(pValues: readonly number[]): number[] {
   return adjusted
 }
 
-/** Dollars with 12 places, rounded half up; null without conversions. */
+/** Dollars with 12 places, rounded half up; null: no conversions. */
 export function costPerConversion(costUsd: string, conversions: number): string | null {
   if (conversions === 0) return null
   const by = BigInt(conversions)
   return dollars((2n * picodollars(costUsd) + by) / (2n * by))
 }
 
-/** Every arm by itself, and all but the first against the first, which is the control. */
+/** Computes the results of every arm, and tests all others against the first, which is the control. */
 export function compareArms(arms: readonly Arm[]): ArmResult[] {
   const [control, ...others] = arms
   if (!control) return []

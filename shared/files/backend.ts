@@ -1,28 +1,28 @@
 import type { StoredFile } from '#shared/db/files.ts'
 
-/** Where bytes are kept. One of two; the rows of `files` are in Postgres whichever it is. */
+/** Storage for the bytes of files. The rows of `files` are always in Postgres. */
 export type Backend = {
   open(file: StoredFile): Sink
-  /** @throws FileLost if they are not all there, FilesUnavailable if the store cannot be asked now */
+  /** @throws FileLost if bytes are missing, FilesUnavailable if the storage is unavailable */
   read(file: StoredFile): AsyncIterable<Uint8Array>
   /**
-   * Removes a slice of a condemned file's bytes, whoever wrote them and however far that went.
-   * @returns true: there is more
+   * Deletes a slice of the bytes of a deleted file, whether it was complete or not.
+   * @returns true: there are more bytes
    */
   drop(file: StoredFile): Promise<boolean>
 }
 
 export type Sink = {
-  /** Resolves when the next piece may come. @throws FileLost if the file was given up meanwhile */
-  write(piece: Uint8Array): Promise<void>
-  /** All bytes are kept. */
+  /** Resolves when the next chunk may be written. @throws FileLost if the file was abandoned meanwhile */
+  write(chunk: Uint8Array): Promise<void>
+  /** Resolves when all bytes are stored. */
   end(): Promise<void>
-  /** Lets go of what is under way; `drop` removes what has been written. */
+  /** Stops writing. `drop` deletes the bytes written so far. */
   abort(): Promise<void>
 }
 
-/** The file is gone while it is read or written: deleted, or given up as its writer seemed to have died. */
+/** The file is gone while it is read or written: it was deleted, or abandoned because its writer seemed dead. */
 export class FileLost extends Error {}
 
-/** The store of the bytes cannot be asked, as opposed to: said no. The same may succeed later. */
+/** The storage is unavailable. The same operation may succeed later. */
 export class FilesUnavailable extends Error {}

@@ -1,17 +1,17 @@
-import { appendPiece, readPiece, removePieces } from '#shared/db/files.ts'
+import { appendFileChunk, deleteFileChunks, readFileChunk } from '#shared/db/files.ts'
 import type { Db } from '#shared/db/pool.ts'
 import { type Backend, FileLost } from './backend.ts'
 
-/** Pieces that one statement deletes. */
+/** Chunks that one statement deletes. */
 const SLICE = 32
 
-/** Bytes as rows of `file_chunks`, one a piece. No connection is held between two pieces, however slow the client is. */
+/** Stores bytes in `file_chunks`. No connection is held between two chunks, however slow the client is. */
 export const createPostgresBackend = (db: Db): Backend => ({
   open(file) {
     let seq = 0
     return {
-      async write(piece) {
-        if (!(await appendPiece(db, file, seq++, piece))) throw new FileLost(`file ${file.id} was given up`)
+      async write(chunk) {
+        if (!(await appendFileChunk(db, file, seq++, chunk))) throw new FileLost(`file ${file.id} was abandoned`)
       },
       end: async () => {},
       abort: async () => {},
@@ -19,22 +19,22 @@ export const createPostgresBackend = (db: Db): Backend => ({
   },
 
   async *read(file) {
-    const ask = (seq: number) => {
-      const piece = readPiece(db, file.id, seq)
-      // It is awaited later, or never when the reader leaves.
-      piece.catch(() => {})
-      return piece
+    const fetchChunk = (seq: number) => {
+      const chunk = readFileChunk(db, file.id, seq)
+      // Awaited later, or never if the reader stops.
+      chunk.catch(() => {})
+      return chunk
     }
-    let next = file.bytes > 0 ? ask(0) : null
+    let next = file.bytes > 0 ? fetchChunk(0) : null
     for (let seq = 0, read = 0; next; seq++) {
-      const piece: Uint8Array | null = await next
-      if (!piece) throw new FileLost(`file ${file.id} was deleted while it was read`)
-      read += piece.length
-      // One piece ahead.
-      next = read < file.bytes ? ask(seq + 1) : null
-      yield piece
+      const chunk: Uint8Array | null = await next
+      if (!chunk) throw new FileLost(`file ${file.id} was deleted while it was read`)
+      read += chunk.length
+      // Reads one chunk ahead.
+      next = read < file.bytes ? fetchChunk(seq + 1) : null
+      yield chunk
     }
   },
 
-  drop: async file => (await removePieces(db, file, SLICE)) === SLICE,
+  drop: async file => (await deleteFileChunks(db, file, SLICE)) === SLICE,
 })

@@ -1,32 +1,36 @@
 import { once } from 'node:events'
+import http from 'node:http'
+import https from 'node:https'
 import { PassThrough, type Readable } from 'node:stream'
 import type { StoredFile } from '#shared/db/files.ts'
+import { type ProxySettings, proxyFor } from '#shared/settings/proxy.ts'
 import { type Backend, FileLost, FilesUnavailable, type Sink } from './backend.ts'
-import { PIECE_BYTES } from './pieces.ts'
+import { FILE_CHUNK_BYTES } from './file-chunks.ts'
 
-/** How often a writer says that it lives. */
+/** Interval at which a writer shows that it is alive. */
 const TOUCH_MS = 10_000
 const CONNECT_MS = 3000
-/** Until S3 begins to answer. */
+/** Time to the start of S3's response. */
 const ANSWER_MS = 30_000
 
 export type S3Options = {
-  /** s3://bucket/prefix; undefined: nothing is kept there, and what was cannot be read. */
+  /** s3://bucket/prefix; undefined: files in S3 cannot be read. */
   url: string | undefined
   endpoint: string | undefined
-  /** @returns false: the file was given up */
+  proxies?: ProxySettings | undefined
+  /** @returns false: the file was abandoned */
   touch(file: StoredFile): Promise<boolean>
 }
 
 /**
- * Bytes as one object a file, in S3 or what speaks like it. Its key has the file's version in it, so that a writer that was
- * taken for dead spoils nothing of the one after it.
+ * Stores each file as one object in S3 or a compatible service. The key contains the file's version, so that a writer that was
+ * considered dead cannot damage the file of its successor.
  */
-export function createS3Backend({ url, endpoint, touch }: S3Options): Backend {
+export function createS3Backend({ url, endpoint, proxies, touch }: S3Options): Backend {
   let opened: ReturnType<typeof connect> | null = null
   const open = () => {
     if (!url) throw new FilesUnavailable('FILES_URL is not set, and the file is in S3')
-    opened ??= connect(endpoint)
+    opened ??= connect(endpoint, proxies)
     return opened
   }
   const { bucket, prefix } = url ? locate(url) : { bucket: '', prefix: '' }
@@ -55,7 +59,7 @@ export function createS3Backend({ url, endpoint, touch }: S3Options): Backend {
       const { Bucket, Key } = at(file)
       try {
         if (file.sha256 === null) {
-          // What a dead process had sent is kept by S3, and paid for, until the upload is aborted.
+          // S3 keeps, and charges for, the parts of a dead process until the upload is aborted.
           const { Uploads = [] } = await client.send(new sdk.ListMultipartUploadsCommand({ Bucket, Prefix: Key }))
           for (const { UploadId } of Uploads)
             await client.send(new sdk.AbortMultipartUploadCommand({ Bucket, Key, UploadId }))
@@ -71,10 +75,10 @@ export function createS3Backend({ url, endpoint, touch }: S3Options): Backend {
 
 type Connect = () => ReturnType<typeof connect>
 
-/** An upload in parts of 5 MiB, one at a time: so much and a few pieces are held. */
+/** Uploads in parts of 5 MiB, one at a time. Holds one part and a few chunks. */
 function createSink(open: Connect, at: { Bucket: string; Key: string }, touch: () => Promise<boolean>): Sink {
-  const body = new PassThrough({ highWaterMark: PIECE_BYTES })
-  // Its error is that of `done` as well.
+  const body = new PassThrough({ highWaterMark: FILE_CHUNK_BYTES })
+  // `done` rejects with the same error.
   body.on('error', () => {})
   let touched = performance.now()
   const send = async () => {
@@ -87,19 +91,19 @@ function createSink(open: Connect, at: { Bucket: string; Key: string }, touch: (
       body.destroy(error as Error)
       throw translate(error)
     })
-    // Awaited at the end, at the latest.
+    // Awaited by `write` or `end`.
     sending.catch(() => {})
     return sending
   }
 
   return {
-    async write(piece) {
+    async write(chunk) {
       const done = start()
       if (body.destroyed) return done
-      if (!body.write(piece)) await Promise.race([once(body, 'drain').catch(() => done), done])
+      if (!body.write(chunk)) await Promise.race([once(body, 'drain').catch(() => done), done])
       if (performance.now() - touched < TOUCH_MS) return
       touched = performance.now()
-      if (!(await touch())) throw new FileLost('the file was given up')
+      if (!(await touch())) throw new FileLost('the file was abandoned')
     },
     end() {
       const done = start()
@@ -107,27 +111,48 @@ function createSink(open: Connect, at: { Bucket: string; Key: string }, touch: (
       return done
     },
     async abort() {
-      // The upload meets this error where it reads on, and tells S3 to forget the parts.
+      // The upload fails with this error and aborts its parts in S3.
       body.destroy(new Error('aborted'))
       await sending?.catch(() => {})
     },
   }
 }
 
-/** Loaded when the first file is touched: nobody else pays for its memory. */
-async function connect(endpoint: string | undefined) {
+/** Loads the SDK with the first file, so that its memory is used only where files are in S3. */
+async function connect(endpoint: string | undefined, proxies: ProxySettings | undefined) {
   const [sdk, storage] = await Promise.all([import('@aws-sdk/client-s3'), import('@aws-sdk/lib-storage')])
   const client = new sdk.S3Client({
-    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS, throwOnRequestTimeout: true },
+    requestHandler: {
+      connectionTimeout: CONNECT_MS,
+      requestTimeout: ANSWER_MS,
+      throwOnRequestTimeout: true,
+      ...(proxies && agentsFor(proxies, endpoint)),
+    },
     ...(endpoint && {
       endpoint,
       forcePathStyle: true,
-      // Not all that speak like S3 know its newer checksums.
+      // Some compatible services do not support the newer checksums.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
     }),
   })
   return { sdk, storage, client }
+}
+
+/** Without an endpoint only the SDK knows the host, which contains the bucket. The agents of Node then apply NO_PROXY. */
+function agentsFor(proxies: ProxySettings, endpoint: string | undefined) {
+  if (endpoint && proxyFor(proxies, new URL(endpoint)) === null) return {}
+  const { http: forHttp, https: forHttps, noProxy } = proxies
+  const options = {
+    keepAlive: true,
+    maxSockets: 50,
+    proxyEnv: {
+      ...(forHttp && { HTTP_PROXY: forHttp }),
+      ...(forHttps && { HTTPS_PROXY: forHttps }),
+      ...(!endpoint && { NO_PROXY: noProxy }),
+    },
+  }
+  return { httpAgent: new http.Agent(options), httpsAgent: new https.Agent(options) }
 }
 
 function locate(url: string): { bucket: string; prefix: string } {

@@ -3,12 +3,12 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Db } from '#shared/db/pool.ts'
 import { newId } from '#shared/ids.ts'
-import { createLogger } from '#shared/logger.ts'
-import { createMetrics } from '#shared/metrics.ts'
+import { createMetrics } from '#shared/metrics/metrics.ts'
+import { createLogger } from '#shared/process/logger.ts'
 import { ask, fileDatabase } from '#shared/testing/postgres.ts'
 import { type S3, startS3 } from '#shared/testing/s3.ts'
 import { FileLost, FilesUnavailable } from './backend.ts'
-import { PIECE_BYTES } from './pieces.ts'
+import { FILE_CHUNK_BYTES } from './file-chunks.ts'
 import { createFileStore, type FileStore } from './store.ts'
 
 const database = fileDatabase()
@@ -19,13 +19,10 @@ let s3: S3
 const credentials = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret', AWS_REGION: 'us-east-1' }
 beforeAll(async () => {
   s3 = await startS3()
-  for (const [name, value] of Object.entries(credentials)) vi.stubEnv(name, value)
 })
-afterAll(async () => {
-  vi.unstubAllEnvs()
-  await s3?.close()
-})
+afterAll(() => s3?.close())
 beforeEach(async () => {
+  for (const [name, value] of Object.entries(credentials)) vi.stubEnv(name, value)
   await ask(database.dbs[0], 'TRUNCATE files, file_chunks')
   s3.objects.clear()
   s3.uploads.clear()
@@ -60,7 +57,7 @@ async function contentOf(store: FileStore, id: string): Promise<Buffer | null> {
   for await (const part of found.bytes) parts.push(part)
   return Buffer.concat(parts)
 }
-/** Everything that is kept anywhere. */
+/** Everything that is stored. */
 const left = async () => ({
   rows: (await ask<{ status: string }>(database.dbs[0], 'SELECT status FROM files')).map(row => row.status),
   pieces: Number((await ask<{ n: number }>(database.dbs[0], 'SELECT count(*)::int AS n FROM file_chunks'))[0]!.n),
@@ -71,7 +68,7 @@ const NOTHING = { rows: [], pieces: 0, objects: 0, uploads: 0 }
 const sweepAll = async (store: FileStore) => {
   while (await store.sweep());
 }
-/** Bytes that do not repeat from one piece to the next. */
+/** Bytes that do not repeat from chunk to chunk. */
 const noise = (length: number, seed = 1) => {
   const bytes = Buffer.alloc(length)
   for (let i = 0, x = seed; i < length; i++) {
@@ -82,19 +79,19 @@ const noise = (length: number, seed = 1) => {
 }
 
 describe.each(BACKENDS)('files in %s', backend => {
-  it('give back the bytes that came, however they came, with their size and hash', async () => {
+  it('return the written bytes for any split, with size and hash', async () => {
     const store = storeOf(backend)
     const part = fc.oneof(
       fc.uint8Array({ maxLength: 2000 }),
-      // From below a piece to beyond one, and what S3 takes for a part.
-      fc.integer({ min: PIECE_BYTES - 2, max: PIECE_BYTES + 2 }).map(length => noise(length)),
+      // Sizes around a chunk, and of a part in S3.
+      fc.integer({ min: FILE_CHUNK_BYTES - 2, max: FILE_CHUNK_BYTES + 2 }).map(length => noise(length)),
       fc.constant(noise(3 * MIB + 7, 5)),
     )
     await fc.assert(
       fc.asyncProperty(fc.array(part, { maxLength: 7 }), async parts => {
         const writer = await store.create(meta)
         for (const one of parts) {
-          // A caller may use its buffer again.
+          // A caller may reuse its buffer.
           const mine = Uint8Array.from(one)
           await writer.write(mine)
           mine.fill(0)
@@ -109,7 +106,7 @@ describe.each(BACKENDS)('files in %s', backend => {
     )
   })
 
-  it('are seen when they are finished, and not before', async () => {
+  it('are visible when finished, and not before', async () => {
     const store = storeOf(backend)
     const writer = await store.create(meta)
     await writer.write(noise(3 * MIB))
@@ -124,7 +121,7 @@ describe.each(BACKENDS)('files in %s', backend => {
     expect((await store.list({ apiKeyId, limit: 9, order: 'asc' })).rows).toEqual([row])
   })
 
-  it('leave nothing behind when they are aborted, wherever that is', async () => {
+  it('leave nothing behind when aborted at any point', async () => {
     const store = storeOf(backend)
     for (const size of [0, 0.1, 1, 3, 12.5]) {
       const writer = await store.create(meta)
@@ -136,7 +133,7 @@ describe.each(BACKENDS)('files in %s', backend => {
     }
   })
 
-  it('are not touched by an abort after the end', async () => {
+  it('are not affected by an abort after the end', async () => {
     const store = storeOf(backend)
     const writer = await store.create(meta)
     await writer.write(Buffer.from('kept'))
@@ -146,13 +143,13 @@ describe.each(BACKENDS)('files in %s', backend => {
     await expect(writer.finish()).rejects.toThrow(FileLost)
   })
 
-  it('of a process that died are swept, and what it still sends is refused', async () => {
+  it('of a dead process are deleted, and its later writes are refused', async () => {
     const metrics = createMetrics('api')
     const store = storeOf(backend, { metrics })
     const dead = await store.create(meta)
     await dead.write(noise(11 * MIB))
-    // What it had still to write when `write` returned.
-    const begun = backend === 'postgres' ? { pieces: (11 * MIB) / PIECE_BYTES } : { uploads: 1 }
+    // The rest that was not written yet when `write` returned.
+    const begun = backend === 'postgres' ? { pieces: (11 * MIB) / FILE_CHUNK_BYTES } : { uploads: 1 }
     await vi.waitFor(async () => expect(await left()).toMatchObject(begun), 20_000)
     await database.clock.advance(500)
     const alive = await store.create(meta)
@@ -171,16 +168,16 @@ describe.each(BACKENDS)('files in %s', backend => {
     ])
   })
 
-  it('that go on slowly are not taken for dead', async () => {
+  it('with slow writes are not treated as dead', async () => {
     const store = storeOf(backend)
     const writer = await store.create(meta)
     await ask(database.dbs[0], `UPDATE files SET touched_at = touched_at - interval '500 seconds'`)
     expect(await store.sweep()).toBe(false)
-    await writer.write(noise(PIECE_BYTES))
+    await writer.write(noise(FILE_CHUNK_BYTES))
     expect((await writer.finish()).status).toBe('processed')
   })
 
-  it('are hidden at once when they are deleted, and their bytes go by and by', async () => {
+  it('are hidden at once when deleted, and their bytes are deleted in slices', async () => {
     const store = storeOf(backend)
     const [file, other] = [await put(store, noise(20 * MIB)), await put(store, 'other')]
     expect(await store.remove(file.id)).toBe(true)
@@ -197,7 +194,7 @@ describe.each(BACKENDS)('files in %s', backend => {
     expect(await store.remove(randomUUID())).toBe(false)
   })
 
-  it('expire as the settings say, as their maker said, or never', async () => {
+  it('expire by the settings, by their own time, or never', async () => {
     const day = 86_400
     const store = storeOf(backend)
     const [byDefault, soon, never] = [
@@ -217,7 +214,7 @@ describe.each(BACKENDS)('files in %s', backend => {
     expect((await left()).rows).toHaveLength(2)
   })
 
-  it('are written again under their id, and a former writer spoils nothing', async () => {
+  it('can be written again under their id, and a former writer changes nothing', async () => {
     const store = storeOf(backend)
     const id = newId()
     const former = await store.create({ ...meta, id })
@@ -230,7 +227,7 @@ describe.each(BACKENDS)('files in %s', backend => {
     await writer.write(Buffer.from('second'))
     await writer.finish()
     expect(String(await contentOf(store, id))).toBe('the second')
-    // A process may have died between the end of its file and writing that down.
+    // A process may die between finishing the file and recording that.
     const third = await store.create({ ...meta, id })
     await third.write(Buffer.from('third'))
     expect(await store.find(id)).toBeNull()
@@ -241,7 +238,7 @@ describe.each(BACKENDS)('files in %s', backend => {
     expect(await left()).toEqual(NOTHING)
   })
 
-  it('say so when they are deleted while they are read', async () => {
+  it('report deletion during a read', async () => {
     const store = storeOf(backend)
     const { id } = await put(store, noise(9 * MIB))
     const reading = (await store.read(id))!.bytes[Symbol.asyncIterator]()
@@ -256,7 +253,7 @@ describe.each(BACKENDS)('files in %s', backend => {
 })
 
 describe('a list of files', () => {
-  it('comes in pages of either order, of one key or of all, by purpose', async () => {
+  it('has pages in either order, of one key or all keys, by purpose', async () => {
     const store = storeOf('postgres')
     const other = randomUUID()
     const mine: string[] = []
@@ -282,8 +279,8 @@ describe('a list of files', () => {
   })
 })
 
-describe('what holds the memory', () => {
-  it('is no more than a few pieces while 100 MiB are written, and one ahead while they are read', async () => {
+describe('memory', () => {
+  it('holds a few chunks while 100 MiB are written, and one chunk ahead while they are read', async () => {
     let [held, most, reading] = [0, 0, 0]
     const db: Db = {
       ...database.dbs[0],
@@ -303,13 +300,13 @@ describe('what holds the memory', () => {
     const chunk = noise(65_536)
     for (let i = 0; i < 1600; i++) {
       await writer.write(chunk)
-      expect(held).toBeLessThanOrEqual(PIECE_BYTES)
+      expect(held).toBeLessThanOrEqual(FILE_CHUNK_BYTES)
     }
     const { bytes, id } = await writer.finish()
-    expect({ bytes, most }).toEqual({ bytes: 100 * MIB, most: PIECE_BYTES })
+    expect({ bytes, most }).toEqual({ bytes: 100 * MIB, most: FILE_CHUNK_BYTES })
     let seen = 0
     for await (const piece of (await store.read(id))!.bytes) {
-      expect(piece.length).toBeLessThanOrEqual(PIECE_BYTES)
+      expect(piece.length).toBeLessThanOrEqual(FILE_CHUNK_BYTES)
       expect(reading).toBeLessThanOrEqual(1)
       seen += piece.length
     }
@@ -318,15 +315,15 @@ describe('what holds the memory', () => {
 })
 
 describe('a sweep', () => {
-  it('removes large files in slices', async () => {
+  it('deletes large files in slices', async () => {
     const store = storeOf('postgres')
-    const file = await put(store, noise(40 * PIECE_BYTES))
+    const file = await put(store, noise(40 * FILE_CHUNK_BYTES))
     const sliced: number[] = []
     const db: Db = {
       ...database.dbs[0],
       async query(statement, values) {
         const rows = await database.dbs[0].query<never>(statement, values)
-        if (statement.name === 'files_remove_pieces') sliced.push(rows.length)
+        if (statement.name === 'files_delete_chunks') sliced.push(rows.length)
         return rows
       },
     }
@@ -338,7 +335,7 @@ describe('a sweep', () => {
 })
 
 describe('S3', () => {
-  it('that is away fails an upload, which is swept when it is back', async () => {
+  it('unavailable: an upload fails, and is deleted when S3 is back', async () => {
     const store = storeOf('s3')
     s3.fail(/./, 403)
     const writer = await store.create(meta)
@@ -346,7 +343,7 @@ describe('S3', () => {
     await expect(writing).rejects.toThrow(FilesUnavailable)
     await writer.abort()
     expect((await left()).rows).toEqual(['deleting'])
-    // What cannot be removed is not in the way of the rest.
+    // A file that cannot be deleted does not block the others.
     const behind = await put(storeOf('postgres'), 'behind it')
     await store.remove(behind.id)
     expect((await left()).rows).toEqual(['deleting', 'deleting'])
@@ -357,7 +354,7 @@ describe('S3', () => {
     expect(await left()).toEqual(NOTHING)
   })
 
-  it('keeps what was written there when new files go to Postgres, and the other way round', async () => {
+  it('keeps its files when new files go to Postgres, and vice versa', async () => {
     const [there, here] = [storeOf('s3'), storeOf('postgres')]
     const [a, b] = [await put(there, 'there'), await put(here, 'here')]
     expect(String(await contentOf(there, b.id))).toBe('here')

@@ -1,10 +1,10 @@
--- One decision. Answers { GO, sub-window, epoch, slowAfterMs }, { WAIT, ms, reason }, { SHUT, ms, reason } or
+-- One decision. Returns { GO, sub-window, epoch, slowAfterMs }, { WAIT, ms, reason }, { SHUT, ms, reason } or
 -- { NEVER, which limit }; the numbers' meaning is in wire.ts.
 local GO, WAIT, SHUT, NEVER = 1, 2, 3, 4
 local RATE, CONCURRENCY = 1, 2
 local BREAKER, PAUSE, TOO_LATE, BATCH = 1, 2, 3, 4
 local BATCH_AHEAD_MS = 1000
-local MOST_BATCH_WAIT_MS = 10000
+local MAX_BATCH_WAIT_MS = 10000
 
 local function acquire(id, leaseId, input, output, maxWait, batch, wake)
   local n = { 1, input + output, input, output }
@@ -27,9 +27,9 @@ local function acquire(id, leaseId, input, output, maxWait, batch, wake)
   local shut = closedFor()
   if shut then return refuse({ SHUT, shut, BREAKER }) end
 
-  -- A booking is a promise, which only calls that were made may break. Whoever had one, and comes while it is remembered,
-  -- passes if the calls of the last window leave room, wherever others are booked ahead: two that always come late would
-  -- else push each other back for ever.
+  -- A booking is a promise that only calls already made may break. A request with a stored booking passes if the calls of
+  -- the last window leave room, whatever is booked ahead: otherwise two requests that are always late would push each other
+  -- back for ever.
   local promised = booking ~= nil
   if not number and booking and booking.ticket > 0 then number = booking.ticket end
   if booking then
@@ -54,9 +54,9 @@ local function acquire(id, leaseId, input, output, maxWait, batch, wake)
     end
     if rank >= free then
       local ms = min(1000, 200 + 50 * rank)
-      -- Who will not wait must not stand in the line, in front of all who come after.
+      -- A request that will not wait must not queue ahead of later ones.
       if not number and not booking and maxWait < ms then return refuse({ SHUT, ms, TOO_LATE }) end
-      -- Its rate is not lost while it waits for a slot: the booking comes along.
+      -- The request keeps its booking while it waits for a slot.
       if booking and booking.at < head then
         dropBooking(id, booking)
         local e = fits(P, n) and head or booking.at
@@ -83,11 +83,11 @@ local function acquire(id, leaseId, input, output, maxWait, batch, wake)
     if not slot then slot, sums = findSlot(n) end
     local ms = slot * SUB - now
     if batch and ms > BATCH_AHEAD_MS then
-      return refuse({ SHUT, min(MOST_BATCH_WAIT_MS, max(SUB, ms - BATCH_AHEAD_MS)), BATCH })
+      return refuse({ SHUT, min(MAX_BATCH_WAIT_MS, max(SUB, ms - BATCH_AHEAD_MS)), BATCH })
     end
     if ms > maxWait then return refuse({ SHUT, ms, TOO_LATE }) end
     book(id, n, slot, sums, number or 0)
-    -- A place at the head of the line would keep a slot free meanwhile; the booking remembers it.
+    -- A ticket at the head of the queue would keep a slot free meanwhile; the booking keeps its number.
     if ticket then dropTicket(id) end
     return { WAIT, ms, RATE }
   end

@@ -1,23 +1,28 @@
--- The circuit breaker, and the health that routing looks at. OPEN_MS, FAILURES_IN_A_ROW and PROBE_SUCCESSES are those of
+-- The circuit breaker, and the health that routing uses. OPEN_MS, FAILURES_IN_A_ROW and PROBE_SUCCESSES are those of
 -- outcomes.ts.
 local LAST_RESULTS = 20
-local LEAST_RESULTS = 10
+local MIN_RESULTS = 10
 local HEALTH_HALF_LIFE_MS = 60000
 local LATENCIES = 20
 
 local function open()
-  -- A new epoch: what was admitted before says nothing about what comes after.
+  -- A new epoch: calls admitted before it no longer count.
   breaker = { OPEN, now + OPEN_MS, breaker[3] + 1, 0, 0, '', '', breaker[8] }
   breakerChanged = true
 end
 
--- Whether anything may pass; else the ms until it is worth asking again.
+local function halfOpen()
+  if breaker[1] ~= OPEN then return end
+  breaker[1], breaker[5], breaker[6] = HALF, 0, ''
+  breakerChanged = true
+end
+
+-- nil if a call may pass; else the ms until the next try.
 local function closedFor()
   if breaker[1] == CLOSED then return nil end
   if breaker[1] == OPEN then
     if now < breaker[2] then return breaker[2] - now end
-    breaker[1], breaker[5], breaker[6] = HALF, 0, ''
-    breakerChanged = true
+    halfOpen()
   end
   if breaker[6] == '' then return nil end
   local expiry = tonumber(call('ZSCORE', LEASES, breaker[6]) or 0)
@@ -44,11 +49,11 @@ local function noteResult(id, epoch, ok)
     if ok then return end
     local _, failures = breaker[7]:gsub('0', '')
     local results = #breaker[7]
-    if breaker[4] >= FAILURES_IN_A_ROW or (results >= LEAST_RESULTS and failures * 2 > results) then open() end
+    if breaker[4] >= FAILURES_IN_A_ROW or (results >= MIN_RESULTS and failures * 2 > results) then open() end
   end
 end
 
--- A probe that says nothing makes room for the next.
+-- A neutral probe makes room for the next one.
 local function endProbe(id)
   if breaker[1] ~= HALF or breaker[6] ~= id then return end
   breaker[6] = ''

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { deleteLimits, NO_LIMITS, putLimits } from '#shared/db/provider-limits.ts'
-import { createLogger } from '#shared/logger.ts'
+import { createLogger } from '#shared/process/logger.ts'
 import { ask, connect, fileDatabase } from '#shared/testing/postgres.ts'
-import { createLimits } from './limits.ts'
+import { createLimitsReader } from './limits.ts'
 import { GateUnavailable } from './types.ts'
 
 const database = fileDatabase()
@@ -21,7 +21,7 @@ async function reader(settings?: Record<string, number | null>) {
     name,
     ...(n !== null && { limits: rpm(n) }),
   }))
-  const limits = createLimits({ db: db(), logger, ...(settings && { configured }) })
+  const limits = createLimitsReader({ db: db(), logger, ...(settings && { configured }) })
   await limits.stop()
   await limits.refresh()
   return limits
@@ -29,7 +29,7 @@ async function reader(settings?: Record<string, number | null>) {
 const put = (model: string, n: number | null) => putLimits(db(), 'anthropic', model, rpm(n))
 
 describe('the limits of a target', () => {
-  it('are those of its model, else of its provider, else of the settings, else none', async () => {
+  it('come from its model, else its provider, else the settings, else none', async () => {
     const limits = await reader({ anthropic: 1, ollama: null })
     const now = async () => {
       await limits.refresh()
@@ -42,7 +42,7 @@ describe('the limits of a target', () => {
     expect(await now()).toEqual([2, 2])
     await put('small', 3)
     expect(await now()).toEqual([3, 2])
-    // Unlimited is a limit like another: what stands behind does not show through.
+    // Unlimited is a limit too: it hides the provider's.
     await put('small', null)
     expect(await now()).toEqual([null, 2])
     await deleteLimits(db(), 'anthropic', '')
@@ -52,7 +52,7 @@ describe('the limits of a target', () => {
     await deleteLimits(db(), 'anthropic', 'never set')
   })
 
-  it('are the same for all names of a model, and the newest if they were set for several', async () => {
+  it('are the same for all names of a model; the newest wins', async () => {
     const dated = { provider: 'anthropic', model: 'claude-sonnet-5-5-20261001' }
     const base = { provider: 'anthropic', model: 'claude-sonnet-5-5' }
     const limits = await reader()
@@ -71,7 +71,7 @@ describe('the limits of a target', () => {
     expect(await both()).toEqual([null, null])
   })
 
-  it('have a greater version whenever they change, also when one is taken away', async () => {
+  it('get a higher version with every change, removals included', async () => {
     const limits = await reader({ anthropic: 1 })
     let last = limits.of(small)
     for (const change of [
@@ -93,7 +93,7 @@ describe('the limits of a target', () => {
     expect(limits.of(small)).toEqual(last)
   })
 
-  it('of the settings are known to those who have none, and the newest settings win', async () => {
+  it('of the settings reach processes without them, and the newest settings win', async () => {
     const [worker, api] = [await reader({ anthropic: 10 }), await reader()]
     expect(api.of(small)).toMatchObject({ rpm: 10 })
     const before = worker.of(small).version
@@ -109,9 +109,9 @@ describe('the limits of a target', () => {
     expect(api.of(small)).toMatchObject({ rpm: null })
   })
 
-  it('are not guessed before they have been read, nor forgotten when Postgres is away', async () => {
+  it('are unavailable before the first read, and kept while Postgres is unavailable', async () => {
     const own = connect(database.url, 1)
-    const limits = createLimits({ db: own, logger })
+    const limits = createLimitsReader({ db: own, logger })
     expect(() => limits.of(small)).toThrow(GateUnavailable)
     await put('', 4)
     await limits.stop()
@@ -121,15 +121,15 @@ describe('the limits of a target', () => {
     expect(limits.of(small)).toMatchObject({ rpm: 4 })
   })
 
-  it('are read again by themselves', async () => {
-    const limits = createLimits({ db: db(), logger })
+  it('are reread periodically', async () => {
+    const limits = createLimitsReader({ db: db(), logger })
     await limits.refresh()
     await put('', 9)
     await expect.poll(() => limits.of(small).rpm, { timeout: 5000 }).toBe(9)
     await limits.stop()
   })
 
-  it('written later have the greater version, also of another row, whoever began first', async () => {
+  it('get versions in commit order, across rows', async () => {
     const slow = connect(database.url, 1)
     await ask(slow, 'BEGIN')
     await putLimits(slow, 'anthropic', '', rpm(1))

@@ -8,33 +8,32 @@ import {
   readLimits,
   SETTINGS,
 } from '#shared/db/provider-limits.ts'
-import { every } from '#shared/lifecycle.ts'
-import type { Logger } from '#shared/logger.ts'
-import { targetName } from './script.ts'
-import { targetOf } from './target.ts'
-import { type GateLimits, GateUnavailable, type Target } from './types.ts'
+import { repeatEvery } from '#shared/process/lifecycle.ts'
+import type { Logger } from '#shared/process/logger.ts'
+import { canonicalTarget, type Target, targetName } from './target.ts'
+import { type GateLimits, GateUnavailable } from './types.ts'
 
 const READ_MS = 2000
-/** Clients may name models. */
-const MOST_ANSWERS = 1000
+/** Clients name the models. */
+const MAX_ANSWERS = 1000
 
 export type LimitsReader = {
   /**
-   * What holds for a model now, by any of its names: its own limits, else those of its provider, else of the settings, else
-   * none. At the version of the newest of these rows, so that the gate also follows one that was taken away.
-   * @throws GateUnavailable until they have been read once: nothing passes on a guess
+   * The current limits of a model, by any of its names: its own, else its provider's, else those of the settings, else
+   * none. The version is that of the newest of these rows, so that the gate also follows a removal.
+   * @throws GateUnavailable until the limits have been read once: no call passes on a guess
    */
   of(target: Target): GateLimits
-  /** Reads them now. @throws if Postgres cannot be asked */
+  /** Reads the limits now. @throws if Postgres is unavailable */
   refresh(): Promise<void>
   stop(): Promise<void>
 }
 
 /**
  * The limits of every provider and model, read from Postgres every two seconds.
- * @param options.configured given by whoever enforces them: its settings are written down for the fleet
+ * @param options.configured the providers of this process's settings, which it declares for all processes
  */
-export function createLimits(options: {
+export function createLimitsReader(options: {
   db: Db
   configured?: Pick<ProviderConfig, 'name' | 'limits'>[]
   logger: Logger
@@ -44,23 +43,23 @@ export function createLimits(options: {
   let rows: Map<string, LimitsRow> | null = null
   let newest = -1
   const answers = new Map<string, GateLimits>()
-  const nameOf = (one: Target) => targetName(targetOf(one))
+  const nameOf = (one: Target) => targetName(canonicalTarget(one))
 
   async function refresh(): Promise<void> {
     if (undeclared.length > 0) await declareLimits(db, undeclared)
     undeclared = []
     const read = await readLimits(db)
-    // Rows are never removed: of two readings under way, the one that saw less is the older.
+    // Rows are never removed: of two concurrent reads, the one with the lower version is the older.
     const version = Math.max(0, ...read.map(row => row.version))
     if (version <= newest) return
     newest = version
-    // Some may have been set for another name of a model: the newest holds.
+    // Limits may have been set for several names of a model: the newest wins.
     const inOrder = read.toSorted((a, b) => a.version - b.version)
     rows = new Map(inOrder.map(row => [nameOf(row), row]))
     answers.clear()
   }
 
-  const stop = every(READ_MS, refresh, error => logger.debug({ err: error }, 'limits not read'))
+  const stop = repeatEvery(READ_MS, refresh, error => logger.debug({ err: error }, 'limits not read'))
 
   return {
     of(target) {
@@ -76,7 +75,7 @@ export function createLimits(options: {
         ...found.find(row => row.limits)?.limits,
         version: Math.max(0, ...found.map(row => row.version)),
       }
-      if (answers.size >= MOST_ANSWERS) answers.clear()
+      if (answers.size >= MAX_ANSWERS) answers.clear()
       answers.set(name, limits)
       return limits
     },

@@ -1,6 +1,6 @@
--- The operations, in the order given, and one answer for each. Answers { generation, wakes, answer, ... }, or
--- { '', mark, ms since it was set } if the target is not seeded.
-local position = 9
+-- The operations, in the given order, and one answer for each. Returns { generation, wakes, ms of the state (0: it was not
+-- written), answer, ... }, or { '', mark, ms since it was set } if the target is not seeded.
+local position = 12
 local function text()
   position = position + 1
   return ARGV[position - 1]
@@ -8,10 +8,10 @@ end
 local function number() return tonumber(text()) end
 local function fromBefore() return text() ~= gen end
 
-if not gen and ARGV[9] == 's' then
-  position = 10
+if not gen and ARGV[12] == 's' then
+  position = 13
   local mark = text()
-  -- Redis forgot once more since the ledger was read: what was admitted in between may not be in it.
+  -- Redis lost the state again after the ledger was read, which may miss calls admitted in between.
   if call('HGET', STATE, 'mark') ~= mark then return { 0 } end
   call('DEL', STATE, LEASES, QUEUE, SWEEP)
   gen = mark
@@ -24,7 +24,7 @@ if not gen and ARGV[9] == 's' then
   end
   for _ = 1, number() do call('ZADD', LEASES, now + LEASE_MS, text() .. ':seeded') end
   -- A value of more than 64 bytes makes Redis keep the hash as a table; as a list every access would search it.
-  call('HSET', STATE, 'gen', gen, 'about', 'The state of the gate for one provider and model. See shared/gate/state.lua.')
+  call('HSET', STATE, 'gen', gen, 'history', history, 'about', 'The state of the gate for one provider and model. See shared/gate/state.lua.')
   save(true)
   return { 1 }
 end
@@ -33,31 +33,33 @@ if not gen then
   if ARGV[8] ~= '' then
     call('HSETNX', STATE, 'mark', ARGV[8])
     call('HSETNX', STATE, 'markAt', now)
+    call('HSET', STATE, 'history', history)
     call('PEXPIRE', STATE, DAY_MS)
     local mark = call('HMGET', STATE, 'mark', 'markAt')
     return { '', mark[1], max(0, now - tonumber(mark[2])) }
   end
   return { '', '', 0 }
 end
-if ARGV[9] == 's' then return { 1 } end
+if ARGV[12] == 's' then return { 1 } end
 
--- A look changes nothing, so that what is only looked at expires. What is due to be swept is swept, for it would be counted.
-local looks = true
-for k = 9, #ARGV do
+-- Describing changes nothing, so that a target that is only described expires. Members that are due are swept, because they
+-- would be counted.
+local describes = true
+for k = 12, #ARGV do
   if ARGV[k] ~= 'd' then
-    looks = false
+    describes = false
     break
   end
 end
-local writes = not looks or isDue()
+local writes = not describes or isDue()
 
 effective()
 setLimits(2)
 advance(writes)
 if writes then sweep() end
 
-local answers = { gen, {} }
-local listens = false -- whether somebody will pass on who may come
+local answers = { gen, {}, writes and at or 0 }
+local listens = false -- whether a caller will wake the waiters
 while position <= #ARGV do
   local operation = text()
   local answer = 0
@@ -76,6 +78,9 @@ while position <= #ARGV do
     slow(text(), text(), fromBefore(), number())
   elseif operation == 'n' then
     renew(text(), text(), fromBefore())
+  elseif operation == 'h' then
+    halfOpen()
+    listens = true
   elseif operation == 'l' then
     setLimits(position)
     position = position + 6
@@ -94,5 +99,5 @@ while position <= #ARGV do
   answers[#answers + 1] = answer
 end
 if listens then answers[2] = woken() end
-if writes then save(not looks) end
+if writes then save(not describes) end
 return answers

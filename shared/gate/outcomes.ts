@@ -1,16 +1,21 @@
 /**
- * Outcomes of a call that say nothing of the provider's health: a refusal for the rate, a request that it cannot understand, a
- * name that it does not know (the gate may count it with a model that it does), a call that was stopped from here. All other
- * failures count against it.
+ * Outcomes that say nothing about the provider's health: a rate limit error, an invalid request, an unknown model name (the
+ * gate may count it with a known model), a call that this process stopped. All other failures count against the provider.
  */
-export const NEUTRAL_OUTCOMES = ['rate_limited', 'invalid_request', 'unknown_model', 'aborted'] as const
+export const NEUTRAL_OUTCOMES = [
+  'rate_limited',
+  'invalid_request',
+  'context_exceeded',
+  'unknown_model',
+  'aborted',
+] as const
 
-/** The breaker's, for its script and for whoever foresees what it does. */
+/** Constants of the circuit breaker, for the gate's script and for the code that predicts its behaviour. */
 export const BREAKER = {
-  /** So long it lets nothing through, and then one call at a time. */
+  /** How long an open breaker admits no call; then it admits one at a time. */
   OPEN_MS: 30_000,
-  /** A target is taken for down after so many. */
+  /** The breaker opens after this many. */
   FAILURES_IN_A_ROW: 3,
-  /** So many calls let through that are answered close it. */
+  /** This many answered probes close it. */
   PROBE_SUCCESSES: 2,
 } as const

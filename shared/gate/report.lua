@@ -1,9 +1,8 @@
--- What became of a permit. `old`: it was taken before Redis forgot, so that its sub-window and epoch mean nothing here.
+-- The outcome of a permit. `old`: it was granted before Redis lost the state, so its sub-window and epoch do not apply.
 
--- What is left, by our own sums, is not to be more than the provider says. The difference is others' use of the same
--- account: it is put into the sub-window that leaves when the provider's own count is to be back at its limit. A
--- difference, not an addition: calls of ours that are under way are in the sums already, and a second answer that says
--- the same changes nothing.
+-- Our sums must leave no more than the provider says remains. The difference is other use of the same account: it is added
+-- to the sub-window that leaves when the provider's count is back at its limit. It is a difference, so running calls, which
+-- the sums contain already, do not count twice, and a repeated answer changes nothing.
 local function noteHeaders(headers)
   for d = 1, 4 do
     local of, remaining, resetMs = headers[d * 3 - 2], headers[d * 3 - 1], headers[d * 3]
@@ -35,7 +34,7 @@ local function report(id, leaseId, old, e, input, output, epoch, result, latency
     if i ~= 0 or o ~= 0 then add(e, { 0, i + o, i, o }) end
   end
   if retryAfter then
-    breaker[8] = max(breaker[8], now + min(retryAfter, MOST_PAUSE_MS))
+    breaker[8] = max(breaker[8], now + min(retryAfter, MAX_PAUSE_MS))
     breakerChanged = true
   end
   if headers ~= '' then noteHeaders(cjson.decode(headers)) end
@@ -65,7 +64,7 @@ end
 
 local function renew(id, leaseId, old)
   if old then
-    -- Redis forgot the lease; its holder is alive.
+    -- Redis lost the lease; its holder is alive.
     call('ZREM', LEASES, id .. ':seeded')
     call('ZADD', LEASES, now + LEASE_MS, leaseId)
   else

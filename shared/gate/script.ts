@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs'
-import type { Redis } from '#shared/redis.ts'
+import type { Redis } from '#shared/redis/connect.ts'
 import { BREAKER } from './outcomes.ts'
-import type { Target } from './types.ts'
+import { type Target, targetName } from './target.ts'
 import type { Arg } from './wire.ts'
 
-/** One chunk: what a file declares is visible to those after it. */
-const FILES = ['state', 'window', 'line', 'breaker', 'acquire', 'report', 'main']
+/** One Lua chunk: declarations of a file are visible in the files after it. */
+const FILES = ['state', 'window', 'wait-queue', 'breaker', 'acquire', 'report', 'main']
 
 /**
- * Puts the values of constants in their places: lines at the top level such as `local SUB, call = 500, redis.call`. Every
- * run of a script makes its functions anew, and what that costs grows with the variables that they share.
+ * Inlines constants: top-level lines such as `local SUB, call = 500, redis.call`. Every run of a script creates its
+ * functions again, at a cost that grows with the variables that they share.
  */
 export function inlineConstants(lua: string): string {
   const values = new Map<string, string>()
@@ -23,10 +23,10 @@ export function inlineConstants(lua: string): string {
 }
 const CONSTANT = /^([A-Z_]+ = (\d+|KEYS\[\d\])|\w+ = (redis|math|cmsgpack)\.\w+)$/
 
-/** `keys` and `args` as state.lua has them. */
+/** For `keys` and `args` see state.lua. */
 export type RunScript = (keys: string[], args: Arg[]) => Promise<unknown>
 
-/** Makes the script known to this connection; Redis gets its text once, then its hash. */
+/** Defines the script on this connection. Redis gets its text once, then its hash. */
 export function defineScript(redis: Redis): RunScript {
   const shared = Object.entries(BREAKER).map(([name, value]) => `local ${name} = ${value}`)
   const files = FILES.map(name => readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8'))
@@ -43,18 +43,11 @@ export function defineTargetsScript(redis: Redis): RunScript {
   return (keys, args) => commands.sluiceTargets(...keys, ...args)
 }
 
-export const targetName = ({ provider, model }: Target): string => `${provider}/${model}`
-
-export function targetNamed(name: string): Target {
-  const [provider, model] = name.split(/\/(.*)/s) as [string, string]
-  return { provider, model }
-}
-
-/** All in one slot of a cluster. */
+/** All in one cluster slot. The names are those of stored states: do not rename them. */
 export function keysOf(prefix: string, target: Target): string[] {
   const tag = `{${prefix}:gate:${encodeURIComponent(targetName(target))}}`
   return [`${tag}:state`, `${tag}:leases`, `${tag}:line`, `${tag}:sweep`]
 }
 
-/** Elsewhere in a cluster, hence never touched by the gate's script. */
+/** In another cluster slot, so the gate's script never uses it. */
 export const targetsKey = (prefix: string): string => `${prefix}:gate:called`

@@ -1,7 +1,7 @@
--- The targets by when they were last called. Clients name models: only so many are kept, those that were called last.
+-- The targets by the time of their last call. Clients name the models, so only the last called ones are kept.
 -- KEYS  1 zset
--- ARGV  now (ms; '' = Redis's clock), the target that is called, how many are kept
--- Answers those that were left out because there are too many.
+-- ARGV  now (ms; '' = Redis's clock), the called target, the number to keep
+-- Returns the targets that were removed because there are too many.
 local DAY_MS = 86400000
 local now = tonumber(ARGV[1])
 if not now then

@@ -1,8 +1,7 @@
-/** What has limits of its own: one model of one provider, by the one name that `targetOf` gives it. */
-export type Target = { provider: string; model: string }
+import type { Target } from './target.ts'
 
 /**
- * Of one target, per minute and (concurrency) at once; tpm counts input and output. null: unlimited; 0: nothing passes.
+ * Limits of one target, per minute or (concurrency) at a time; tpm counts input and output. null: unlimited; 0: no call.
  * The gate keeps the newest version that it has seen.
  */
 export type GateLimits = {
@@ -17,45 +16,45 @@ export type LimitName = 'rpm' | 'tpm' | 'itpm' | 'otpm' | 'concurrency'
 
 /** `model` is any of the model's names. */
 export type AcquireRequest = Target & {
-  /** Of the task; the same id redeems its own booking. */
+  /** The id of the task. It redeems its own booking. */
   id: string
   /** Upper bounds. */
   inputTokens: number
   outputTokens: number
-  /** A slot later than this is not booked. */
+  /** Book no later slot. */
   maxWaitMs: number
-  /** `batch` books at most a second ahead, so that it is never in the way of a `normal` one. */
+  /** `batch` books at most a second ahead, so that it never delays a `normal` request. */
   lane: 'normal' | 'batch'
-  /** Handed back by the report that frees a slot for this request. */
+  /** Returned by the report that frees a slot for this request. */
   wake: string
 }
 
-/** Leave to make one call. Opaque but for what is documented. */
-export type Permit = {
+/** Permission to make one call. Fields without a comment are opaque. */
+export type GatePermit = {
   target: Target
   id: string
   lease: string
-  /** The call must have started (and be in the ledger) so many ms after the permit was handed out, or be released. */
+  /** The call must have started, and be in the ledger, within this time; otherwise release the permit. */
   validForMs: number
   /** The same on the gate's monotonic clock (performance.now()). */
   validUntil: number
-  /** A call that runs longer is to be told by `slow`. */
+  /** Call `slow` if the call still runs after this time. */
   slowAfterMs: number
-  /** What was booked, in which sub-window of which generation of the state. */
+  /** The booked tokens, and the sub-window and generation of the state that counts them. */
   booked: { inputTokens: number; outputTokens: number; sub: number; generation: string; epoch: number }
 }
 
 /**
- * `go`: call now. `wait`: booked or in line, come back after `ms`. `closed`: nothing is held, worth asking again after
- * `ms`. `never`: the request alone exceeds this limit.
+ * `go`: call now. `wait`: booked or queued, retry after `ms`. `closed`: nothing is held, retry after `ms`. `never`: the
+ * request alone exceeds this limit.
  */
 export type Decision =
-  | { kind: 'go'; permit: Permit }
+  | { kind: 'go'; permit: GatePermit }
   | { kind: 'wait'; ms: number; reason: 'rate' | 'concurrency' }
   | { kind: 'closed'; ms: number; reason: 'breaker' | 'pause' | 'late' | 'batch' }
   | { kind: 'never'; limit: LimitName }
 
-/** What a provider's headers say of one limit. `resetMs`: until the whole limit is back; null: unknown. */
+/** One limit according to the provider's headers. `resetMs`: until the whole limit is available again; null: unknown. */
 export type HeaderLimit = { limit: number | null; remaining: number | null; resetMs: number | null }
 export type HeaderLimits = {
   requests?: HeaderLimit
@@ -65,13 +64,13 @@ export type HeaderLimits = {
 }
 
 export type CallOutcome = {
-  /** `neutral` says nothing of the provider: the caller aborted, or the task was to blame. */
+  /** `neutral` says nothing about the provider: the caller aborted, or the task was at fault. */
   result: 'success' | 'failure' | 'neutral'
   latencyMs: number
   /** Real usage; null: the estimate stands. */
   inputTokens: number | null
   outputTokens: number | null
-  /** Pauses the whole target, for an hour at most; of several pauses the one that ends last holds. */
+  /** Pauses the whole target, for an hour at most. Of several pauses, the one that ends last applies. */
   retryAfterMs: number | null
   headers?: HeaderLimits
 }
@@ -79,7 +78,7 @@ export type CallOutcome = {
 export type Usage = { used: number; limit: number | null }
 export type TargetState = {
   target: Target
-  /** false: Redis knows nothing of it (never used, idle for a day, one of too many, or forgotten). */
+  /** false: Redis has no state of it: never used, idle for a day, beyond `MAX_TARGETS`, or lost. */
   seeded: boolean
   breaker: 'closed' | 'open' | 'half_open'
   /** Until the breaker lets a probe through; 0 unless it is open. */
@@ -87,7 +86,7 @@ export type TargetState = {
   pauseMs: number
   /** Exponentially weighted, of the last results. */
   successRate: number
-  /** In [0, 1]: falls with failures, comes back to 1 within minutes. */
+  /** In [0, 1]: falls with failures, returns to 1 within minutes. */
   health: number
   /** Exponentially weighted; null: no call yet. */
   latencyMs: number | null
@@ -97,13 +96,13 @@ export type TargetState = {
   itpm: Usage
   otpm: Usage
   concurrency: Usage
-  /** In line for a concurrency slot. */
+  /** Queued for a concurrency slot. */
   waiters: number
-  /** Waiting for a slot in the window. */
+  /** Booked in the window. */
   bookings: number
 }
 
-/** The ledger's view of a target. `firstEver`: it was never called, so that there is nothing to wait for. */
+/** The ledger's view of a target. `firstEver`: it was never called, so that no lost permit can exist. */
 export type SeedData = {
   firstEver: boolean
   /** Calls that started in the last 65 s. */
@@ -112,7 +111,7 @@ export type SeedData = {
   open: { id: string }[]
 }
 
-/** Redis (or, for an unseeded target, the ledger) could not be asked. Nothing is known of what was done. */
+/** Redis, or the ledger of an unseeded target, is unavailable. Whether the operation took effect is unknown. */
 export class GateUnavailable extends Error {
   override name = 'GateUnavailable'
 }

@@ -26,7 +26,7 @@ end
 
 local NOTHING = { 0, 0, 0, 0 }
 
--- Adds to a sub-window and to every sum that it is part of. What has left the window is past correcting.
+-- Adds to a sub-window and to every sum that contains it. A sub-window that has left the window is not corrected.
 local function add(e, n)
   if e <= head - WINDOW then return end
   if not subs[e] then read(e, e) end
@@ -48,8 +48,8 @@ end
 
 local function negative(n) return { -n[1], -n[2], -n[3], -n[4] } end
 
--- Lets the window end in the present sub-window. Each sub-window is read once when it leaves, and removed if this is to be
--- saved.
+-- Moves the end of the window to the present sub-window. Each sub-window is read once when it leaves, and deleted if this
+-- run saves.
 local function advance(saved)
   local present = floor(now / SUB)
   if present <= head then return end
@@ -68,7 +68,7 @@ local function advance(saved)
     for d = 1, 4 do P[d] = P[d] + subs[e][d] end
   end
   if saved then
-    -- The redemption of a late booking looks at the windows that ended up to LATE sub-windows ago.
+    -- Redeeming a late booking reads the windows that ended up to LATE sub-windows ago.
     local gone = {}
     for e = head - WINDOW - LATE, min(present - WINDOW - LATE - 1, max(head, tail)) do
       gone[#gone + 1] = e
@@ -106,8 +106,8 @@ local function fitsNow(n)
   return fits(M, n)
 end
 
--- The first sub-window, from the last booked one on, that has room for n, and the sums of the window that ends there.
--- Nothing is booked after it, so that no other window need be looked at.
+-- The first sub-window, from the last booked one on, with room for n, and the sums of the window that ends there. Nothing is
+-- booked after it, so no other window matters.
 local function findSlot(n)
   local e, sums = head, { P[1], P[2], P[3], P[4] }
   if tail > head then e, sums = tail, { T[1], T[2], T[3], T[4] } end
@@ -120,7 +120,7 @@ local function findSlot(n)
   return e, sums
 end
 
--- Whether the windows that ended from sub-window e until now are within the limits: those may have been lowered since.
+-- Whether the windows that ended from sub-window e until now are within the limits, which may have been lowered since.
 local function stillFits(e)
   if not fits(P, NOTHING) then return false end
   if e == head then return true end
@@ -134,7 +134,7 @@ local function stillFits(e)
   return true
 end
 
--- A booking: its sub-window, what is booked, and the number of the ticket that its holder had before, or 0.
+-- A booking: its sub-window, the booked tokens, and the number of the holder's former ticket, or 0.
 local function writeBooking(id, e, n, ticket)
   call('HSET', STATE, 'b:' .. id, pack({ e, n[3], n[4], ticket }))
   sweepAt((e + 1 + LATE) * SUB + 5000, 'b:' .. id)
@@ -147,12 +147,12 @@ local function eraseBooking(id)
   bookings = bookings - 1
 end
 
--- Where one that lost its slot to another that came late may slip to: the first sub-window, not far off, in which enough of
--- what is past has left. The bookings ahead are not looked at: those behind it slip as well, and each is checked when it
--- is redeemed. At the end of all bookings it would have to wait for another window.
-local MOST_SLIP = 20
+-- The new sub-window of a request that lost its slot to a late one: the first near one in which enough past calls have left.
+-- Bookings ahead are ignored: those behind it slip as well, and each is checked when it is redeemed. After the last booking
+-- it would wait for another window.
+local MAX_SLIP = 20
 local function slip(n)
-  local last = min(head + MOST_SLIP, tail)
+  local last = min(head + MAX_SLIP, tail)
   read(head + 1 - WINDOW, last - WINDOW)
   local sums = { P[1], P[2], P[3], P[4] }
   for e = head + 1, last do

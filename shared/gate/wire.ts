@@ -1,18 +1,18 @@
+import type { Target } from './target.ts'
 import type {
   AcquireRequest,
   CallOutcome,
   Decision,
   GateLimits,
+  GatePermit,
   HeaderLimit,
   HeaderLimits,
   LimitName,
-  Permit,
   SeedData,
-  Target,
   TargetState,
 } from './types.ts'
 
-/** How operations and answers look to the script (main.lua). */
+/** The encoding of operations and answers for the script (main.lua). */
 
 /** From the moment the script answered. The window's slack allows for it: see gate.ts. */
 export const VALID_FOR_MS = 1000
@@ -26,7 +26,7 @@ const WAIT_REASONS = ['rate', 'concurrency'] as const
 const CLOSED_REASONS = ['breaker', 'pause', 'late', 'batch'] as const
 const BREAKER_STATES = ['closed', 'open', 'half_open'] as const
 
-/** A number that the script can count with, whatever a caller or a provider said. */
+/** Converts a number from a caller or a provider to one that the script can count with. */
 const whole = (n: number) => (n > 0 ? Math.min(Math.ceil(n), 1e12) : 0)
 const orEmpty = (n: number | null) => (n === null ? '' : whole(n))
 const orNone = (n: number | null | undefined) => (n === null || n === undefined ? -1 : whole(n))
@@ -47,7 +47,7 @@ export const acquireArgs = (request: AcquireRequest, lease: string): Arg[] => [
   request.wake,
 ]
 
-export const reportArgs = (permit: Permit, outcome: CallOutcome): Arg[] => {
+export const reportArgs = (permit: GatePermit, outcome: CallOutcome): Arg[] => {
   const { generation, sub, inputTokens, outputTokens, epoch } = permit.booked
   return [
     'r',
@@ -75,7 +75,7 @@ const headersArg = (headers: HeaderLimits) => {
   )
 }
 
-export const releaseArgs = ({ id, lease, booked }: Permit): Arg[] => [
+export const releaseArgs = ({ id, lease, booked }: GatePermit): Arg[] => [
   'u',
   id,
   lease,
@@ -85,12 +85,13 @@ export const releaseArgs = ({ id, lease, booked }: Permit): Arg[] => [
   booked.outputTokens,
 ]
 
-export const slowArgs = ({ id, lease, booked }: Permit): Arg[] => ['w', id, lease, booked.generation, booked.epoch]
-export const renewArgs = ({ id, lease, booked }: Permit): Arg[] => ['n', id, lease, booked.generation]
+export const slowArgs = ({ id, lease, booked }: GatePermit): Arg[] => ['w', id, lease, booked.generation, booked.epoch]
+export const renewArgs = ({ id, lease, booked }: GatePermit): Arg[] => ['n', id, lease, booked.generation]
 export const setLimitsArgs = (limits: GateLimits): Arg[] => ['l', ...limitArgs(limits)]
+export const HALF_OPEN_ARGS: Arg[] = ['h']
 export const DESCRIBE_ARGS: Arg[] = ['d']
 
-/** Calls are put together by sub-window of their age, rounded down: a call counts a little longer rather than less. */
+/** Calls are grouped by sub-window of their age, rounded down: a call counts a little longer, never shorter. */
 export function seedArgs(mark: string, data: SeedData): Arg[] {
   const byAge = new Map<number, [requests: number, input: number, output: number]>()
   for (const call of data.calls) {
@@ -110,7 +111,7 @@ export function seedArgs(mark: string, data: SeedData): Arg[] {
 
 export function decisionOf(
   answer: number[],
-  permit: (sub: number, epoch: number, slowAfterMs: number) => Permit,
+  permit: (sub: number, epoch: number, slowAfterMs: number) => GatePermit,
 ): Decision {
   const [kind, a, b, c] = answer as [number, number, number, number]
   if (kind === 1) return { kind: 'go', permit: permit(a, b, c) }

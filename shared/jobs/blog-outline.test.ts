@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { compileSchema, violation } from '#shared/json-schema.ts'
+import { compileSchema, violation } from '#shared/json/schema.ts'
 import { blogOutline } from './blog-outline.ts'
-import type { Checked } from './define.ts'
+import type { CheckOutcome } from './define.ts'
 import { jobs } from './index.ts'
-import { suits } from './suits.ts'
+import { resultFits } from './result-fits.ts'
 
-const reasonOf = (checked: Checked) => (checked.ok ? null : checked.reason)
+const reasonOf = (checked: CheckOutcome) => (checked.ok ? null : checked.reason)
 const wrongInput = (input: unknown) => violation(compileSchema(blogOutline.input as never), input)
-const unfenced = (text: string) => text.replace(/<([a-z]+-[0-9a-f]{12})>\n[\s\S]*?\n<\/\1>/g, '…')
+const unfenced = (text: string) => text.replace(/<([a-z]+-[0-9a-f]{16,64})>\n[\s\S]*?\n<\/\1>/g, '…')
 
 type Outline = { title: string; sections: { heading: string; points: string[] }[] }
 const INPUT = { topic: 'bees', length: 'short' }
@@ -16,22 +16,22 @@ const outline = (...headings: string[]): Outline => ({
   sections: headings.map(heading => ({ heading, points: ['A point.'] })),
 })
 const check = (value: unknown, input: unknown = INPUT) =>
-  blogOutline.check(typeof value === 'string' ? value : JSON.stringify(value), input, '') as Checked
+  blogOutline.check(typeof value === 'string' ? value : JSON.stringify(value), input, '') as CheckOutcome
 
 describe('blog-outline', () => {
   it('is registered under its name', () => expect(jobs.get('blog-outline')).toBe(blogOutline))
 
-  it('has an example that is accepted, and a result that could come of it', async () => {
+  it('has a valid example with a possible result', async () => {
     const { input } = blogOutline.example
     expect(wrongInput(input)).toBeNull()
     expect(blogOutline.validate(input)).toBeNull()
     expect(violation(compileSchema(blogOutline.result as never), blogOutline.exampleResult)).toBeNull()
-    expect(await suits(blogOutline, input, blogOutline.exampleResult)).toBe(true)
+    expect(await resultFits(blogOutline, input, blogOutline.exampleResult)).toBe(true)
   })
 
-  it('keeps what the client wrote between tags, and out of the instructions', () => {
+  it('keeps client text between tags and out of the instructions', () => {
     const input = { topic: 'MARK1', audience: 'MARK2', points: ['MARK3', 'MARK4'], length: 'long' }
-    const { system, messages } = blogOutline.prompts[1]!(input)
+    const { system, messages } = blogOutline.prompts[3]!(input)
     const content = messages.map(one => one.content).join('\n')
     for (const mark of ['MARK1', 'MARK2', 'MARK3', 'MARK4']) expect(content).toContain(mark)
     expect(`${system}${unfenced(content)}`).not.toContain('MARK')
@@ -43,13 +43,13 @@ describe('blog-outline', () => {
     ['medium', 5, 8],
     ['long', 8, 12],
     [undefined, 5, 8],
-  ])('takes as many sections as the length %s wants', (length, min, max) => {
+  ])('accepts as many sections as the length %s requires', (length, min, max) => {
     const input = { topic: 'bees', ...(length && { length }) }
     const ok = (size: number) => check(outline(...Array.from({ length: size }, (_, n) => `Part ${n}`)), input).ok
     expect([min - 1, min, max, max + 1].map(ok)).toEqual([false, true, true, false])
   })
 
-  it('takes a good answer as it is', () => {
+  it('accepts a valid answer unchanged', () => {
     const good = outline('Why', 'How', 'Then')
     expect(check(good)).toEqual({ ok: true, result: good })
   })
@@ -58,7 +58,7 @@ describe('blog-outline', () => {
     ['prose', 'First: why. Then: how.', /^the answer is not JSON$/],
     ['JSON of another shape', '{"outline":[]}', /must have required property/],
     ['no title', { sections: outline('a', 'b', 'c').sections }, /'title'/],
-    ['something beside it', { ...outline('a', 'b', 'c'), note: 'hi' }, /additional properties/],
+    ['an additional field', { ...outline('a', 'b', 'c'), note: 'hi' }, /additional properties/],
     ['too few sections', outline('a', 'b'), /fewer than 3/],
     [
       'a section without points',
@@ -77,7 +77,7 @@ describe('blog-outline', () => {
     expect(reasonOf(check(value))).toMatch(reason)
   })
 
-  it.each(['short', 'medium', 'long'])('has a template for a %s post, whatever points there are', length => {
+  it.each(['short', 'medium', 'long'])('has a template for a %s post with any points', length => {
     for (let size = 0; size <= 10; size++) {
       const points = Array.from({ length: size }, (_, n) => `Point number ${n}`)
       const input = { topic: 'how bees dance', length, points }
@@ -89,7 +89,7 @@ describe('blog-outline', () => {
     }
   })
 
-  it('leaves out of the template a point that is given twice or is a section already', () => {
+  it('omits repeated points, and points that equal a section of the template', () => {
     const input = { topic: 'bees', length: 'medium', points: ['Honey', 'honey!', 'why this matters', 'The basics'] }
     const made = blogOutline.rules(input) as Outline
     expect(check(made, input).ok).toBe(true)
@@ -102,12 +102,12 @@ describe('blog-outline', () => {
     ['a long topic', { topic: 'a'.repeat(201) }, /^\/topic/],
     ['another length', { topic: 'a', length: 'huge' }, /^\/length/],
     ['too many points', { topic: 'a', points: Array(11).fill('a') }, /^\/points/],
-    ['a field that is unknown', { topic: 'a', prompt: 'b' }, /additional properties/],
-  ])('does not accept %s', (_, input, complaint) => {
-    expect(wrongInput(input)).toMatch(complaint)
+    ['an unknown field', { topic: 'a', prompt: 'b' }, /additional properties/],
+  ])('does not accept %s', (_, input, fault) => {
+    expect(wrongInput(input)).toMatch(fault)
   })
 
-  it('complains of a topic or a point without a word, and says which', () => {
+  it('refuses a topic or point without a word, and names the field', () => {
     expect(blogOutline.validate({ topic: '?' })).toMatchObject({ field: '/input/topic' })
     expect(blogOutline.validate({ topic: 'a', points: ['b', ' '] })).toMatchObject({ field: '/input/points/1' })
   })

@@ -1,30 +1,33 @@
 import { type Static, Type } from 'typebox'
-import { FENCED, fenced, readJson, wordsOnly } from './answers.ts'
 import { defineJob } from './define.ts'
+import * as earlier from './earlier-prompts.ts'
+import { readJson } from './json-answer.ts'
+import { plainWords } from './plain-words.ts'
+import { fence } from './prompt-fence.ts'
 
 const MAX_HEADING = 300
 const MAX_POINTS = 10
 
-/** How many sections an outline has. */
+/** Number of sections by length. */
 const SECTIONS = { short: { min: 3, max: 5 }, medium: { min: 5, max: 8 }, long: { min: 8, max: 12 } } as const
 type Length = keyof typeof SECTIONS
 const LENGTHS = Object.keys(SECTIONS) as Length[]
 const DEFAULT_LENGTH = 'medium'
 
-/** One line, so that a list of them is one line each. */
+/** A single line, because the prompt lists values one per line. */
 const line = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '^[^\\r\\n]*$' })
 
 const input = Type.Object(
   {
-    topic: { ...line(200), description: 'What the post is about, such as a title.' },
-    audience: Type.Optional({ ...line(200), description: 'Who is to read it.' }),
+    topic: { ...line(200), description: 'Subject of the post, such as a title.' },
+    audience: Type.Optional({ ...line(200), description: 'The intended readers.' }),
     length: Type.Optional(
       Type.Enum(LENGTHS, {
         default: DEFAULT_LENGTH,
         description: `Sections: ${LENGTHS.map(one => `${one} ${SECTIONS[one].min} to ${SECTIONS[one].max}`).join(', ')}.`,
       }),
     ),
-    points: Type.Optional(Type.Array(line(200), { maxItems: 10, description: 'What the post must not leave out.' })),
+    points: Type.Optional(Type.Array(line(200), { maxItems: 10, description: 'Points that the post must cover.' })),
   },
   { additionalProperties: false },
 )
@@ -49,7 +52,7 @@ type Section = Result['sections'][number]
 const sizeOf = ({ length = DEFAULT_LENGTH }: Input) => SECTIONS[length]
 const answerSchema = (input: Input) => outlineOf({ minItems: sizeOf(input).min, maxItems: sizeOf(input).max })
 
-const ASK = `You outline posts for a blog. Give a title, and the sections in their order, each with a heading of its own and the points that it makes, as short sentences. The first section says why to read on, the last what to do next; what comes between builds on what came before. Whatever must be covered is covered. Write in the language of the topic. ${FENCED}`
+const systemPrompt = `Write the outline of a blog post: a title, and the sections in order. Give each section its own heading, and its points as short sentences. The first section tells readers why to read on, and the last one what to do next. Each section in between builds on the previous ones. Cover every required point. Write in the language of the topic. ${fence.note}`
 
 const OPENING: Section = {
   heading: 'Why this matters',
@@ -62,7 +65,7 @@ const CLOSING: Section = {
   heading: 'What to do next',
   points: ['The one thing to remember.', 'A first step that takes less than an hour.'],
 }
-/** Fits most posts; enough for the longest outline without a point of the client's. */
+/** Generic sections that fit most posts; enough for the longest outline without points from the client. */
 const BODY: Section[] = [
   { heading: 'The basics', points: ['The terms that the rest needs, each in a sentence.', 'What it is not.'] },
   { heading: 'How it works', points: ['The main idea, with an example.', 'Where its limits are.'] },
@@ -76,7 +79,7 @@ const BODY: Section[] = [
   { heading: 'Questions that readers ask', points: ['The most frequent doubts, each answered shortly.'] },
 ]
 
-/** The client's points as sections: one each while there is room, several in one where there is not. */
+/** Turns the client's points into sections: one each if they fit, otherwise several per section. */
 function sectionsOf(points: string[], most: number): Section[] {
   const each = Math.ceil(points.length / most) || 1
   return Array.from({ length: Math.ceil(points.length / each) }, (_, n) => {
@@ -89,7 +92,7 @@ function sectionsOf(points: string[], most: number): Section[] {
 export const blogOutline = defineJob({
   kind: 'blog-outline',
   title: 'Outline a post for a blog',
-  description: 'A topic in, a title and sections with their points out; as many sections as the length wants.',
+  description: 'Writes a title and sections with their points for a topic. `length` determines the number of sections.',
   queue: 'default',
   input,
   result,
@@ -107,28 +110,29 @@ export const blogOutline = defineJob({
       { heading: 'Cool, rest, taste', points: ['Cool within four minutes.', 'Wait a day before the first cup.'] },
     ],
   } satisfies Result,
-  promptVersion: '1',
+  promptVersion: '3',
   maxTokens: 4096,
   cache: { ttlSeconds: 86_400, staleSeconds: 604_800 },
   fallback: 'rules',
 
   validate({ topic, points }) {
-    if (wordsOnly(topic) === '') return { field: '/input/topic', message: 'must hold a letter or a digit' }
-    const empty = (points ?? []).findIndex(one => wordsOnly(one) === '')
-    return empty < 0 ? null : { field: `/input/points/${empty}`, message: 'must hold a letter or a digit' }
+    if (plainWords(topic) === '') return { field: '/input/topic', message: 'must contain a letter or a digit' }
+    const empty = (points ?? []).findIndex(one => plainWords(one) === '')
+    return empty < 0 ? null : { field: `/input/points/${empty}`, message: 'must contain a letter or a digit' }
   },
 
   prompts: {
-    1: input => ({
-      system: ASK,
+    ...earlier.blogOutline(sizeOf, input => answerSchema(input) as unknown as Record<string, unknown>),
+    3: input => ({
+      system: systemPrompt,
       messages: [
         {
           role: 'user',
           content: [
-            `The topic: ${fenced('topic', input.topic)}`,
-            ...(input.audience === undefined ? [] : [`The readers: ${fenced('audience', input.audience)}`]),
+            `The topic: ${fence.fenced('topic', input.topic)}`,
+            ...(input.audience === undefined ? [] : [`The readers: ${fence.fenced('audience', input.audience)}`]),
             ...(input.points?.length
-              ? [`To be covered, one a line: ${fenced('points', input.points.join('\n'))}`]
+              ? [`Required points, one per line: ${fence.fenced('points', input.points.join('\n'))}`]
               : []),
             `Give ${sizeOf(input).min} to ${sizeOf(input).max} sections.`,
           ].join('\n\n'),
@@ -142,13 +146,13 @@ export const blogOutline = defineJob({
     const answer = readJson<Result>(text, answerSchema(input))
     if (!answer.ok) return answer
     const { title, sections } = answer.value
-    if (wordsOnly(title) === '') return { ok: false, reason: 'the title has no words' }
+    if (plainWords(title) === '') return { ok: false, reason: 'the title has no words' }
     const seen = new Set<string>()
     for (const [n, { heading, points }] of sections.entries()) {
-      const words = wordsOnly(heading)
+      const words = plainWords(heading)
       if (words === '') return { ok: false, reason: `the heading of section ${n + 1} has no words` }
-      if (seen.has(words)) return { ok: false, reason: `section ${n + 1} repeats the heading of another` }
-      if (points.some(one => wordsOnly(one) === '')) {
+      if (seen.has(words)) return { ok: false, reason: `section ${n + 1} repeats the heading of another section` }
+      if (points.some(one => plainWords(one) === '')) {
         return { ok: false, reason: `a point of section ${n + 1} has no words` }
       }
       seen.add(words)
@@ -158,8 +162,8 @@ export const blogOutline = defineJob({
 
   rules(input) {
     const { min, max } = sizeOf(input)
-    const seen = new Set([OPENING, CLOSING].map(one => wordsOnly(one.heading)))
-    const isNew = (heading: string) => !seen.has(wordsOnly(heading)) && seen.add(wordsOnly(heading))
+    const seen = new Set([OPENING, CLOSING].map(one => plainWords(one.heading)))
+    const isNew = (heading: string) => !seen.has(plainWords(heading)) && seen.add(plainWords(heading))
     const body = sectionsOf((input.points ?? []).map(one => one.trim()).filter(isNew), max - 2)
     const more = BODY.filter(one => isNew(one.heading)).slice(0, Math.max(0, min - 2 - body.length))
     const topic = input.topic.trim()

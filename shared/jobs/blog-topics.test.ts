@@ -1,51 +1,51 @@
 import { describe, expect, it } from 'vitest'
-import { compileSchema, violation } from '#shared/json-schema.ts'
-import { wordsOnly } from './answers.ts'
+import { compileSchema, violation } from '#shared/json/schema.ts'
 import { blogTopics } from './blog-topics.ts'
-import type { Checked } from './define.ts'
+import type { CheckOutcome } from './define.ts'
 import { jobs } from './index.ts'
-import { suits } from './suits.ts'
+import { plainWords } from './plain-words.ts'
+import { resultFits } from './result-fits.ts'
 
-const reasonOf = (checked: Checked) => (checked.ok ? null : checked.reason)
+const reasonOf = (checked: CheckOutcome) => (checked.ok ? null : checked.reason)
 const wrongInput = (input: unknown) => violation(compileSchema(blogTopics.input as never), input)
-const unfenced = (text: string) => text.replace(/<([a-z]+-[0-9a-f]{12})>\n[\s\S]*?\n<\/\1>/g, '…')
+const unfenced = (text: string) => text.replace(/<([a-z]+-[0-9a-f]{16,64})>\n[\s\S]*?\n<\/\1>/g, '…')
 
 const INPUT = { interests: ['bees'], past_topics: ['Bees: a Checklist!'], count: 2 }
 const topics = (...titles: string[]) => ({ topics: titles.map(title => ({ title, angle: 'Because.' })) })
 const check = (value: unknown, input: unknown = INPUT) =>
-  blogTopics.check(typeof value === 'string' ? value : JSON.stringify(value), input, '') as Checked
+  blogTopics.check(typeof value === 'string' ? value : JSON.stringify(value), input, '') as CheckOutcome
 type Topics = ReturnType<typeof topics>
 const titlesOf = (result: unknown) => (result as Topics).topics.map(one => one.title)
 
 describe('blog-topics', () => {
   it('is registered under its name', () => expect(jobs.get('blog-topics')).toBe(blogTopics))
 
-  it('has an example that is accepted, and a result that could come of it', async () => {
+  it('has a valid example with a possible result', async () => {
     const { input } = blogTopics.example
     expect(wrongInput(input)).toBeNull()
     expect(blogTopics.validate(input)).toBeNull()
     expect(violation(compileSchema(blogTopics.result as never), blogTopics.exampleResult)).toBeNull()
-    expect(await suits(blogTopics, input, blogTopics.exampleResult)).toBe(true)
+    expect(await resultFits(blogTopics, input, blogTopics.exampleResult)).toBe(true)
   })
 
-  it('keeps what the client wrote between tags, and out of the instructions', () => {
+  it('keeps client text between tags and out of the instructions', () => {
     const input = { interests: ['MARK1', 'MARK2'], past_topics: ['MARK3'], audience: 'MARK4', count: 3 }
-    const { system, messages } = blogTopics.prompts[1]!(input)
+    const { system, messages } = blogTopics.prompts[3]!(input)
     const content = messages.map(one => one.content).join('\n')
     for (const mark of ['MARK1', 'MARK2', 'MARK3', 'MARK4']) expect(content).toContain(mark)
     expect(`${system}${unfenced(content)}`).not.toContain('MARK')
     expect(unfenced(content)).toContain('exactly 3 topic(s)')
   })
 
-  it('asks for as many topics as are wanted, five if nobody says', () => {
+  it('requests the given number of topics, five by default', () => {
     const size = (input: object) =>
-      (blogTopics.prompts[1]!(input).schema as { properties: { topics: { minItems: number; maxItems: number } } })
+      (blogTopics.prompts[3]!(input).schema as { properties: { topics: { minItems: number; maxItems: number } } })
         .properties.topics
     expect(size(INPUT)).toMatchObject({ minItems: 2, maxItems: 2 })
     expect(size({ interests: ['bees'] })).toMatchObject({ minItems: 5, maxItems: 5 })
   })
 
-  it('takes distinct new topics, in a Markdown fence or without', () => {
+  it('accepts distinct new topics, with or without a Markdown fence', () => {
     const good = topics('Why bees dance', 'A hive in winter')
     expect(check(good)).toEqual({ ok: true, result: good })
     expect(check(`\`\`\`json\n${JSON.stringify(good)}\n\`\`\``)).toEqual({ ok: true, result: good })
@@ -55,7 +55,7 @@ describe('blog-topics', () => {
     ['prose', 'Here are two: bees and hives', /^the answer is not JSON$/],
     ['JSON of another shape', '["a","b"]', /must be object/],
     ['no angle', { topics: [{ title: 'a' }, { title: 'b' }] }, /'angle'/],
-    ['something beside it', { ...topics('a', 'b'), note: 'hi' }, /additional properties/],
+    ['an additional field', { ...topics('a', 'b'), note: 'hi' }, /additional properties/],
     ['too few topics', topics('a'), /fewer than 2/],
     ['too many topics', topics('a', 'b', 'c'), /more than 2/],
     ['a topic twice', topics('Why bees dance', 'why BEES dance?'), /^topic 2 repeats/],
@@ -70,11 +70,11 @@ describe('blog-topics', () => {
     expect(reasonOf(check(value))).toMatch(reason)
   })
 
-  it('does not repeat in a reason what the model wrote', () => {
+  it('does not repeat text of the model in a reason', () => {
     expect(reasonOf(check(topics('MARK', 'MARK')))).not.toContain('MARK')
   })
 
-  it('makes topics of every interest by rule, which pass its own check', () => {
+  it('creates topics for every interest by rules, which pass its own check', () => {
     const input = { interests: ['bees', 'honey', 'wax'], count: 3 }
     const made = blogTopics.rules(input)
     expect(check(made as object, input)).toEqual({ ok: true, result: made })
@@ -86,11 +86,11 @@ describe('blog-topics', () => {
     expect(titlesOf(blogTopics.rules({ interests: ['bees'] }))).toHaveLength(5)
   })
 
-  it('skips past topics by rule, and gives none when too few are left', () => {
+  it('skips past topics by rules, and returns null if too few are left', () => {
     const all: string[] = []
     for (let made = blogTopics.rules({ interests: ['bees'], count: 1 }); made; ) {
       const [title] = titlesOf(made)
-      expect(all.map(wordsOnly)).not.toContain(wordsOnly(title!))
+      expect(all.map(plainWords)).not.toContain(plainWords(title!))
       all.push(title!)
       made = blogTopics.rules({ interests: ['bees'], count: 1, past_topics: all.map(one => one.toUpperCase()) })
     }
@@ -98,9 +98,9 @@ describe('blog-topics', () => {
     expect(blogTopics.rules({ interests: ['bees'], count: 2, past_topics: all.slice(1) })).toBeNull()
   })
 
-  it('counts an interest that is given twice once', () => {
+  it('ignores repeated interests', () => {
     const made = blogTopics.rules({ interests: ['bees', 'Bees', 'bees!'], count: 10 })
-    const words = titlesOf(made).map(wordsOnly)
+    const words = titlesOf(made).map(plainWords)
     expect(new Set(words).size).toBe(10)
   })
 
@@ -112,16 +112,16 @@ describe('blog-topics', () => {
     ['too many past topics', { interests: ['a'], past_topics: Array(101).fill('a') }, /^\/past_topics/],
     ['no topics wanted', { interests: ['a'], count: 0 }, /^\/count/],
     ['too many wanted', { interests: ['a'], count: 11 }, /^\/count/],
-    ['a field that is unknown', { interests: ['a'], prompt: 'b' }, /additional properties/],
-  ])('does not accept %s', (_, input, complaint) => {
-    expect(wrongInput(input)).toMatch(complaint)
+    ['an unknown field', { interests: ['a'], prompt: 'b' }, /additional properties/],
+  ])('does not accept %s', (_, input, fault) => {
+    expect(wrongInput(input)).toMatch(fault)
   })
 
-  it('complains of an interest without a word, and says which', () => {
+  it('refuses an interest without a word, and names it', () => {
     expect(blogTopics.validate({ interests: ['bees', ' …'] })).toMatchObject({ field: '/input/interests/1' })
   })
 
-  it('is remembered for a day and better than none for a week', () => {
+  it('is cached for a day, and a stale fallback for a week', () => {
     expect(blogTopics).toMatchObject({ cache: { ttlSeconds: 86_400, staleSeconds: 604_800 }, fallback: 'rules' })
   })
 

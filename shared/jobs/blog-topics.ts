@@ -1,23 +1,24 @@
 import { type Static, Type } from 'typebox'
-import { FENCED, fenced, readJson, wordsOnly } from './answers.ts'
 import { defineJob } from './define.ts'
+import * as earlier from './earlier-prompts.ts'
+import { readJson } from './json-answer.ts'
+import { plainWords } from './plain-words.ts'
+import { fence } from './prompt-fence.ts'
 
 const DEFAULT_COUNT = 5
 const MAX_TITLE = 300
 
-/** One line, so that a list of them is one line each. */
+/** A single line, because the prompt lists values one per line. */
 const line = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '^[^\\r\\n]*$' })
 
 const input = Type.Object(
   {
-    interests: Type.Array(line(80), { minItems: 1, maxItems: 20, description: 'What the blog is about.' }),
-    past_topics: Type.Optional(
-      Type.Array(line(200), { maxItems: 100, description: 'Titles that are not to be suggested again.' }),
-    ),
+    interests: Type.Array(line(80), { minItems: 1, maxItems: 20, description: 'Subjects of the blog.' }),
+    past_topics: Type.Optional(Type.Array(line(200), { maxItems: 100, description: 'Titles not to suggest again.' })),
     count: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 10, default: DEFAULT_COUNT, description: 'How many topics.' }),
+      Type.Integer({ minimum: 1, maximum: 10, default: DEFAULT_COUNT, description: 'Number of topics.' }),
     ),
-    audience: Type.Optional({ ...line(200), description: 'Who is to read it.' }),
+    audience: Type.Optional({ ...line(200), description: 'The intended readers.' }),
   },
   { additionalProperties: false },
 )
@@ -26,7 +27,7 @@ type Input = Static<typeof input>
 const topic = Type.Object(
   {
     title: Type.String({ minLength: 1, maxLength: MAX_TITLE }),
-    angle: Type.String({ minLength: 1, maxLength: 1000, description: 'What the post says, or to whom.' }),
+    angle: Type.String({ minLength: 1, maxLength: 1000, description: 'What the post argues or shows.' }),
   },
   { additionalProperties: false },
 )
@@ -38,9 +39,9 @@ type Result = Static<typeof result>
 const countOf = ({ count = DEFAULT_COUNT }: Input): number => count
 const answerSchema = (count: number) => topicsOf({ minItems: count, maxItems: count })
 
-const ASK = `You suggest topics for a blog. For each give a title that somebody would click on and that the post can keep, and an angle: one or two sentences on what the post argues or shows. Every topic belongs to the interests, and is another than the rest and than every past topic, not only in its wording. ${FENCED}`
+const systemPrompt = `Suggest topics for blog posts. For each, write a title that attracts readers without promising more than the post can deliver, and an angle: one or two sentences on what the post argues or shows. Every topic must relate to the interests, and must differ from all other topics and all past topics in content, not only in wording. ${fence.note}`
 
-/** Each makes one title of one interest; there are more than may be asked for, as some may be past topics. */
+/** Templates for titles. There are more than a request can ask for, because some results may be past topics. */
 const TEMPLATES: ((interest: string) => { title: string; angle: string })[] = [
   it => ({
     title: `Getting started with ${it}`,
@@ -71,7 +72,7 @@ export const blogTopics = defineJob({
   kind: 'blog-topics',
   title: 'Suggest topics for a blog',
   description:
-    'Interests in, titles with an angle out: exactly as many as asked for, none twice, none of the past topics.',
+    'Suggests titles with an angle for given interests: exactly as many as requested, without repetitions and past topics.',
   queue: 'default',
   input,
   result,
@@ -90,28 +91,29 @@ export const blogTopics = defineJob({
       },
     ],
   } satisfies Result,
-  promptVersion: '1',
+  promptVersion: '3',
   maxTokens: 2048,
   cache: { ttlSeconds: 86_400, staleSeconds: 604_800 },
   fallback: 'rules',
 
   validate({ interests }) {
-    const empty = interests.findIndex(one => wordsOnly(one) === '')
-    return empty < 0 ? null : { field: `/input/interests/${empty}`, message: 'must hold a letter or a digit' }
+    const empty = interests.findIndex(one => plainWords(one) === '')
+    return empty < 0 ? null : { field: `/input/interests/${empty}`, message: 'must contain a letter or a digit' }
   },
 
   prompts: {
-    1: input => ({
-      system: ASK,
+    ...earlier.blogTopics(countOf),
+    3: input => ({
+      system: systemPrompt,
       messages: [
         {
           role: 'user',
           content: [
-            `The interests, one a line: ${fenced('interests', input.interests.join('\n'))}`,
+            `The interests, one per line: ${fence.fenced('interests', input.interests.join('\n'))}`,
             ...(input.past_topics?.length
-              ? [`The past topics, one a line: ${fenced('past', input.past_topics.join('\n'))}`]
+              ? [`The past topics, one per line: ${fence.fenced('past', input.past_topics.join('\n'))}`]
               : []),
-            ...(input.audience === undefined ? [] : [`The readers: ${fenced('audience', input.audience)}`]),
+            ...(input.audience === undefined ? [] : [`The readers: ${fence.fenced('audience', input.audience)}`]),
             `Suggest exactly ${countOf(input)} topic(s).`,
           ].join('\n\n'),
         },
@@ -123,29 +125,29 @@ export const blogTopics = defineJob({
   check(text, input) {
     const answer = readJson<Result>(text, answerSchema(countOf(input)))
     if (!answer.ok) return answer
-    const past = new Set((input.past_topics ?? []).map(wordsOnly))
+    const past = new Set((input.past_topics ?? []).map(plainWords))
     const seen = new Set<string>()
     for (const [n, { title, angle }] of answer.value.topics.entries()) {
-      const words = wordsOnly(title)
+      const words = plainWords(title)
       if (words === '') return { ok: false, reason: `the title of topic ${n + 1} has no words` }
-      if (wordsOnly(angle) === '') return { ok: false, reason: `the angle of topic ${n + 1} has no words` }
+      if (plainWords(angle) === '') return { ok: false, reason: `the angle of topic ${n + 1} has no words` }
       if (past.has(words)) return { ok: false, reason: `topic ${n + 1} is one of the past topics` }
-      if (seen.has(words)) return { ok: false, reason: `topic ${n + 1} repeats the title of another` }
+      if (seen.has(words)) return { ok: false, reason: `topic ${n + 1} repeats the title of another topic` }
       seen.add(words)
     }
     return { ok: true, result: answer.value }
   },
 
-  /** Every interest in turn, each with another template, until there are enough. */
+  /** Combines interests and templates in turn until there are enough topics. */
   rules(input) {
-    const taken = new Set((input.past_topics ?? []).map(wordsOnly))
+    const taken = new Set((input.past_topics ?? []).map(plainWords))
     const interests = input.interests.map(one => one.trim())
     const topics: Result['topics'] = []
     for (const round of TEMPLATES.keys()) {
       for (const [n, interest] of interests.entries()) {
         const { title, angle } = TEMPLATES[(round + n) % TEMPLATES.length]!(interest)
         const made = { title: title.charAt(0).toUpperCase() + title.slice(1), angle }
-        const words = wordsOnly(made.title)
+        const words = plainWords(made.title)
         if (taken.has(words)) continue
         taken.add(words)
         topics.push(made)

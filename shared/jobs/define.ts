@@ -1,189 +1,201 @@
 import type { Static, TObject, TSchema } from 'typebox'
+import type { QueryOutcome } from '#shared/db/query-outcome.ts'
 import type { ErrorCode } from '#shared/errors.ts'
 import type { Policy } from '#shared/moderation/policy.ts'
 import type { Priority, QueueName } from '#shared/queue/names.ts'
+import type { ChatAnswer } from '#shared/requests/answer.ts'
+import type { ChatRequest } from '#shared/requests/request.ts'
 import type { Tables } from '#shared/sql-guard/scope.ts'
 
-/** What to ask a model that writes. */
-export type Prompt = {
-  system?: string
-  messages: { role: 'user' | 'assistant'; content: string }[]
-  /** JSON Schema of the wanted answer. */
-  schema?: Record<string, unknown>
-}
-
-/** What to ask a model that makes vectors: one of each text. `dimensions`: how long they are to be; absent: the model's own. */
+/**
+ * A request to an embedding model: one vector per text. `dimensions`: length of each vector; absent: the model's
+ * default.
+ */
 export type Embedding = { texts: string[]; dimensions?: number }
 
-/** What a call asks for. */
-export type Ask = Prompt | Embedding
+export type ModelRequest = ChatRequest | Embedding
 
-/** `field` is a JSON pointer within the body. `tooLarge`: answered with 413 instead of 422. */
-export type Complaint = { field: string; message: string; tooLarge?: true }
+/**
+ * An error in a client's input. `field`: JSON pointer within the body. `tooLarge`: the status is 413 instead of 422.
+ */
+export type InputFault = { field: string; message: string; tooLarge?: true }
 
-/** Of a document, found for a question. `id` is what a citation names. */
+/** A part of a document that was found for a question. Citations name its `id`. */
 export type Passage = { id: string; text: string }
 
-/** What an input may refer to. */
-export type Lookup = {
+/** Resolves references in an input. */
+export type InputContext = {
   policy(name: string): Promise<Policy | null>
-  /** Passages of a collection of the client's own, best first. `wrong`: why there are none to be had. */
+  /** Passages of a collection of the client, best first. `wrong`: why there are none. */
   passages(collection: string, wanted: { question: string; limit: number }): Promise<Passage[] | { wrong: string }>
-  /** Whether there is a database to run queries on. */
+  /** Whether a database is configured for running queries. */
   runsQueries: boolean
 }
-export type Prepared = { input: unknown } | { complaint: Complaint }
+export type PreparedInput = { input: unknown } | { fault: InputFault }
 
-/** A value as JSON has it: numbers where they are exact, else what Postgres writes. */
-export type Cell = string | number | boolean | null
-export type QueryRows = {
-  columns: { name: string; type: string }[]
-  rows: Cell[][]
-  /** There were more rows, or a value was longer. */
-  truncated: boolean
-}
-/** `refused`: by the query's own fault; `reason` says why, in words that hold nothing of the data. */
-/** `mismatch`: the tables that the query reads have not all the columns that they were said to have. */
-export type QueryOutcome =
-  | ({ kind: 'rows' } & QueryRows)
-  | { kind: 'refused' | 'mismatch' | 'unavailable'; reason: string }
-
-/** What a check may use beside the answer. Only where a task is run: whoever merely compares results has none. */
-export type Tools = {
+/** Passed to a check only when a task runs, not when stored results are compared. */
+export type CheckTools = {
   /**
-   * Runs one SELECT that has been guarded. `rows`: of the result, at most. `columns`: what the guard was told of the tables that
-   * it reads, which must be there for the guard to be right. null: there is no database for it
+   * Runs one SELECT that passed the guard. `rows`: maximum number of rows. `columns`: the columns that the guard
+   * assumed for the tables that the query reads. The guard is right only if they exist. null: no database is
+   * configured.
    */
   runQuery: ((sql: string, limits: { rows: number; columns: Tables }) => Promise<QueryOutcome>) | null
 }
 
-/** Takes secrets and personal numbers out of every text in a value, and counts them. */
+/** Replaces secrets and personal numbers in every text of a value, and counts them. */
 export type Filter = <T>(value: T) => T
 
 /**
- * `ok: false`: the answer is of no use; `reason` names why, for the attempt's error. `fatal`: no other answer would do
- * better, and the task fails with this error.
+ * `ok: false`: the answer is unusable; `reason` goes into the attempt's error and to the model. `fatal`: no other
+ * answer can succeed; the task fails with this code.
  */
-export type Checked = { ok: true; result: unknown } | { ok: false; reason: string; fatal?: ErrorCode }
+export type CheckOutcome = { ok: true; result: unknown } | { ok: false; reason: string; fatal?: ErrorCode }
 
-/** Each includes those before it: `cache` is a stale entry, then a precomputed answer; `rules` the kind's own after these. */
+/**
+ * Each level includes those before it. `cache`: a stale entry, then a precomputed answer. `rules`: the rules of the
+ * kind.
+ */
 export const FALLBACKS = ['none', 'cache', 'rules'] as const
 export type Fallback = (typeof FALLBACKS)[number]
 
-/** Whether a result says something or says that there is nothing to say. A label of a metric: the set is closed. */
+/** Whether a result answers, or states that there is no answer. A metric label, so the set is closed. */
 export type AnswerOutcome = 'answered' | 'no_answer'
 
-/** A job kind: a program that the workers run. One file a kind; `index.ts` registers it. */
+/** A job kind: a program that the engine runs. One file per kind; `kinds.ts` registers it. */
 export type JobKind = ChatKind | EmbedKind
 
-/** What all kinds have. */
+/** Fields of every kind. */
 type AnyKind = {
   kind: string
   title: string
   description: string
   queue: Exclude<QueueName, 'batch'>
   input: TObject
-  /** Shape of `result`, for the documentation. */
+  /** Schema of `result`, for the documentation. */
   result: TSchema
-  /** A request body that works as it is. */
+  /** A request body that works unchanged. */
   example: { input: unknown; options?: unknown }
-  /** What could come of that. */
+  /** A possible result of `example`. */
   exampleResult: unknown
-  /** What a model wrote for it, if that is neither `text(exampleResult)` nor the result as JSON; null: it is one of these. */
+  /** The text that a model writes for `exampleResult`; null: `text(exampleResult)` or the result as JSON. */
   exampleAnswer: string | null
-  /** The one that is asked with when the client does not say. Referenced wherever an answer is remembered or compared. */
+  /** Default version of the prompt. Cache keys and the ledger contain it. */
   promptVersion: string
-  /** `options.max_tokens` when the client does not say; 0: its models write nothing. */
+  /**
+   * Default of `options.max_tokens`; 0 for embedding models, which write nothing. For an open-ended kind, the minimum
+   * that is reserved for an answer.
+   */
   maxTokens: number
-  /** How long an answer is as good as a new one, and for how long after that it is better than none; null: never kept. */
+  /**
+   * Seconds for which an answer is fresh, and then for how many more it can serve as a fallback; null: never cached.
+   */
   cache: { ttlSeconds: number; staleSeconds: number } | null
-  /** `options.fallback` when the client does not say. */
+  /** Default of `options.fallback`. */
   fallback: Fallback
-  /** `options.priority` when the client does not say. */
+  /** Default of `options.priority`. */
   priority: Priority
-  /** `options.deadline_seconds` when the client does not say. */
+  /** Default of `options.deadline_seconds`. */
   deadlineSeconds: number
-  /** Takes secrets and personal numbers out of the result, unless `options.output_filter` says otherwise. Such text is not streamed. */
+  /**
+   * Default of `options.output_filter`: replace secrets and personal numbers in the result. Filtered text is not
+   * streamed.
+   */
   outputFilter: boolean
-  /** Filters a result: the whole of it, unless a part would be something else afterwards. */
+  /** Applies the filter to a result, except to parts whose meaning it would change. */
   filter(result: unknown, filter: Filter): unknown
   /**
-   * The result of a task that ends without one, however it ends (failed, expired, cancelled); null: it has none then. For
-   * kinds of which an absent answer could be mistaken for a good one.
+   * The result of a task that ends without one (failed, expired, cancelled); null: none. For kinds whose missing answer
+   * could be mistaken for a good one.
    */
-  noVerdict: unknown | null
-  /** What the schema cannot say; null: fine. */
-  validate(input: unknown): Complaint | null
-  /** The answer when rules alone are sure of it, before anything is spent; null: ask a model. */
-  settled(input: unknown): unknown | null
-  /** Whether the answer to this input is one of its moment: neither remembered nor shared with who asks the same. */
-  momentary(input: unknown): boolean
-  /** Whether a result may be given again to whoever asks the same. */
-  keeps(result: unknown): boolean
-  /** For kinds that may honestly answer that they do not know: which of the two a result is; null: it is not that sort of kind. */
+  resultWithoutVerdict: unknown | null
+  /** Checks what the schema cannot express; null: valid. */
+  validate(input: unknown): InputFault | null
+  /** The answer if rules alone are certain, before anything is spent; null: ask a model. */
+  answerByRules(input: unknown): unknown | null
+  /**
+   * Whether the answer to this input is neither cached nor shared with identical tasks, because it depends on the
+   * moment.
+   */
+  uncacheable(input: unknown): boolean
+  /** Whether the result may answer a later identical request. */
+  isCacheable(result: unknown): boolean
+  /** For kinds that may answer that they do not know: which of the two the result is. null: not such a kind. */
   outcomeOf(result: unknown): AnswerOutcome | null
-  /** What the client's input stands for when the task is accepted, such as the policy that it names. */
-  prepare(input: unknown, look: Lookup): Promise<Prepared>
-  /** The answer without a model; null: there is none for this input. */
+  /** Resolves references in the input, such as the name of a policy, when the task is accepted. */
+  prepare(input: unknown, context: InputContext): Promise<PreparedInput>
+  /** The answer without a model; null: none for this input. */
   rules(input: unknown): unknown | null
 }
 
-/** One that is answered by models that write. */
+/** A kind that models answer with text. */
 export type ChatKind = AnyKind & {
   operation: 'chat'
-  /** What to ask a model, by version. One that was used is not edited: a new one is added. */
-  prompts: Record<string, (input: unknown) => Prompt>
-  /** For models that are asked in a form of their own; null: as everybody is. */
-  promptFor(input: unknown, model: string): Prompt | null
+  /** Prompts by version. Never edit a version that was used; add a new one. */
+  prompts: Record<string, (input: unknown) => ChatRequest>
+  /** The prompt for models that need a format of their own; null: the usual prompt. */
+  promptFor(input: unknown, model: string): ChatRequest | null
   /**
-   * Makes the result of what `model` wrote. What fails is asked for again, with the reason. A promise where that needs what
-   * is loaded late, such as a parser.
+   * Turns the text of `model` into a result. After a failed check, the model is asked for a correction with the reason.
+   * Returns a promise if it needs something that is loaded late, such as a parser.
    */
-  check(text: string, input: unknown, model: string, tools?: Tools): Checked | Promise<Checked>
+  check(text: string, input: unknown, model: string, tools?: CheckTools): CheckOutcome | Promise<CheckOutcome>
+  /** Answers may have any length: without `options.max_tokens` the limit is the model's own. */
+  openEnded: boolean
+  /**
+   * The result, if it is the answer as the model gave it: with tool calls, reasoning and refusals, and also if it was cut off. null:
+   * `check` turns the text into the result.
+   */
+  wholeAnswer(answer: ChatAnswer, input: unknown): unknown | null
+  /** The result if the model refused, with its text; null: a refusal is no result and the task fails. */
+  refused(text: string, input: unknown): unknown | null
   /** The result as the text that was streamed. */
   text(result: unknown): string
 }
 
-/** One that is answered by models that make vectors. */
+/** A kind that embedding models answer with vectors. */
 export type EmbedKind = AnyKind & {
   operation: 'embed'
-  /** What to ask a model, by version, as in `ChatKind`. */
+  /** Requests by version, as in `ChatKind`. */
   prompts: Record<string, (input: unknown) => Embedding>
-  /** Makes the result of a model's vectors. What fails is asked for again, as it was. */
-  check(vectors: number[][], input: unknown): Checked
+  /** Turns the vectors of a model into a result. After a failed check, the same request is sent again. */
+  check(vectors: number[][], input: unknown): CheckOutcome
   /** The vectors of a result; null: it has none. */
   vectors(result: unknown): number[][] | null
 }
 
-/** Of a kind whose input is of the type `I`. */
-type Common<I extends TObject> = Omit<AnyKind, keyof Defaults | 'input' | 'rules'> & {
+/** The declaration of a kind whose input has the type `I`. */
+type CommonDefinition<I extends TObject> = Omit<AnyKind, keyof Defaults | 'input' | 'rules'> & {
   input: I
   priority?: Priority
   deadlineSeconds?: number
   outputFilter?: boolean
   filter?(result: unknown, filter: Filter): unknown
-  noVerdict?: unknown
+  resultWithoutVerdict?: unknown
   exampleAnswer?: string
-  validate?(input: Static<I>): Complaint | null
-  settled?(input: Static<I>): unknown | null
-  momentary?(input: Static<I>): boolean
-  keeps?(result: unknown): boolean
+  validate?(input: Static<I>): InputFault | null
+  answerByRules?(input: Static<I>): unknown | null
+  uncacheable?(input: Static<I>): boolean
+  isCacheable?(result: unknown): boolean
   outcomeOf?(result: unknown): AnswerOutcome | null
-  prepare?(input: Static<I>, look: Lookup): Promise<Prepared>
+  prepare?(input: Static<I>, context: InputContext): Promise<PreparedInput>
   rules(input: Static<I>): unknown | null
 }
 
-type Chat<I extends TObject> = Common<I> &
+type ChatDefinition<I extends TObject> = CommonDefinition<I> &
   Pick<ChatKind, 'text'> & {
-    prompts: Record<string, (input: Static<I>) => Prompt>
-    promptFor?(input: Static<I>, model: string): Prompt | null
-    check(text: string, input: Static<I>, model: string, tools?: Tools): Checked | Promise<Checked>
+    prompts: Record<string, (input: Static<I>) => ChatRequest>
+    promptFor?(input: Static<I>, model: string): ChatRequest | null
+    openEnded?: boolean
+    refused?(text: string, input: Static<I>): unknown | null
+    wholeAnswer?(answer: ChatAnswer, input: Static<I>): unknown | null
+    check(text: string, input: Static<I>, model: string, tools?: CheckTools): CheckOutcome | Promise<CheckOutcome>
   }
 
-type Embed<I extends TObject> = Common<I> &
+type EmbedDefinition<I extends TObject> = CommonDefinition<I> &
   Pick<EmbedKind, 'vectors'> & {
     prompts: Record<string, (input: Static<I>) => Embedding>
-    check(vectors: number[][], input: Static<I>): Checked
+    check(vectors: number[][], input: Static<I>): CheckOutcome
   }
 
 const DEFAULTS = {
@@ -191,23 +203,31 @@ const DEFAULTS = {
   deadlineSeconds: 600,
   outputFilter: true,
   filter: (result: unknown, filter: Filter): unknown => filter(result),
-  noVerdict: null,
+  resultWithoutVerdict: null,
   exampleAnswer: null,
   validate: () => null,
-  settled: () => null,
-  momentary: () => false,
-  keeps: () => true,
+  answerByRules: () => null,
+  uncacheable: () => false,
+  isCacheable: () => true,
   outcomeOf: () => null,
-  prepare: async (input: unknown): Promise<Prepared> => ({ input }),
+  prepare: async (input: unknown): Promise<PreparedInput> => ({ input }),
 }
 type Defaults = typeof DEFAULTS
 
-/** Declares a kind with its input typed. The API has validated an input before any of these see it. */
-export function defineJob<I extends TObject>(job: Chat<I>): ChatKind {
-  return { ...DEFAULTS, promptFor: () => null, ...job, operation: 'chat' } as ChatKind
+/** Declares a kind with a typed input. The API validates an input before any of its functions receives it. */
+export function defineJob<I extends TObject>(job: ChatDefinition<I>): ChatKind {
+  return {
+    ...DEFAULTS,
+    promptFor: () => null,
+    openEnded: false,
+    refused: () => null,
+    wholeAnswer: () => null,
+    ...job,
+    operation: 'chat',
+  } as ChatKind
 }
 
-/** The same for a kind that is answered in vectors. */
-export function defineEmbedding<I extends TObject>(job: Embed<I>): EmbedKind {
+/** Declares a kind that embedding models answer. */
+export function defineEmbedding<I extends TObject>(job: EmbedDefinition<I>): EmbedKind {
   return { ...DEFAULTS, ...job, operation: 'embed' } as EmbedKind
 }

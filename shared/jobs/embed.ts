@@ -1,43 +1,42 @@
 import { Type } from 'typebox'
 import { defineEmbedding } from './define.ts'
-import { USUAL_DIMENSIONS } from './prompt.ts'
+import { DEFAULT_DIMENSIONS } from './prompt.ts'
 
-/** As many as OpenAI's API takes at once. */
+/** Maximum number of texts, as in OpenAI's API. */
 export const MAX_TEXTS = 2048
-/** Characters of one text: more tokens than any of these models reads. */
+/** Maximum characters of one text: more tokens than any of these models reads. */
 export const MAX_TEXT = 100_000
-/** Bytes (UTF-8) of all texts. */
+/** Maximum size of all texts, in bytes of UTF-8. */
 export const MAX_ALL = 1_000_000
 /**
- * Numbers of one result, some 14 MB as JSON or 6 as base64. It is held whole, more than once, by the worker, Postgres and
- * whoever reads it.
+ * Maximum count of numbers in one result, about 14 MB as JSON or 6 MB as base64. The worker, Postgres and the client
+ * hold several complete copies of a result.
  */
-export const MOST_NUMBERS = 1_048_576
+export const MAX_NUMBERS = 1_048_576
 const MAX_DIMENSIONS = 8192
 
 const text = Type.String({ minLength: 1, maxLength: MAX_TEXT })
 
 const input = Type.Object(
   {
-    text: Type.Optional({ ...text, description: 'What to make a vector of. Either this or `texts`.' }),
+    text: Type.Optional({ ...text, description: 'The text to embed. Either this or `texts`.' }),
     texts: Type.Optional(
       Type.Array(text, {
         minItems: 1,
         maxItems: MAX_TEXTS,
-        description: `Each gets a vector of its own. Texts times dimensions (${USUAL_DIMENSIONS} where they are not given) must be at most ${MOST_NUMBERS}.`,
+        description: `The texts to embed, with one vector each. The number of texts times \`dimensions\` (${DEFAULT_DIMENSIONS} if not given) must be at most ${MAX_NUMBERS}.`,
       }),
     ),
     dimensions: Type.Optional(
       Type.Integer({
         minimum: 1,
         maximum: MAX_DIMENSIONS,
-        description: 'Length of each vector, for models that can shorten them; none: as the model makes them.',
+        description: 'Length of each vector, for models that can shorten vectors. Default: the length of the model.',
       }),
     ),
     encoding: Type.Enum(['float', 'base64'], {
       default: 'float',
-      description:
-        '`float`: a list of numbers. `base64`: its bytes as 32-bit floats, little-endian; less than half as long.',
+      description: '`float`: a list of numbers. `base64`: 32-bit floats, little-endian; less than half the size.',
     }),
   },
   { additionalProperties: false, required: [] },
@@ -47,7 +46,8 @@ const result = Type.Object(
   {
     dimensions: Type.Integer({ minimum: 1 }),
     vectors: Type.Union([Type.Array(Type.Array(Type.Number())), Type.Array(Type.String())], {
-      description: 'One of each text, in their order. Those of two models cannot be compared: see `model` of the task.',
+      description:
+        'One vector per text, in their order. Vectors of different models cannot be compared: see `model` of the task.',
     }),
   },
   { additionalProperties: false },
@@ -55,11 +55,11 @@ const result = Type.Object(
 
 export type Vectors = { dimensions: number; vectors: number[][] | string[] }
 
-/** Of one number. */
+/** Bytes of one number. */
 const BYTES = 4
 
 /**
- * 32-bit floats, little-endian as the machines that this runs on, as base64:
+ * Encodes 32-bit floats as base64, in little-endian order, which all supported machines use:
  * https://platform.openai.com/docs/api-reference/embeddings (`encoding_format`).
  */
 const toBase64 = (vector: readonly number[]): string => Buffer.from(Float32Array.from(vector).buffer).toString('base64')
@@ -71,9 +71,9 @@ function fromBase64(text: string): number[] {
 
 export const embed = defineEmbedding({
   kind: 'embed',
-  title: 'Make vectors of texts',
+  title: 'Create embeddings',
   description:
-    'A text or a list of texts in, a vector of each out, by an embedding model. It asks one model, and never another in its stead: vectors of two models cannot be compared. Who keeps vectors had better name the model.',
+    'Creates one vector per text with an embedding model. It never fails over to another model, because vectors of different models cannot be compared. Name the model if you store vectors.',
   queue: 'default',
   input,
   result,
@@ -87,23 +87,27 @@ export const embed = defineEmbedding({
   },
   promptVersion: '1',
   maxTokens: 0,
-  // The same text has the same vector.
+  // The vector of a text does not change.
   cache: { ttlSeconds: 86_400, staleSeconds: 604_800 },
   fallback: 'cache',
   outputFilter: false,
 
-  validate({ text, texts, dimensions = USUAL_DIMENSIONS }) {
+  validate({ text, texts, dimensions = DEFAULT_DIMENSIONS }) {
     if ((text === undefined) === (texts === undefined)) {
-      return { field: '/input/text', message: 'give either text or texts' }
+      return { field: '/input/text', message: 'or `texts` must be given, but not both' }
     }
     if (!texts) return null
     const bytes = texts.reduce((sum, one) => sum + Buffer.byteLength(one), 0)
     if (bytes > MAX_ALL) {
-      return { field: '/input/texts', message: `must be at most ${MAX_ALL} bytes of UTF-8 together`, tooLarge: true }
+      return { field: '/input/texts', message: `must have at most ${MAX_ALL} bytes of UTF-8 in total`, tooLarge: true }
     }
-    if (texts.length * dimensions <= MOST_NUMBERS) return null
-    const most = Math.floor(MOST_NUMBERS / dimensions)
-    return { field: '/input/texts', message: `must be at most ${most} for ${dimensions} dimensions`, tooLarge: true }
+    if (texts.length * dimensions <= MAX_NUMBERS) return null
+    const most = Math.floor(MAX_NUMBERS / dimensions)
+    return {
+      field: '/input/texts',
+      message: `must have at most ${most} items for ${dimensions} dimensions`,
+      tooLarge: true,
+    }
   },
 
   prompts: {
@@ -122,7 +126,7 @@ export const embed = defineEmbedding({
     for (const [i, vector] of vectors.entries()) {
       if (vector.length !== length)
         return { ok: false, reason: `vector ${i} has ${vector.length} dimensions, not ${length}` }
-      // JSON.parse makes Infinity of 1e999, and a number may be finite and yet beyond what 32 bits hold.
+      // JSON.parse reads 1e999 as Infinity, and a finite number may exceed 32 bits.
       if (!vector.every(number => Number.isFinite(Math.fround(number))))
         return { ok: false, reason: `vector ${i} has a number that is not finite` }
     }
@@ -141,6 +145,6 @@ export const embed = defineEmbedding({
     return vectors.map(one => (typeof one === 'string' ? fromBase64(one) : one))
   },
 
-  // Nothing but the model that made the others can make one that is like them.
+  // Only the same model can create comparable vectors.
   rules: () => null,
 })

@@ -1,16 +1,17 @@
 import { Type } from 'typebox'
-import { compileSchema, violation } from '#shared/json-schema.ts'
-import { cleanDeep, isTooDeep } from '#shared/text.ts'
+import { compileSchema } from '#shared/json/schema.ts'
+import { isStoredRequest, requestOf, toStored } from '#shared/requests/stored.ts'
 import { defineJob } from './define.ts'
+import { readMatching } from './json-answer.ts'
 
-/** Bytes (UTF-8) in one text; of characters there are at most as many. */
+/** Maximum bytes of UTF-8 in one text, and therefore maximum characters. */
 const MAX_TEXT = 1_000_000
 const MAX_SCHEMA_BYTES = 65_536
 
 const input = Type.Object(
   {
     prompt: Type.Optional(
-      Type.String({ minLength: 1, maxLength: MAX_TEXT, description: 'What to ask. Either this or `messages`.' }),
+      Type.String({ minLength: 1, maxLength: MAX_TEXT, description: 'The prompt. Either this or `messages`.' }),
     ),
     messages: Type.Optional(
       Type.Array(
@@ -21,7 +22,7 @@ const input = Type.Object(
           },
           { additionalProperties: false },
         ),
-        { minItems: 1, maxItems: 1000, description: 'A conversation that ends with the user.' },
+        { minItems: 1, maxItems: 1000, description: 'A conversation whose last message is from the user.' },
       ),
     ),
     system: Type.Optional(
@@ -29,15 +30,16 @@ const input = Type.Object(
     ),
     schema: Type.Optional(
       Type.Record(Type.String(), Type.Unknown(), {
-        description: 'JSON Schema (2020-12); the result is then an object that matches it.',
+        description:
+          'JSON Schema for the result, in any draft since 4 or OpenAPI 3. The result is then a value that matches it.',
       }),
     ),
   },
   { additionalProperties: false },
 )
 
-/** @returns what checks an answer, or why the schema is refused */
-function usable(schema: Record<string, unknown>): ReturnType<typeof compileSchema> | string {
+/** @returns the validator of an answer, or the reason why the schema is refused */
+function compileOrExplain(schema: Record<string, unknown>): ReturnType<typeof compileSchema> | string {
   try {
     return compileSchema(schema)
   } catch (error) {
@@ -48,19 +50,20 @@ function usable(schema: Record<string, unknown>): ReturnType<typeof compileSchem
 export const generate = defineJob({
   kind: 'generate',
   title: 'Generate text or a JSON object',
-  description: 'A prompt or a conversation in, text out; with `schema` a checked JSON object.',
+  description: 'Answers a prompt or a conversation with text or, with `schema`, with a checked JSON value.',
   queue: 'default',
   input,
   result: Type.Union([Type.Object({ text: Type.String() }), Type.Unknown()], {
-    description: '`{text}`; with `schema` the object itself.',
+    description: '`{text}`; with `schema`, the value itself.',
   }),
   example: { input: { prompt: 'Three titles for a post on Redis' } },
   exampleResult: { text: 'Redis, simply. Fast by heart. What memory is for.' },
   promptVersion: '1',
   maxTokens: 2048,
+  openEnded: true,
   cache: { ttlSeconds: 3600, staleSeconds: 86_400 },
-  fallback: 'rules',
-  // The text is the client's own: code with a card number to test with is what he asked for.
+  fallback: 'cache',
+  // The client decides about the text, which may be code with a test card number.
   outputFilter: false,
 
   validate({ prompt, messages, system, schema }) {
@@ -74,52 +77,51 @@ export const generate = defineJob({
       return { field: `/input/${field}`, message: `must be at most ${MAX_TEXT} bytes of UTF-8`, tooLarge: true }
     }
     if ((prompt === undefined) === (messages === undefined)) {
-      return { field: '/input/prompt', message: 'give either prompt or messages' }
+      return { field: '/input/prompt', message: 'or `messages` must be given, but not both' }
     }
     if (messages && messages.at(-1)?.role !== 'user') {
-      return { field: `/input/messages/${messages.length - 1}/role`, message: 'the last message must be the user’s' }
+      return {
+        field: `/input/messages/${messages.length - 1}/role`,
+        message: 'must be "user", because the last message must be from the user',
+      }
     }
     if (schema === undefined) return null
     if (JSON.stringify(schema).length > MAX_SCHEMA_BYTES) {
       return { field: '/input/schema', message: `must be at most ${MAX_SCHEMA_BYTES} bytes of JSON` }
     }
-    const validate = usable(schema)
+    const validate = compileOrExplain(schema)
     return typeof validate === 'string' ? { field: '/input/schema', message: validate } : null
   },
 
   prompts: {
-    1: ({ prompt, messages, system, schema }) => ({
-      messages: messages ?? [{ role: 'user', content: prompt! }],
-      ...(system !== undefined && { system }),
-      ...(schema !== undefined && { schema }),
-    }),
+    1: input => {
+      // From a compatible surface or a batch line. Clients of the native API cannot send it.
+      if (isStoredRequest(input)) return requestOf(input)
+      const { prompt, messages, system, schema } = input
+      return {
+        messages: messages ?? [{ role: 'user', content: prompt! }],
+        ...(system !== undefined && { system }),
+        ...(schema !== undefined && { schema }),
+      }
+    },
   },
 
   check(text, { schema }) {
     if (schema === undefined)
       return text.trim() === '' ? { ok: false, reason: 'the answer is empty' } : { ok: true, result: { text } }
-    let value: unknown
-    try {
-      value = JSON.parse(text)
-    } catch {
-      return { ok: false, reason: 'the answer is not JSON' }
-    }
-    if (isTooDeep(value)) return { ok: false, reason: 'the answer is nested too deeply' }
-    value = cleanDeep(value)
-    const validate = usable(schema)
-    // It was accepted when more was.
+    const validate = compileOrExplain(schema)
+    // An older version accepted this schema.
     if (typeof validate === 'string') return { ok: false, reason: validate, fatal: 'invalid_output' }
-    const wrong = violation(validate, value)
-    return wrong ? { ok: false, reason: `the answer does not match the schema: ${wrong}` } : { ok: true, result: value }
+    const answer = readMatching<unknown>(text, validate)
+    return answer.ok ? { ok: true, result: answer.value } : answer
   },
 
-  // A template must not be taken for a model's work, and no template can honour a schema.
-  rules: ({ schema }) =>
-    schema === undefined
-      ? {
-          text: 'No model answered this request; this text is a placeholder. The attempts of the task say what was tried.',
-        }
-      : null,
+  wholeAnswer: (answer, input) => (isStoredRequest(input) ? toStored(answer) : null),
+
+  refused: (text, { schema }) => (schema === undefined ? { text } : null),
+
+  // Rules cannot generate text.
+  rules: () => null,
 
   text: result => {
     const { text } = (result ?? {}) as { text?: unknown }

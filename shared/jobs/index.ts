@@ -5,9 +5,9 @@ const registered: JobKind[] = Object.values(kinds)
 
 export const jobs: ReadonlyMap<string, JobKind> = register(registered)
 
-/** What tasks of those kinds have for a result that must never be taken for a good one when they end without. */
-export const noVerdicts: ReadonlyMap<string, unknown> = new Map(
-  registered.flatMap(job => (job.noVerdict === null ? [] : [[job.kind, job.noVerdict] as const])),
+/** `resultWithoutVerdict` by kind, for the kinds that declare one. */
+export const resultsWithoutVerdict: ReadonlyMap<string, unknown> = new Map(
+  registered.flatMap(job => (job.resultWithoutVerdict === null ? [] : [[job.kind, job.resultWithoutVerdict] as const])),
 )
 
 function register(kinds: JobKind[]): Map<string, JobKind> {

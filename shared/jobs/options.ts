@@ -3,18 +3,26 @@ import { PROVIDER_NAMES } from '#shared/models/providers.ts'
 import { PRIORITIES } from '#shared/queue/names.ts'
 import { FALLBACKS, type JobKind } from './define.ts'
 
-/** What a client may ask of any kind. */
+/** The options that a client may set for a task of any kind. */
 export const taskOptions = Type.Object(
   {
-    provider: Type.Optional(Type.Enum(PROVIDER_NAMES, { description: 'Ask only this provider.' })),
+    provider: Type.Optional(Type.Enum(PROVIDER_NAMES, { description: 'Use only this provider.' })),
     model: Type.Optional(
       Type.String({
         minLength: 1,
         maxLength: 200,
-        description: 'Ask this model; `<provider>/<model>` names both. `auto`: a cheap or a strong one, by the prompt.',
+        description:
+          'Use this model; `<provider>/<model>` names both. `auto`: a cheap or a strong model, depending on the prompt.',
       }),
     ),
-    max_tokens: Type.Optional(Type.Integer({ minimum: 1, maximum: 200_000, description: 'Most tokens to write.' })),
+    max_tokens: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 200_000,
+        description:
+          'Maximum number of output tokens, including reasoning. Default: a limit of the kind; for `generate`, the maximum that the model allows and the budgets admit.',
+      }),
+    ),
     temperature: Type.Optional(Type.Number({ minimum: 0, maximum: 2 })),
     priority: Type.Enum(PRIORITIES, { default: 'normal', description: 'Order within the queue.' }),
     deadline_seconds: Type.Number({
@@ -22,42 +30,43 @@ export const taskOptions = Type.Object(
       maximum: 86_400,
       default: 600,
       multipleOf: 1,
-      description: 'After this the task expires, whatever it is doing.',
+      description: 'Time after which the task expires, also while it runs.',
     }),
-    stream: Type.Boolean({ default: false, description: 'Keep the text as the model writes it, for `events`.' }),
+    stream: Type.Boolean({ default: false, description: 'Send the text in `events` while the model writes it.' }),
     cache: Type.Enum(['use', 'refresh', 'off'], {
       default: 'use',
       description:
-        '`use`: a fresh answer to the same request will do, and identical tasks share one call. `refresh`: ask afresh, and remember the answer. `off`: neither. Answers are remembered per API key.',
+        '`use`: return a fresh cached answer, and share the call of an identical task. `refresh`: make a new call and cache its answer. `off`: neither. The cache is separate for each API key.',
     }),
     on_budget: Type.Enum(['fallback', 'wait', 'fail'], {
       default: 'fallback',
-      description: 'When no budget lets it pass: make do without a model, wait for the next window, or fail.',
+      description:
+        'If a budget refuses the call: use a fallback (`fallback`), wait for the next window (`wait`), or fail (`fail`).',
     }),
     fallback: Type.Optional(
       Type.Enum(FALLBACKS, {
         description:
-          'What may answer when no model does. `cache`: an answer that is no longer fresh, then one that the operator wrote down; `rules`: after these the kind’s rules. The kind has its own default.',
+          'Answers without a model. `cache`: a stale cached answer, then a precomputed answer. `rules`: after these, the rules of the kind. Each kind has its own default.',
       }),
     ),
     prompt_version: Type.Optional(
       Type.String({
         minLength: 1,
         maxLength: 50,
-        description: 'Ask with this version of the kind’s prompt; it has its own default.',
+        description: 'Version of the prompt. Default: the newest of the kind.',
       }),
     ),
     output_filter: Type.Optional(
       Type.Enum(['on', 'off'], {
         description:
-          'Takes card numbers, social security numbers, IBANs and secrets out of the result; the kind has its own default. With it the text is not streamed.',
+          'Replace card numbers, social security numbers, IBANs and secrets in the result. Filtered text is not streamed. Each kind has its own default.',
       }),
     ),
     webhook_url: Type.Optional(
       Type.String({
         minLength: 1,
         maxLength: 2000,
-        description: 'Where to POST a signed event to when the task has ended, such as `https://my.app/hooks`.',
+        description: 'URL that receives a signed event when the task has ended, such as `https://my.app/hooks`.',
       }),
     ),
     user_id: Type.Optional(
@@ -65,34 +74,44 @@ export const taskOptions = Type.Object(
         minLength: 1,
         maxLength: 200,
         description:
-          'Your id of the user whom the task is for: with it, it takes part in the experiment on its kind, if there is one. Kept as a hash only. The header `X-User-Id` says the same.',
+          'Your id of the user. With it, the task takes part in the experiment on its kind, if there is one. Sluice stores only a hash. The header `X-User-Id` is an alternative.',
       }),
     ),
   },
-  // What has a default need not be said.
+  // No option is required, because every one has a default.
   { additionalProperties: false, default: {}, required: [] },
 )
 
 export type TaskOptions = Static<typeof taskOptions>
 
-/** The options as a task keeps them: without the user, and with what no client can say: who is to answer first. */
-export type KeptOptions = Omit<TaskOptions, 'user_id'> & { engine?: 'rules' }
+/** The options as stored with a task: without the user, and with settings that clients cannot make. */
+export type StoredOptions = Omit<TaskOptions, 'user_id'> & {
+  /** The rules of the kind answer before a model. Set by experiments. */
+  engine?: 'rules'
+  /** A refusal is a result, whatever the schema. Set by the compatible surfaces, which have a field for it. */
+  refusals?: 'result'
+  /**
+   * The stream carries every piece of the answer as JSON, not only its text. An attempt that has sent a piece is the last: its client
+   * cannot take it back. Set by the compatible surfaces.
+   */
+  streams?: 'events'
+}
 
-/** Whether secrets and personal numbers are taken out of a result. */
+/** Whether secrets and personal numbers in the result are replaced. */
 export const filtersOutput = (
   job: Pick<JobKind, 'outputFilter'>,
   options: Pick<TaskOptions, 'output_filter'>,
 ): boolean => (options.output_filter === undefined ? job.outputFilter : options.output_filter === 'on')
 
-/** Options that mean nothing where no text is written. */
-const OF_TEXT: ReadonlySet<string> = new Set<keyof TaskOptions>([
+/** Options without a meaning for embeddings. */
+const TEXT_OPTIONS: ReadonlySet<string> = new Set<keyof TaskOptions>([
   'max_tokens',
   'temperature',
   'stream',
   'output_filter',
 ])
 
-/** The options with what the kind says of them: which have a meaning, its own deadline, the versions of its prompt. */
+/** The options of one kind: with its defaults and prompt versions, without options that have no meaning for it. */
 export const optionsFor = (
   job: Pick<JobKind, 'operation' | 'deadlineSeconds' | 'priority' | 'prompts' | 'promptVersion'>,
 ): typeof taskOptions =>
@@ -100,12 +119,12 @@ export const optionsFor = (
     {
       ...(job.operation === 'chat'
         ? taskOptions.properties
-        : Object.fromEntries(Object.entries(taskOptions.properties).filter(([name]) => !OF_TEXT.has(name)))),
+        : Object.fromEntries(Object.entries(taskOptions.properties).filter(([name]) => !TEXT_OPTIONS.has(name)))),
       priority: { ...taskOptions.properties.priority, default: job.priority },
       deadline_seconds: { ...taskOptions.properties.deadline_seconds, default: job.deadlineSeconds },
       prompt_version: Type.Optional(
         Type.Enum(Object.keys(job.prompts), {
-          description: `Ask with this version of the kind’s prompt instead of ${job.promptVersion}.`,
+          description: `Version of the prompt; ${job.promptVersion} by default.`,
         }),
       ),
     },

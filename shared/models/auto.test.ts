@@ -15,7 +15,7 @@ describe('autoTier', () => {
     'a comparer and its designé',
     'analyze_this()',
     'the details inside',
-  ])('takes %j for simple', text => {
+  ])('treats %j as simple', text => {
     expect(autoTier(text)).toEqual({ tier: 'cheap', because: 'short and simple' })
   })
 
@@ -24,14 +24,14 @@ describe('autoTier', () => {
     ['please COMPARE: a, b', 'says "compare"'],
     ['Explain\n  in detail how it works', 'says "explain in detail"'],
     ['(step-by-step)', 'says "step-by-step"'],
-  ])('takes %j for demanding', (text, because) => expect(autoTier(text)).toEqual({ tier: 'strong', because }))
+  ])('treats %j as demanding', (text, because) => expect(autoTier(text)).toEqual({ tier: 'strong', because }))
 
-  it('takes a long prompt for demanding, whatever it says', () => {
+  it('treats any long prompt as demanding', () => {
     expect(autoTier('a '.repeat(LONG_PROMPT / 2)).tier).toBe('cheap')
     expect(autoTier('a'.repeat(LONG_PROMPT + 1))).toEqual({ tier: 'strong', because: 'longer than 2000 characters' })
   })
 
-  it('finds every word of the list between other words, in either case', () => {
+  it('finds every listed word between other words, in upper and lower case', () => {
     const other = fc.stringMatching(/^[a-z .,!?0-9]{0,100}$/)
     fc.assert(
       fc.property(other, fc.constantFrom(...DEMANDING), fc.boolean(), other, (before, word, loud, after) => {
@@ -41,15 +41,14 @@ describe('autoTier', () => {
     )
   })
 
-  it('takes no longer for a text made to be hard', () => {
+  it('does no more work on a text made to be hard', () => {
     for (const text of [
       `explain${' '.repeat(LONG_PROMPT - 7)}`,
       'step by '.repeat(LONG_PROMPT / 8),
       'in '.repeat(600),
     ]) {
-      const began = performance.now()
-      for (let i = 0; i < 100; i++) autoTier(text)
-      expect(performance.now() - began).toBeLessThan(10_000)
+      // Backtracking would take minutes and end at the test's timeout.
+      for (let i = 0; i < 100; i++) expect(autoTier(text)).toHaveProperty('tier')
     }
   })
 })

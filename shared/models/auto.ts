@@ -1,14 +1,14 @@
-/** Which model `options.model: "auto"` asks for: rules as data, in English, the language of most prompts. */
+/** The choice of a model by `options.model: "auto"`: rules as data, in English, the language of most prompts. */
 
 export type Tier = 'cheap' | 'strong'
 
-/** `because` says in a few words which rule decided. */
+/** `because`: the rule that decided, in a few words. */
 export type AutoChoice = { tier: Tier; because: string }
 
-/** More characters (UTF-16 units) than this are a document to work on, not a question. */
+/** A longer prompt (in UTF-16 units) contains a document, not only a question. */
 export const LONG_PROMPT = 2000
 
-/** Whole words, in either case, that ask for more than an answer off the cuff. A space stands for any white space. */
+/** Words and phrases that request a thorough answer, in upper or lower case. A space matches any white space. */
 export const DEMANDING: readonly string[] = [
   'analyze',
   'analyse',
@@ -37,13 +37,14 @@ export const DEMANDING: readonly string[] = [
   'trade-offs',
 ]
 
-// An alternation of fixed texts: linear, and for at most LONG_PROMPT characters. `\b` would take é for a word's end.
+// An alternation of fixed texts: linear, and for at most LONG_PROMPT characters. `\b` would treat é as the end of a
+// word.
 const demanding = new RegExp(
   `(?<![\\p{L}\\p{N}_])(?:${DEMANDING.map(words => words.replaceAll(' ', '\\s{1,9}')).join('|')})(?![\\p{L}\\p{N}_])`,
   'iu',
 )
 
-/** @param text everything that the model is to read of the task's own */
+/** @param text the complete prompt of the task */
 export function autoTier(text: string): AutoChoice {
   if (text.length > LONG_PROMPT) return { tier: 'strong', because: `longer than ${LONG_PROMPT} characters` }
   const found = demanding.exec(text)?.[0].toLowerCase().replaceAll(/\s+/g, ' ')

@@ -1,27 +1,27 @@
-import { BUILT_IN } from './price-list.ts'
+import { BUILT_IN_PRICES } from './price-list.ts'
 
-const MOST_KNOWN = 1000
+const MAX_KNOWN = 1000
 const known = new Map<string, string>()
 
 /**
- * One name for all the names of a model, dated ones and aliases: that in which its price is written down, for those share
- * what the provider permits. A model that has no price of its own goes by the name that it is called. By the built-in
- * prices alone, so that processes with other settings say the same.
+ * The canonical name for all names of a model, including dated names and aliases: the name in the price list. All names
+ * share the limits of the provider. A model without a price keeps its name. Uses only the built-in prices, so that
+ * processes with different settings agree.
  */
 export function canonicalModel(provider: string, model: string): string {
   const name = `${provider}/${model}`
   let found = known.get(name)
   if (found === undefined) {
     found = find(provider, model)
-    // Clients may make names up.
-    if (known.size < MOST_KNOWN) known.set(name, found)
+    // Bounded, because clients can invent names.
+    if (known.size < MAX_KNOWN) known.set(name, found)
   }
   return found
 }
 
 function find(provider: string, model: string): string {
-  // What Ollama takes a name without a tag for.
+  // Ollama's default tag.
   if (provider === 'ollama') return model.replace(/(?<=.):latest$/, '')
-  const entry = BUILT_IN.find(one => one.provider === provider && one.matches(model))
+  const entry = BUILT_IN_PRICES.find(one => one.provider === provider && one.matches(model))
   return entry && !entry.model.endsWith('*') ? entry.model : model
 }

@@ -3,7 +3,7 @@ import { operationOf } from './models.ts'
 import { createPrices } from './prices.ts'
 import { PROVIDERS, type ProviderDescriptor } from './providers.ts'
 
-describe('what a model is for', () => {
+describe('operationOf', () => {
   it.each([
     'text-embedding-3-small',
     'text-embedding-3-large',
@@ -35,7 +35,7 @@ describe('what a model is for', () => {
     'phi-e5x',
   ])('text: %s', name => expect(operationOf(name)).toBe('chat'))
 
-  it('is what the providers’ defaults are taken for, and what they are priced for', () => {
+  it('classifies the default models of the providers, which all have prices', () => {
     const { priceOf } = createPrices()
     for (const { name, embeds, ...row } of PROVIDERS as readonly ProviderDescriptor[]) {
       for (const model of [row.defaultModel, row.cheapModel, row.strongModel])
@@ -46,7 +46,7 @@ describe('what a model is for', () => {
     }
   })
 
-  it('of a model for vectors only the input costs', () => {
+  it('an embedding model costs only input tokens', () => {
     const { worstCaseOf, costOf } = createPrices()
     const most = { inputTokens: 1_000_000, outputTokens: 0 }
     expect(worstCaseOf('openai', 'text-embedding-3-small', most)).toBe('0.020000000000')

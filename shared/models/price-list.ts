@@ -5,7 +5,7 @@ import { type ModelText, type PriceRow, toRow } from './price-rows.ts'
 import { BATCH_SHARE, TABLE, TABLE_DATE } from './price-table.ts'
 import { PROVIDER_NAMES, type ProviderName } from './providers.ts'
 
-/** What one model costs. Of several that match a name the first with a price at the time counts. */
+/** The prices of one model. If several entries match a name, the first with a price at the time applies. */
 export type Entry = {
   provider: ProviderName
   model: string
@@ -18,8 +18,8 @@ const PACKAGE: { readonly [P in ProviderName]?: readonly ModelText[] } = DATA.pr
 
 const VERSION = `genai-prices@${DATA.version} sluice@${TABLE_DATE}`
 
-/** What is written down, ours before the package's. */
-export const WRITTEN: readonly (ModelText & { provider: ProviderName; expression: RegExp })[] = [
+/** Every listed model: our own table, then the package. */
+export const PRICE_LIST: readonly (ModelText & { provider: ProviderName; expression: RegExp })[] = [
   TABLE,
   PACKAGE,
 ].flatMap(table =>
@@ -28,7 +28,7 @@ export const WRITTEN: readonly (ModelText & { provider: ProviderName; expression
   ),
 )
 
-export const BUILT_IN: readonly Entry[] = WRITTEN.map(({ provider, model, expression, prices }) => ({
+export const BUILT_IN_PRICES: readonly Entry[] = PRICE_LIST.map(({ provider, model, expression, prices }) => ({
   provider,
   model,
   matches: name => expression.test(name),
@@ -36,7 +36,7 @@ export const BUILT_IN: readonly Entry[] = WRITTEN.map(({ provider, model, expres
   version: VERSION,
 }))
 
-/** Whole names before patterns, longer patterns before shorter ones. */
+/** Sorts complete names before patterns, and longer patterns before shorter ones. */
 export const bySpecificity = (a: PriceOverride, b: PriceOverride): number =>
   Number(a.model.endsWith('*')) - Number(b.model.endsWith('*')) || b.model.length - a.model.length
 
@@ -45,6 +45,6 @@ export const toEntry = ({ provider, model, prices }: PriceOverride): Entry => ({
   model,
   matches: name => (model.endsWith('*') ? name.startsWith(model.slice(0, -1)) : name === model),
   rows: prices.map(text => toRow(text)),
-  // Prices that the operator changes are told apart in the ledger.
+  // The ledger distinguishes different prices of the operator.
   version: `${VERSION} operator@${createHash('sha256').update(JSON.stringify(prices)).digest('hex').slice(0, 8)}`,
 })

@@ -4,7 +4,7 @@ import { parsePrices } from './price-overrides.ts'
 const one = (price: unknown, name = 'openai/x') => parsePrices(JSON.stringify({ [name]: price }))
 
 describe('parsePrices', () => {
-  it('keeps numbers as they were written', () => {
+  it('keeps the decimals of numbers', () => {
     const [override] = parsePrices(
       '{"openai/x":{"input":0.1,"output":"0.30","cache_read":1e-6,"cache_write":3.125,"batch":0.5}}',
     )
@@ -15,12 +15,12 @@ describe('parsePrices', () => {
     })
   })
 
-  it('takes names with slashes and colons, and patterns', () => {
+  it('accepts names with slashes and colons, and patterns', () => {
     for (const model of ['meta/llama', 'llama3.2:1b', '*', 'gpt-*'])
       expect(one({ input: 1, output: 1 }, `openai/${model}`)[0]!.model).toBe(model)
   })
 
-  it('takes several prices by date, in any order', () => {
+  it('accepts several prices by date, in any order', () => {
     const [override] = one([
       { input: 2, output: 2, from: '2026-06-01' },
       { input: 3, output: 3, from: '2026-12-01' },

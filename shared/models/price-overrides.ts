@@ -4,13 +4,15 @@ import { DECIMAL } from './picodollars.ts'
 import type { PriceText } from './price-rows.ts'
 import { PROVIDER_NAMES, type ProviderName } from './providers.ts'
 
-/** What the operator says that models cost: the setting `PRICES`. */
+/** Prices of the operator: the setting `PRICES`. */
 
 export type PriceOverride = {
   provider: ProviderName
-  /** A model's name, or the beginning of one and `*`. */
+  /** The name of a model, or a prefix with `*`. */
   model: string
   prices: PriceText[]
+  /** Applies only if there is no other price, including the built-in list. */
+  last?: true
 }
 
 const rate = Type.String({ pattern: DECIMAL })
@@ -37,7 +39,7 @@ const priceSchema = Type.Object(
   { additionalProperties: false },
 )
 
-const WANTED: Record<string, string> = {
+const EXPECTED: Record<string, string> = {
   ...Object.fromEntries(
     Object.keys(rates).map(name => [name, 'dollars per million tokens, below 1000000, at most six decimals']),
   ),
@@ -47,9 +49,9 @@ const WANTED: Record<string, string> = {
 }
 
 /**
- * Reads `PRICES`, such as `{"openai/my-model": {"input": 1.5, "output": "6"}}`; several prices of one model, from several
- * dates, come as an array.
- * @throws Error saying in one line what is wrong with it
+ * Parses `PRICES`, such as `{"openai/my-model": {"input": 1.5, "output": "6"}}`. An array contains several prices of a
+ * model, from different dates.
+ * @throws Error with a one-line description
  */
 export function parsePrices(json: string): PriceOverride[] {
   let value: unknown
@@ -67,7 +69,7 @@ export function parsePrices(json: string): PriceOverride[] {
       throw new Error(`"${name}": unknown provider (known: ${PROVIDER_NAMES.join(', ')})`)
     const prices = (Array.isArray(said) ? said : [said]).map(one => parsePrice(name, one))
     if (prices.length === 0) throw new Error(`"${name}" has no price`)
-    // Of those that hold, the last one counts.
+    // The last price that applies counts.
     prices.sort((a, b) => ((a.from ?? '') < (b.from ?? '') ? -1 : 1))
     if (new Set(prices.map(one => one.from)).size < prices.length)
       throw new Error(`"${name}" has two prices from the same date`)
@@ -79,12 +81,12 @@ function parsePrice(name: string, said: unknown): Static<typeof priceSchema> {
   const price = decimals(said)
   if (!Value.Check(priceSchema, price)) {
     const { instancePath: path = '', message } = Value.Errors(priceSchema, price)[0] ?? {}
-    const wanted = WANTED[path.split('/').at(-1) ?? '']
+    const wanted = EXPECTED[path.split('/').at(-1) ?? '']
     const wrong = message === 'schema is false' ? 'is no part of a price' : (message ?? 'is not a price')
     throw new Error(`"${name}"${path} ${wanted ? `must be ${wanted}` : wrong}`)
   }
-  // Date.parse takes 30 February for 2 March.
-  if (price.from !== undefined && !isDate(price.from)) throw new Error(`"${name}"/from must be ${WANTED.from}`)
+  // Date.parse reads 30 February as 2 March.
+  if (price.from !== undefined && !isDate(price.from)) throw new Error(`"${name}"/from must be ${EXPECTED.from}`)
   if (price.bands?.some((band, i, bands) => i > 0 && band.above <= bands[i - 1]!.above))
     throw new Error(`"${name}"/bands must ascend in "above"`)
   return price
@@ -95,7 +97,7 @@ const isDate = (day: string) => {
   return !Number.isNaN(time) && new Date(time).toISOString().startsWith(day)
 }
 
-/** Numbers but for `above` as their shortest decimal, which is how they were written. */
+/** Converts numbers, except `above`, to their shortest decimal, which is how they were written. */
 function decimals(value: unknown): unknown {
   if (typeof value === 'number') return String(value)
   if (Array.isArray(value)) return value.map(decimals)

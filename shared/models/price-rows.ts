@@ -1,48 +1,48 @@
 import { millionths } from './picodollars.ts'
 
-/** Prices as they are written down, in the package's data, in our own table and in `PRICES` alike. */
+/** The common format of prices in the data of the package, in our own table and in `PRICES`. */
 
-/** Dollars per million tokens, as decimals. What is not said of the cache costs as much as other input. */
+/** Dollars per million tokens, as decimals. Without cache rates, cached tokens cost as much as other input. */
 export type RatesText = { input: string; output: string; cache_read?: string; cache_write?: string }
 
 export type PriceText = RatesText & {
-  /** First day on which it holds (UTC); absent: since ever. */
+  /** First day (UTC) on which the price applies; absent: always. */
   from?: string
-  /** Times of day (UTC, HH:MM:SS, the second exclusive) between which alone it holds; may run over midnight. */
+  /** Time of day (UTC, HH:MM:SS, end exclusive) in which the price applies; may span midnight. */
   hours?: readonly [string, string]
-  /** What a provider's batch API takes of the price, such as 0.5; absent: all of it. */
+  /** Price factor of the provider's batch API, such as 0.5; absent: 1. */
   batch?: string
-  /** What every token costs instead, the output's too, once the prompt has more tokens than `above`; ascending. */
+  /** Rates for all tokens, including output, if the prompt has more than `above` tokens; ascending. */
   bands?: readonly (RatesText & { above: number })[]
 }
 
 export type ModelText = {
   /** The name in lists. */
   model: string
-  /** Regular expression, without regard to case, of all names that it goes by. */
+  /** Case-insensitive regular expression for all names of the model. */
   match: string
   context?: number
-  /** Of several that hold at the same time, the last. */
+  /** If several apply at the same time, the last one counts. */
   prices: readonly PriceText[]
 }
 
 /** Picodollars per token. */
 export type Rates = { input: bigint; output: bigint; cacheRead: bigint; cacheWrite: bigint }
 
-/** Applies to prompts of more than `above` tokens, cached ones included, up to where the next band begins. */
+/** Applies to prompts of more than `above` tokens, including cached ones, up to the next band. */
 export type Band = Rates & { above: number }
 
 export type PriceRow = {
-  /** Milliseconds since 1970; -Infinity: since ever. */
+  /** Milliseconds since 1970; -Infinity: always. */
   from: number
   hours: readonly [string, string] | null
-  /** The first is above 0 and holds for an empty prompt too. */
+  /** The first has `above` 0 and also applies to an empty prompt. */
   bands: readonly Band[]
-  /** Millionths of the price that a batch costs. */
+  /** Price factor of a batch, in millionths. */
   batch: bigint
 }
 
-/** @param batch the share for rows that say none */
+/** @param batch price factor of a batch for rows without one */
 export function toRow(text: PriceText, batch = '1'): PriceRow {
   return {
     from: text.from === undefined ? Number.NEGATIVE_INFINITY : Date.parse(text.from),
@@ -60,8 +60,8 @@ const toBand = (text: RatesText & { above: number }): Band => ({
   cacheWrite: millionths(text.cache_write ?? text.input),
 })
 
-/** Whether the row holds at that time. */
-export function holds(row: PriceRow, at: Date): boolean {
+/** Whether the row applies at a time. */
+export function applies(row: PriceRow, at: Date): boolean {
   if (row.from > at.getTime()) return false
   if (!row.hours) return true
   const [start, end] = row.hours
@@ -69,15 +69,15 @@ export function holds(row: PriceRow, at: Date): boolean {
   return end < start ? time >= start || time < end : time >= start && time < end
 }
 
-/** The rows of which any may hold at some time from `from` to `until`. */
-export function mayHold(rows: readonly PriceRow[], from: Date, until: Date): PriceRow[] {
-  const surest = rows.findLastIndex(row => always(row, from))
+/** The rows that may apply at any time from `from` to `until`. */
+export function rowsThatMayApply(rows: readonly PriceRow[], from: Date, until: Date): PriceRow[] {
+  const surest = rows.findLastIndex(row => alwaysApplies(row, from))
   return rows.filter((row, i) => i >= surest && row.from <= until.getTime())
 }
 
-/** Whether the row holds from that time on, all day. */
-export const always = (row: PriceRow, from: Date): boolean => row.hours === null && row.from <= from.getTime()
+/** Whether the row applies from a time on, all day. */
+export const alwaysApplies = (row: PriceRow, from: Date): boolean => row.hours === null && row.from <= from.getTime()
 
-/** The band that a prompt of so many tokens falls into. */
+/** The band for a prompt length. */
 export const bandFor = (row: PriceRow, promptTokens: number): Band =>
   row.bands.findLast(band => promptTokens > band.above) ?? row.bands[0]!

@@ -7,10 +7,10 @@ import { TABLE_DATE } from './price-table.ts'
 import { BOUND_HOLDS_MS, createPrices, type PricedUsage } from './prices.ts'
 import { priceData } from './update-prices.ts'
 
-/** Without an operator's prices. */
+/** The built-in prices only. */
 const { costOf, priceOf, priceVersionOf, worstCaseOf } = createPrices()
 
-/** Dollars per million tokens, as the price list says them: in, out, cache read, cache write. */
+/** Dollars per million tokens, as listed: input, output, cache read, cache write. */
 const LIST: Record<string, [model: string, ...prices: string[]][]> = {
   'any length': [
     ['claude-opus-5-5', '4', '20', '0.4', '5'],
@@ -48,7 +48,7 @@ const usage = ([min, max]: [number, number]): fc.Arbitrary<PricedUsage> =>
     })
 
 describe.each(Object.entries(LIST))('%s', (length, models) => {
-  it.each(models)('%s costs what the list says, to the last of 12 places', (model, ...prices) => {
+  it.each(models)('%s has the listed price, exact to 12 places', (model, ...prices) => {
     const [input, output, read, write] = prices.map(price => scaled(price, 6)) as [bigint, bigint, bigint, bigint]
     fc.assert(
       fc.property(usage(PROMPT[length]!), usage => {
@@ -74,12 +74,12 @@ const of = (inputTokens: number, outputTokens = 0, cacheReadTokens = 0, cacheWri
 })
 
 describe('costOf', () => {
-  it('decides the band by the whole prompt, cached tokens included', () => {
+  it('selects the band by the whole prompt, including cached tokens', () => {
     expect(costOf('anthropic', 'claude-haiku-5-5', of(100_000))).toBe('0.010000000000')
     expect(costOf('anthropic', 'claude-haiku-5-5', of(100_001, 0, 100_001))).toBe('0.005000050000')
   })
 
-  it('never falls as tokens are added', () => {
+  it('never decreases with more tokens', () => {
     const some = usage([0, 300_000])
     fc.assert(
       fc.property(some, fc.nat({ max: 100_000 }), fc.nat({ max: 100_000 }), (usage, input, output) => {
@@ -94,16 +94,16 @@ describe('costOf', () => {
     )
   })
 
-  it('does not pay anything back when a provider counts more cached tokens than input', () => {
+  it('is not negative if a provider counts more cached tokens than input tokens', () => {
     expect(costOf('anthropic', 'claude-opus-5-5', of(10, 0, 20))).toBe('0.000008000000')
   })
 
-  it('knows a model by its dated name too', () => {
+  it('recognizes the dated name of a model', () => {
     expect(costOf('anthropic', 'claude-opus-5-5-20261001', of(1))).toBe('0.000004000000')
     expect(costOf('anthropic', 'claude-opus-5-20261001', of(1))).toBe('0.000005000000')
   })
 
-  it('says 0 for Ollama, whatever the model', () => {
+  it('is 0 for every model of Ollama', () => {
     expect(costOf('ollama', 'llama3.2', of(1e6, 1e6))).toBe('0.000000000000')
   })
 
@@ -118,13 +118,13 @@ describe('costOf', () => {
     ['google', 'claude-opus-5-5'],
     ['google', 'gemma-3'],
     ['nobody', 'llama3.2'],
-  ])('knows no price of %s’s %s', (provider, model) => expect(costOf(provider, model, of(1))).toBeNull())
+  ])('returns null for %s’s %s', (provider, model) => expect(costOf(provider, model, of(1))).toBeNull())
 })
 
 const day = (date: string) => ({ at: new Date(`${date}T12:00:00Z`) })
 
 describe('the price list', () => {
-  it('has the data of the package that is installed (`node shared/models/update-prices.ts`)', () => {
+  it('matches the installed package (`node shared/models/update-prices.ts`)', () => {
     expect(priceData()).toBe(readFileSync(new URL('./price-data.json', import.meta.url), 'utf8'))
   })
 
@@ -133,16 +133,16 @@ describe('the price list', () => {
     ['openai', 'gpt-5.4-mini-2026-03-17', '0.750000000000', '4.500000000000'],
     ['google', 'gemini-2.5-flash', '0.300000000000', '2.500000000000'],
     ['anthropic', 'claude-haiku-4-5-20251001', '1.000000000000', '5.000000000000'],
-  ])('takes from the package what %s’s %s costs', (provider, model, input, output) => {
+  ])('uses the package’s price of %s’s %s', (provider, model, input, output) => {
     expect(costOf(provider, model, of(1_000_000))).toBe(input)
     expect(costOf(provider, model, of(0, 1_000_000))).toBe(output)
   })
 
-  it('prices the cache like other input where the package says nothing of it', () => {
+  it('charges cached tokens like other input if the package has no cache rates', () => {
     expect(costOf('openai', 'gpt-4', of(10, 0, 5, 5))).toBe(costOf('openai', 'gpt-4', of(10)))
   })
 
-  it('follows a price by date', () => {
+  it('applies a price from its date', () => {
     expect(costOf('openai', 'o3', of(1), day('2025-06-09'))).toBe('0.000010000000')
     expect(costOf('openai', 'o3', of(1), day('2025-06-10'))).toBe('0.000002000000')
   })
@@ -154,16 +154,16 @@ describe('the price list', () => {
     ['04:00:00.000', '0.000000220000'],
     ['06:00:00.000', '0.000000440000'],
     ['10:00:00.000', '0.000000220000'],
-  ])('follows a price by time of day, at %s', (time, cost) => {
+  ])('applies a price by time of day, at %s', (time, cost) => {
     expect(costOf('deepseek', 'deepseek-v4-flash', of(1), { at: new Date(`2026-11-20T${time}Z`) })).toBe(cost)
   })
 
-  it('charges a long prompt, and the answer to it, by its band', () => {
+  it('charges a long prompt and its answer by its band', () => {
     expect(costOf('openai', 'gpt-5.4', of(271_999, 1))).toBe('0.680012500000')
     expect(costOf('openai', 'gpt-5.4', of(272_000, 1))).toBe('1.360022500000')
   })
 
-  it('charges half for a batch where the provider does', () => {
+  it('charges half for a batch if the provider does', () => {
     const usage = of(1000, 100, 10, 20)
     const half = (provider: string, model: string) =>
       scaled(costOf(provider, model, usage)!, 12) / scaled(costOf(provider, model, usage, { batch: true })!, 12)
@@ -172,12 +172,12 @@ describe('the price list', () => {
     expect(half('deepseek', 'deepseek-v4-pro')).toBe(1n)
   })
 
-  it('names what it was made of', () => {
+  it('has a version that names its sources', () => {
     expect(priceVersionOf('openai', 'gpt-5.4')).toBe(`genai-prices@${DATA.version} sluice@${TABLE_DATE}`)
     expect(priceVersionOf('openai', 'gpt-9')).toBeNull()
   })
 
-  it('lists no model twice, and prices every model that it lists', () => {
+  it('lists each model once, with a price', () => {
     const models = createPrices().models()
     expect(new Set(models.map(one => `${one.provider}/${one.model}`)).size).toBe(models.length)
     for (const { provider, model } of models) expect(priceOf(provider, model), model).toMatchObject({ provider, model })
@@ -205,7 +205,7 @@ describe('worstCaseOf', () => {
   const models = OPERATOR.models().map(({ provider, model }): [string, string] => [provider, model])
   const moment = fc.date({ min: new Date('2025-01-01'), max: new Date('2027-06-01'), noInvalidDate: true })
 
-  it('is never below what a call costs that stays within it', () => {
+  it('is never below the cost of a call within the token limits', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...models, ['anthropic', 'claude-haiku-5-5-20261007'] as [string, string]),
@@ -229,27 +229,27 @@ describe('worstCaseOf', () => {
     )
   })
 
-  it('is reached: it is no looser than the dearest kind of input', () => {
+  it('is tight: a call with the dearest input reaches it', () => {
     expect(worstCaseOf('anthropic', 'claude-opus-5-5', { inputTokens: 1000, outputTokens: 10 })).toBe(
       costOf('anthropic', 'claude-opus-5-5', of(1000, 10, 0, 1000)),
     )
     expect(OPERATOR.worstCaseOf('openai', 'odd', { inputTokens: 1000, outputTokens: 0 })).toBe('0.007000000000')
   })
 
-  it('takes a cheaper band for long prompts as no reason to reserve less', () => {
+  it('does not reserve less because of a cheaper band for long prompts', () => {
     const most = { inputTokens: 2000, outputTokens: 0 }
     expect(OPERATOR.worstCaseOf('openai', 'odd', most)).toBe('0.007000000000')
   })
 
-  it('knows no bound where no price is known', () => {
+  it('returns null without a known price', () => {
     expect(worstCaseOf('openai', 'gpt-9', { inputTokens: 1, outputTokens: 1 })).toBeNull()
   })
 })
 
-describe('a price of the operator’s', () => {
+describe('a price of the operator', () => {
   const { costOf, priceVersionOf, models } = OPERATOR
 
-  it('wins over the list, and over a pattern of the operator’s if it names the model', () => {
+  it('overrides the list, and a pattern of the operator if it names the model', () => {
     expect(costOf('google', 'gemini-2.5-flash', of(1))).toBe('0.000000000000')
     expect(costOf('google', 'anything', of(1))).toBe('0.000000000000')
     const both = createPrices(
@@ -262,12 +262,12 @@ describe('a price of the operator’s', () => {
     expect(both.costOf('google', 'h', of(1))).toBe('0.000001000000')
   })
 
-  it('holds from its date on', () => {
+  it('applies from its date', () => {
     expect(costOf('anthropic', 'claude-haiku-5-5', of(1), day('2026-11-30'))).toBe('0.000000100000')
     expect(costOf('anthropic', 'claude-haiku-5-5', of(1), day('2026-12-01'))).toBe('0.000009000000')
   })
 
-  it('is named in the version, and only where it applied', () => {
+  it('appears in the version only if it applied', () => {
     const { at } = day('2026-11-30')
     expect(priceVersionOf('google', 'x', at)).toMatch(/^genai-prices@\S+ sluice@\S+ operator@[0-9a-f]{8}$/)
     expect(priceVersionOf('google', 'x', at)).not.toBe(priceVersionOf('openai', 'odd', at))

@@ -1,23 +1,24 @@
+import { now } from '#shared/process/clock.ts'
 import { contextWindow } from './models.ts'
 import { dollars, WHOLE } from './picodollars.ts'
-import { BUILT_IN, bySpecificity, type Entry, toEntry } from './price-list.ts'
+import { BUILT_IN_PRICES, bySpecificity, type Entry, toEntry } from './price-list.ts'
 import type { PriceOverride } from './price-overrides.ts'
-import { always, type Band, bandFor, holds, mayHold, type PriceRow } from './price-rows.ts'
+import { alwaysApplies, applies, type Band, bandFor, type PriceRow, rowsThatMayApply } from './price-rows.ts'
 import type { ProviderName } from './providers.ts'
 
 /** The price of a model at a time. Rates are picodollars (10^-12 USD) per token. */
 export type Price = PriceRow & {
   provider: string
-  /** The model in whose name it stands, `*` at its end for all that begin so. */
+  /** The listed name of the model; a prefix if it ends in `*`. */
   model: string
-  /** Kept in the ledger with whatever was priced: which package, which table of ours, which price of the operator's. */
+  /** Stored in the ledger with each cost: the versions of the package, of our table and of the operator's price. */
   version: string
 }
 
-/** A model with a price. `model` may be a pattern that ends in `*`; `contextWindow` in tokens, null: not known. */
+/** A model with a price. `model` may be a prefix that ends in `*`. `contextWindow` is in tokens; null: unknown. */
 export type PricedModel = { provider: ProviderName; model: string; contextWindow: number | null }
 
-/** Whole numbers. `inputTokens` includes what was read from or written to the cache. */
+/** Whole numbers. `inputTokens` includes tokens read from and written to the cache. */
 export type PricedUsage = {
   inputTokens: number
   outputTokens: number
@@ -25,22 +26,28 @@ export type PricedUsage = {
   cacheWriteTokens: number
 }
 
-/** `at`: when the call is made, now unless it is said. `batch`: through the provider's batch API. */
+/** `at`: time of the call (default: now). `batch`: through the provider's batch API. */
 export type PriceOptions = { at?: Date; batch?: boolean }
 
 /**
- * A bound holds until this long after its `at`, the longest deadline that a task may have: prices may rise between
- * reservation and settlement, at a date or, every day, at an hour.
+ * The period for which an upper bound is valid: the longest deadline of a task. Between reservation and settlement,
+ * prices may rise at a date or at a time of day.
  */
 export const BOUND_HOLDS_MS = 86_400_000
 
-const MOST_KNOWN = 1000
+const MAX_KNOWN = 1000
 
-/** The price list of one process. Pure; see `Prices` for what it answers. */
+/** Creates the price list of a process. It does no I/O. */
 export function createPrices(overrides: readonly PriceOverride[] = []) {
-  const entries = [...overrides.toSorted(bySpecificity).map(toEntry), ...BUILT_IN]
+  const [last, first] = [true, false].map(isLast =>
+    overrides
+      .filter(one => (one.last ?? false) === isLast)
+      .toSorted(bySpecificity)
+      .map(toEntry),
+  ) as [Entry[], Entry[]]
+  const entries = [...first, ...BUILT_IN_PRICES, ...last]
 
-  /** Every call asks four times, and there are some hundred patterns. */
+  /** A cache, because each call looks up four prices among about a hundred patterns. */
   const known = new Map<string, Entry[]>()
 
   function matching(provider: string, model: string): Entry[] {
@@ -48,23 +55,23 @@ export function createPrices(overrides: readonly PriceOverride[] = []) {
     let found = known.get(name)
     if (!found) {
       found = entries.filter(entry => entry.provider === provider && entry.matches(model))
-      // Clients may make names up.
-      if (known.size < MOST_KNOWN) known.set(name, found)
+      // Bounded, because clients can invent names.
+      if (known.size < MAX_KNOWN) known.set(name, found)
     }
     return found
   }
 
-  /** @returns null if nobody knows what the model costs at that time */
-  function priceOf(provider: string, model: string, at = new Date()): Price | null {
+  /** @returns null: the model has no known price at that time */
+  function priceOf(provider: string, model: string, at = new Date(now())): Price | null {
     for (const entry of matching(provider, model)) {
-      const row = entry.rows.findLast(one => holds(one, at))
+      const row = entry.rows.findLast(one => applies(one, at))
       if (row) return { ...row, provider, model: entry.model, version: entry.version }
     }
     return null
   }
 
   /**
-   * What a call cost, exactly; a batch's share of it is rounded up to whole picodollars.
+   * The exact cost of a call. The cost of a batch call is rounded up to whole picodollars.
    * @returns dollars as a decimal with 12 places, or null if the model has no known price
    * @throws RangeError if a count is not a whole number
    */
@@ -74,7 +81,7 @@ export function createPrices(overrides: readonly PriceOverride[] = []) {
     const cached = usage.cacheReadTokens + usage.cacheWriteTokens
     const band = bandFor(price, Math.max(usage.inputTokens, cached))
     return dollars(
-      shared(
+      batchPrice(
         BigInt(Math.max(0, usage.inputTokens - cached)) * band.input +
           BigInt(usage.cacheReadTokens) * band.cacheRead +
           BigInt(usage.cacheWriteTokens) * band.cacheWrite +
@@ -86,9 +93,8 @@ export function createPrices(overrides: readonly PriceOverride[] = []) {
   }
 
   /**
-   * An upper bound of what a call costs that reads and writes at most so many tokens, however its input is split into
-   * fresh, read from the cache and written to it, in whichever band it falls, at any time from `at` to `BOUND_HOLDS_MS`
-   * later.
+   * An upper bound of the cost of a call with at most `most` tokens: for any split of the input into uncached,
+   * cache-read and cache-written tokens, in any band, at any time from `at` to `BOUND_HOLDS_MS` later.
    * @returns dollars as a decimal with 12 places, or null if the model has no known price at `at`
    * @throws RangeError if a count is not a whole number
    */
@@ -96,22 +102,22 @@ export function createPrices(overrides: readonly PriceOverride[] = []) {
     provider: string,
     model: string,
     most: { inputTokens: number; outputTokens: number },
-    { at = new Date(), batch }: PriceOptions = {},
+    { at = new Date(now()), batch }: PriceOptions = {},
   ): string | null {
     if (!priceOf(provider, model, at)) return null
     const rows: PriceRow[] = []
     for (const entry of matching(provider, model)) {
-      rows.push(...mayHold(entry.rows, at, new Date(at.getTime() + BOUND_HOLDS_MS)))
-      // Those below it have no say any more.
-      if (entry.rows.some(row => always(row, at))) break
+      rows.push(...rowsThatMayApply(entry.rows, at, new Date(at.getTime() + BOUND_HOLDS_MS)))
+      // Later entries no longer apply.
+      if (entry.rows.some(row => alwaysApplies(row, at))) break
     }
     const costs = rows.flatMap(row =>
       row.bands.filter(reachable(most.inputTokens)).map((band, i) => {
         const longest = Math.min(most.inputTokens, row.bands[i + 1]?.above ?? most.inputTokens)
-        return shared(BigInt(longest) * dearestInput(band) + BigInt(most.outputTokens) * band.output, row, batch)
+        return batchPrice(BigInt(longest) * dearestInput(band) + BigInt(most.outputTokens) * band.output, row, batch)
       }),
     )
-    return dollars(largest(costs))
+    return dollars(maxAmount(costs))
   }
 
   return {
@@ -119,11 +125,11 @@ export function createPrices(overrides: readonly PriceOverride[] = []) {
     costOf,
     worstCaseOf,
 
-    /** Names what a cost was computed with; null if the model has no known price. */
+    /** The version of the price; null: the model has no known price. */
     priceVersionOf: (provider: string, model: string, at?: Date): string | null =>
       priceOf(provider, model, at)?.version ?? null,
 
-    /** Every model that is known by a name or an operator's pattern, the operator's first; none twice. */
+    /** Every model with a listed name or an operator's pattern, the operator's first, without duplicates. */
     models(): PricedModel[] {
       const named = entries.filter(({ model, matches }) => matches(model))
       const known = new Map(named.map(({ provider, model }) => [`${provider}/${model}`, { provider, model }]))
@@ -134,17 +140,17 @@ export function createPrices(overrides: readonly PriceOverride[] = []) {
 
 export type Prices = ReturnType<typeof createPrices>
 
-const shared = (amount: bigint, row: PriceRow, batch: boolean | undefined): bigint =>
+const batchPrice = (amount: bigint, row: PriceRow, batch: boolean | undefined): bigint =>
   batch ? (amount * row.batch + WHOLE - 1n) / WHOLE : amount
 
-const dearestInput = ({ input, cacheRead, cacheWrite }: Band): bigint => largest([input, cacheRead, cacheWrite])
+const dearestInput = ({ input, cacheRead, cacheWrite }: Band): bigint => maxAmount([input, cacheRead, cacheWrite])
 
-/** Math.max takes no bigint. */
-function largest(amounts: readonly bigint[]): bigint {
+/** Math.max does not accept bigint. */
+function maxAmount(amounts: readonly bigint[]): bigint {
   let most = 0n
   for (const amount of amounts) if (amount > most) most = amount
   return most
 }
 
-/** Whether a prompt of at most so many tokens may fall into the band. */
+/** Whether a prompt of at most `tokens` may fall into the band. */
 const reachable = (tokens: number) => (band: Band) => band.above === 0 || band.above < tokens

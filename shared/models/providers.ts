@@ -1,33 +1,44 @@
-/** The providers as data. A provider is one row here plus its adapter's line in `workers/providers/index.ts`. */
+/** The providers as data: one row each. A row names an adapter of `shared/providers/index.ts`. */
 
 export type ProviderDescriptor = {
-  /** The name on the wire, in SQL and in metrics labels. */
+  /** The name in the API, in SQL and in metric labels. */
   name: string
-  /** Which adapter in `workers/providers/` speaks its wire format. */
+  /** The adapter in `shared/providers/` for its wire format. */
   adapter: 'anthropic' | 'openai' | 'ollama'
-  /** The environment names that the provider's own SDK and documentation use. */
-  env: { key?: string; url: string; model: string }
+  /** The environment variables that the provider's own SDK and documentation use. */
+  env: {
+    key?: string
+    /** Alternative names of the key, in order of precedence. `bearer`: the value is sent as a bearer token. */
+    aliases?: readonly { name: string; bearer?: true }[]
+    url: string
+    model: string
+  }
   baseUrl: string
-  /** Asked when neither the task nor the settings name a model; null: the first one that the server offers. */
+  /** Used if neither the task nor the settings name a model; null: the first model that the server lists. */
   defaultModel: string | null
-  /** Asked under `options.model: "auto"` for simple and for demanding prompts (`auto.ts`); null: the default model. */
+  /** Used by `options.model: "auto"` for simple and for demanding prompts (`auto.ts`); null: the default model. */
   cheapModel: string | null
   strongModel: string | null
   /**
-   * That it makes vectors, too: the setting that names the model, and which one is asked without it; null: the first that the
-   * server has. Absent: it makes none.
+   * For providers with embedding models: the setting that names the model, and the default (null: the first embedding
+   * model that the server lists).
    */
   embeds?: { env: string; defaultModel: string | null }
-  /** Needs no key: counts as configured when its URL is set, or when something answers at `baseUrl`. */
+  /** The provider needs no key. It counts as configured if its URL is set, or if a server answers at `baseUrl`. */
   keyless?: true
 }
 
-/** In order of preference when `PROVIDERS` does not say otherwise. */
+/** In the default order of preference; the setting `PROVIDERS` changes it. */
 export const PROVIDERS = [
   {
     name: 'anthropic',
     adapter: 'anthropic',
-    env: { key: 'ANTHROPIC_API_KEY', url: 'ANTHROPIC_BASE_URL', model: 'ANTHROPIC_MODEL' },
+    env: {
+      key: 'ANTHROPIC_API_KEY',
+      aliases: [{ name: 'ANTHROPIC_AUTH_TOKEN', bearer: true }],
+      url: 'ANTHROPIC_BASE_URL',
+      model: 'ANTHROPIC_MODEL',
+    },
     baseUrl: 'https://api.anthropic.com',
     defaultModel: 'claude-haiku-5-5',
     cheapModel: 'claude-haiku-5-5',
@@ -46,8 +57,14 @@ export const PROVIDERS = [
   {
     name: 'google',
     adapter: 'openai',
-    env: { key: 'GOOGLE_AI_API_KEY', url: 'GOOGLE_AI_BASE_URL', model: 'GOOGLE_AI_MODEL' },
-    baseUrl: 'https://generativelanguage.googleapis.com/v1beta/openai/',
+    env: {
+      key: 'GOOGLE_AI_API_KEY',
+      // In the order of precedence of Google's SDK.
+      aliases: [{ name: 'GOOGLE_API_KEY' }, { name: 'GEMINI_API_KEY' }],
+      url: 'GOOGLE_AI_BASE_URL',
+      model: 'GOOGLE_AI_MODEL',
+    },
+    baseUrl: 'https://generativelanguage.googleapis.com/v1beta/openai',
     defaultModel: 'gemini-2.5-flash',
     cheapModel: 'gemini-3.5-flash-lite',
     strongModel: 'gemini-3.8-flash',
@@ -75,5 +92,13 @@ export const PROVIDERS = [
   },
 ] as const satisfies readonly ProviderDescriptor[]
 
+/** The name of the demo provider, which only `npm start` offers. */
+export const DEMO = 'demo'
+
 export type ProviderName = (typeof PROVIDERS)[number]['name']
 export const PROVIDER_NAMES = PROVIDERS.map(provider => provider.name)
+
+const KEYS = (PROVIDERS as readonly ProviderDescriptor[]).flatMap(({ env }) => env.key ?? [])
+
+/** The error message of tasks if no provider is configured or found. */
+export const NO_PROVIDER = `No provider is configured. Set ${KEYS.slice(0, -1).join(', ')} or ${KEYS.at(-1)}; or OPENAI_BASE_URL for an OpenAI-compatible server of your own; then restart Sluice. Or start Ollama (OLLAMA_HOST, default ${PROVIDERS.at(-1)!.baseUrl}), which needs no restart.`

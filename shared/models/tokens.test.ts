@@ -1,7 +1,7 @@
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { upperBoundTokens } from './tokens.ts'
+import { lowerBoundTokens, upperBoundTokens } from './tokens.ts'
 
 const text = fc.string({ unit: 'binary', maxLength: 200 })
 const request = fc.record(
@@ -34,7 +34,7 @@ const { schema } = fc.letrec<{ schema: Record<string, unknown> }>(tie => ({
 }))
 
 describe('upperBoundTokens', () => {
-  it('is never below the bytes of all texts and a few tokens for each', () => {
+  it('is at least the bytes of all texts plus a few tokens for each', () => {
     fc.assert(
       fc.property(request, ({ system, messages }) => {
         const texts = [...messages.map(one => one.content), ...(system === undefined ? [] : [system])]
@@ -61,7 +61,7 @@ describe('upperBoundTokens', () => {
     )
   })
 
-  it('has room for a schema as it is and as an adapter rewrites it', () => {
+  it('covers a schema unchanged and as rewritten by an adapter', () => {
     const without = upperBoundTokens({ messages: [] })
     fc.assert(
       fc.property(schema, schema => {
@@ -71,5 +71,35 @@ describe('upperBoundTokens', () => {
       }),
       { numRuns: 500 },
     )
+  })
+})
+
+describe('lowerBoundTokens', () => {
+  const of = (content: string) => lowerBoundTokens({ messages: [{ role: 'user', content }] })
+
+  it('never exceeds the upper bound, or one token per six characters', () => {
+    fc.assert(
+      fc.property(request, ({ system, messages }) => {
+        const bound = lowerBoundTokens({ system, messages })
+        const characters = [system ?? '', ...messages.map(one => one.content)].join('').length
+        expect(bound).toBeLessThanOrEqual(characters / 6)
+        expect(bound).toBeLessThan(upperBoundTokens({ system, messages }))
+      }),
+    )
+  })
+
+  it.each([
+    ['English words', 'lovely weather today my friend. '.repeat(100), 500],
+    ['one long word', 'abcdefgh'.repeat(100), 50],
+    ['white space', ' '.repeat(5000), 0],
+    ['a run of one character', '='.repeat(5000), 1],
+    ['Chinese, at its densest', '天气很好我们去公园吧'.repeat(100), 63],
+  ])('is the minimum of any tokenizer for %s', (_, text, tokens) => expect(of(text)).toBe(tokens))
+
+  it('excludes assistant turns, which templates shorten', () => {
+    const content = 'several words that are sent back'
+    const turns = (role: 'user' | 'assistant') => lowerBoundTokens({ messages: [{ role, content }] })
+    expect(turns('assistant')).toBe(0)
+    expect(turns('user')).toBeGreaterThan(0)
   })
 })

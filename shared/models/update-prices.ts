@@ -11,15 +11,15 @@ import { operationOf } from './models.ts'
 import type { ModelText, PriceText, RatesText } from './price-rows.ts'
 
 /**
- * Writes `price-data.json` from the package: `node shared/models/update-prices.ts`. Importing the package itself would
- * cost every process 19 MB and 30 ms; the file costs next to nothing.
+ * Generates `price-data.json` from the package: `node shared/models/update-prices.ts`. Importing the package itself
+ * would cost each process 19 MB and 30 ms.
  */
 
-/** What of the package's provider is Sluice's: its own address serves no other models. */
+/** The models of each provider that its own API serves. */
 const PROVIDERS = { anthropic: /./, openai: /./, google: /^gem/, deepseek: /./ }
 const FILE = join(import.meta.dirname, 'price-data.json')
 
-/** Tokens written as sound or pictures cost more than text, and nobody knows beforehand which they will be. */
+/** Audio and image output costs more than text, and the kind of output is not known in advance. */
 const UNPREDICTABLE = ['output_audio_mtok', 'output_image_mtok', 'output_video_mtok', 'requests_kcount']
 
 export function priceData(): string {
@@ -38,10 +38,10 @@ export function priceData(): string {
   return `{\n  "version": "${version}",\n  "providers": {\n${providers.join(',\n')}\n  }\n}\n`
 }
 
-/** None for a model without prices for text in and text, or vectors, out. */
+/** @returns an empty list for a model without prices for text input and for text or vector output */
 function toModel(model: ModelInfo): ModelText[] {
   const said = Array.isArray(model.prices) ? model.prices : [{ prices: model.prices }]
-  // Of those that make vectors only the input costs.
+  // Only the input of embedding models costs money.
   const list =
     operationOf(model.id) === 'embed' ? said.map(one => ({ ...one, prices: { output_mtok: 0, ...one.prices } })) : said
   if (list.some(({ prices }) => !isTextPrice(prices))) return []
@@ -77,7 +77,7 @@ function toPrice(price: ModelPrice): PriceText {
   return { ...toRates(price, 0), ...(bands.length > 0 && { bands }) }
 }
 
-/** The rates for prompts of more than `above` tokens. */
+/** The rates for prompts with more than `above` tokens. */
 function toRates(price: ModelPrice, above: number): RatesText {
   const at = (unit: number | TieredPrices) =>
     String(typeof unit === 'number' ? unit : (unit.tiers.findLast(tier => above >= tier.start)?.price ?? unit.base))
@@ -91,12 +91,12 @@ function toRates(price: ModelPrice, above: number): RatesText {
 
 const literal = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
 
-/** The package's rules for names as one expression. */
+/** Converts the package's rules for names to one regular expression. */
 function toPattern(rule: MatchLogic): string {
   if ('or' in rule) return rule.or.length === 1 ? toPattern(rule.or[0]!) : rule.or.map(toPattern).join('|')
   if ('and' in rule) return `^${rule.and.map(part => `(?=[^]*(?:${toPattern(part)}))`).join('')}`
   if ('equals' in rule) return `^${literal(rule.equals)}$`
-  // Not the next version, of which nobody knows the price: `claude-sonnet-5` is not `claude-sonnet-5-9`.
+  // Excludes the next version, whose price is unknown: `claude-sonnet-5` does not match `claude-sonnet-5-9`.
   if ('starts_with' in rule) return `^${literal(rule.starts_with)}(?![-.]\\d(?!\\d))`
   if ('ends_with' in rule) return `${literal(rule.ends_with)}$`
   if ('contains' in rule) return literal(rule.contains)

@@ -1,4 +1,4 @@
-/** What a text is judged by. The first thirteen are those of OpenAI's moderation API. */
+/** The categories of moderation. The first thirteen are those of OpenAI's moderation API. */
 export const OPENAI_CATEGORIES = [
   'harassment',
   'harassment/threatening',
@@ -18,7 +18,7 @@ export const OPENAI_CATEGORIES = [
 export const CATEGORIES = [...OPENAI_CATEGORIES, 'spam', 'misinformation', 'personal-information', 'profanity'] as const
 export type Category = (typeof CATEGORIES)[number]
 
-/** 0: surely not, 1: surely. */
+/** 0: certainly not, 1: certainly. */
 export type Scores = Record<Category, number>
 
 export const scoresOf = (of: (category: Category) => number): Scores =>

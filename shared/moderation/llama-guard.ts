@@ -1,9 +1,9 @@
 import { type Category, type Scores, scoresOf } from './categories.ts'
 
-/** Models that answer `safe` or `unsafe` with hazard codes, in a chat template of their own, whatever they are told. */
+/** Models that answer `safe`, or `unsafe` with hazard codes, in their own chat template, whatever the prompt. */
 export const isLlamaGuard = (model: string): boolean => /llama-?guard/i.test(model)
 
-/** The hazards of MLCommons' taxonomy, S1 to S13, and S14 of Llama Guard 3. */
+/** Hazards S1 to S13 of the MLCommons taxonomy, and S14 of Llama Guard 3. */
 const HAZARDS: Record<string, Category> = {
   S1: 'illicit/violent',
   S2: 'illicit',
@@ -21,12 +21,12 @@ const HAZARDS: Record<string, Category> = {
   S14: 'illicit',
 }
 
-/** `whole` false: it is unsafe, and the scores do not say of all that it said why. */
+/** `whole` false: the text is unsafe, but the scores do not cover every stated hazard. */
 export type GuardVerdict = { whole: boolean; scores: Scores }
 
 /**
- * Reads an answer. `unsafe` is one whatever follows: not to know a hazard is no reason to ask for another opinion.
- * @returns null: that is no verdict
+ * Reads an answer. `unsafe` is a verdict whatever follows: an unknown hazard must not lead to another call.
+ * @returns null: not a verdict
  */
 export function readLlamaGuard(text: string): GuardVerdict | null {
   const answer = text.trim()

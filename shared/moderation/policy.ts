@@ -4,13 +4,13 @@ import { CATEGORIES, type Category, type Scores } from './categories.ts'
 const score = Type.Union([Type.Number({ minimum: 0, maximum: 1 }), Type.Null()])
 const threshold = Type.Object(
   {
-    review: { ...score, description: 'From this score on a person is to decide; null: never.' },
-    block: { ...score, description: 'From this score on it is blocked; null: never.' },
+    review: { ...score, description: 'Minimum score for a human review; null: never.' },
+    block: { ...score, description: 'Minimum score for blocking; null: never.' },
   },
   { additionalProperties: false },
 )
 
-/** What a policy says; what it does not say is as in `DEFAULT_POLICY`. */
+/** The rules of a policy. Values that it omits are those of `DEFAULT_POLICY`. */
 export const policyRules = Type.Object(
   {
     thresholds: Type.Optional(
@@ -23,20 +23,20 @@ export const policyRules = Type.Object(
       ),
     ),
     min_confidence: Type.Optional(
-      Type.Number({ minimum: 0, maximum: 1, description: 'A verdict that is less sure of itself is reviewed.' }),
+      Type.Number({ minimum: 0, maximum: 1, description: 'A verdict with a lower confidence needs a human review.' }),
     ),
   },
   { additionalProperties: false },
 )
 export type PolicyRules = Static<typeof policyRules>
 
-/** A policy as a task is judged by it, and which version of it that was. */
+/** A version of a policy, as stored with a task. */
 export type Policy = { name: string; version: number; rules: PolicyRules }
 
 const USUAL = { review: 0.5, block: 0.8 }
 const STRICT = { review: 0.2, block: 0.5 }
 
-/** Harm to children or to oneself is looked at sooner; rude words alone are nobody's harm unless the operator says so. */
+/** Harm to children and self-harm need review sooner. Profanity alone is allowed unless a policy says otherwise. */
 const DEFAULT_THRESHOLDS: Partial<Record<Category, typeof USUAL | { review: null; block: null }>> = {
   'sexual/minors': STRICT,
   'self-harm/instructions': STRICT,
@@ -51,12 +51,12 @@ export const thresholdOf = (category: Category, { rules }: Policy): { review: nu
 
 export type Decision = 'allow' | 'review' | 'block'
 
-export type Judgement = { decision: Decision; violations: Category[]; categories: Record<Category, boolean> }
+export type PolicyDecision = { decision: Decision; violations: Category[]; categories: Record<Category, boolean> }
 
 const reaches = (score: number, least: number | null): boolean => least !== null && score >= least
 
-/** What a policy makes of scores. `confidence`: how sure whoever gave them is, 0 to 1. */
-export function judge(scores: Scores, confidence: number, policy: Policy): Judgement {
+/** Turns scores into a decision. `confidence`: confidence in the scores, 0 to 1. */
+export function applyPolicy(scores: Scores, confidence: number, policy: Policy): PolicyDecision {
   const of = CATEGORIES.map(category => {
     const { review, block } = thresholdOf(category, policy)
     const blocked = reaches(scores[category], block)

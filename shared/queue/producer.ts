@@ -1,29 +1,34 @@
 import { type JobJson, Queue } from 'bullmq'
-import { coalesce } from '#shared/coalesce.ts'
-import type { Dispatchable } from '#shared/db/tasks.ts'
-import type { Redis } from '#shared/redis.ts'
+import { coalesce } from '#shared/concurrency/coalesce.ts'
+import type { Dispatchable } from '#shared/db/tasks/row.ts'
+import { now } from '#shared/process/clock.ts'
+import type { Redis } from '#shared/redis/connect.ts'
+import { defineMissing } from './missing.ts'
 import { BULLMQ_PRIORITY, jobId, type Priority, QUEUES, queuePrefix } from './names.ts'
 
 export type Dispatch = Dispatchable & { delayMs?: number }
 
-/** Redis could not be asked. */
+/** Redis is unavailable. */
 export class QueueUnavailable extends Error {
   constructor(cause: unknown) {
-    super(`the queue is away: ${(cause as Error | null)?.message ?? String(cause)}`, { cause })
+    super(`the queue is unavailable: ${(cause as Error | null)?.message ?? String(cause)}`, { cause })
   }
 }
 
 export type Producer = {
   /**
-   * Hands a task to the queue, which its row already says. Tasks that come together share the round trips.
-   * @throws QueueUnavailable; the sweeper will find that the queue has it not
+   * Adds a task to the queue; its row already says that it is dispatched. Concurrent tasks share the round trips.
+   * @throws QueueUnavailable; the sweeper dispatches the task later
    */
   dispatch(task: Dispatch): Promise<void>
-  /** Runs delayed jobs now, given as `<queue> <job id>`. One that is not there, or not delayed, is left alone. */
+  /** Promotes delayed jobs, given as `<queue> <job id>`. Ignores a job that is unknown or not delayed. */
   wake(jobs: string[]): Promise<void>
-  /** False: asking would fail at once. */
+  /** False: a command would fail at once. */
   ready(): boolean
-  /** Those that the queue has not: neither waiting nor delayed nor in a worker's hands. @throws QueueUnavailable */
+  /**
+   * The tasks that the queue has lost: not waiting, not delayed and not active. They can be dispatched again.
+   * @throws QueueUnavailable
+   */
   missing<T extends Dispatchable>(tasks: T[]): Promise<T[]>
   /** The queues themselves, for the dashboard. */
   queues(): Queue[]
@@ -38,7 +43,7 @@ export function createProducer(options: { redis: Redis; prefix: string }): Produ
       connection: redis,
       prefix: queuePrefix(prefix, name),
     })
-    // BullMQ re-emits connection errors here; shared/redis.ts has logged them.
+    // BullMQ re-emits connection errors here; shared/redis/connect.ts has logged them.
     queue.on('error', () => {})
     return queue
   }
@@ -47,31 +52,30 @@ export function createProducer(options: { redis: Redis; prefix: string }): Produ
   async function add(name: string, tasks: Dispatch[]): Promise<void> {
     const queue = queues.get(name)
     if (!queue) throw new Error(`no queue "${name}"`)
-    // Until Redis has been there once, BullMQ would wait for it without limit.
+    // Before the first connection, BullMQ would wait for Redis without limit.
     if (redis.status !== 'ready') throw new Error(`the connection is ${redis.status}`)
     try {
       await queue.waitUntilReady()
     } catch (error) {
-      // Its initialisation failed half way (Redis went away in it), and BullMQ never repeats that.
+      // Redis became unavailable during the initialisation, which BullMQ never repeats.
       queues.set(name, open(name))
       throw error
     }
-    // Not addBulk: the Job object that it makes of each costs more than the rest of the way to Redis.
+    // Not addBulk: its Job objects cost more CPU than the commands themselves.
     await queue.getBackend().addJobs(tasks.map(task => ({ job: toJob(task), jobId: jobId(task) })))
   }
 
   const dispatch = coalesce<Dispatch, void>({
     max: 500,
-    itemsToBlame: () => false,
+    splitOnError: () => false,
     flush: async tasks => {
       const groups = [...Map.groupBy(tasks, task => task.queue)]
-      await asking(() => Promise.all(groups.map(([name, group]) => add(name, group))))
+      await wrapUnavailable(() => Promise.all(groups.map(([name, group]) => add(name, group))))
       return tasks.map(() => undefined)
     },
   })
 
-  const exists = async (task: Dispatchable): Promise<boolean> =>
-    (await redis.exists(`${queuePrefix(prefix, task.queue)}:${task.queue}:${jobId(task)}`)) > 0
+  const missing = defineMissing(redis, prefix)
 
   return {
     dispatch,
@@ -80,16 +84,22 @@ export function createProducer(options: { redis: Redis; prefix: string }): Produ
         jobs.map(async one => {
           const [name = '', id = ''] = one.split(' ')
           const job = await queues.get(name)?.getJob(id)
-          // It may have been woken by its own time between the two.
+          // Its delay may have ended between the two commands.
           await job?.promote().catch(() => undefined)
         }),
       )
     },
     ready: () => redis.status === 'ready',
     missing: tasks =>
-      asking(async () => {
-        const there = await Promise.all(tasks.map(exists))
-        return tasks.filter((_, index) => !there[index])
+      wrapUnavailable(async () => {
+        const groups = Map.groupBy(tasks, task => task.queue)
+        const lost = await Promise.all(
+          [...groups].map(async ([queue, group]) => {
+            const ids = await missing(queue, group.map(jobId))
+            return group.filter(task => ids.has(jobId(task)))
+          }),
+        )
+        return lost.flat()
       }),
     queues: () => [...queues.values()],
     close: async () => {
@@ -98,7 +108,7 @@ export function createProducer(options: { redis: Redis; prefix: string }): Produ
   }
 }
 
-async function asking<T>(work: () => Promise<T>): Promise<T> {
+async function wrapUnavailable<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
@@ -116,7 +126,7 @@ const toJob = (task: Dispatch): JobJson => ({
     priority: BULLMQ_PRIORITY[task.priority as Priority] ?? BULLMQ_PRIORITY.normal,
     ...(task.delayMs && { delay: Math.ceil(task.delayMs) }),
   },
-  timestamp: Date.now(),
+  timestamp: Math.floor(now()),
   progress: 0,
   attemptsMade: 0,
   attemptsStarted: 0,

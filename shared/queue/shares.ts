@@ -1,21 +1,21 @@
 /**
- * How much of a flow (the tasks of one key and one priority) may wait in the queue at a time. The queue is first in, first
- * out, so what waits there is what a newcomer waits behind: as little as keeps the workers busy until the next look.
+ * How many tasks of a flow (one key and one priority) may wait in the queue at a time. The queue is first in, first out: a
+ * new task waits behind everything in it. So it holds only enough to keep the workers busy until the next round.
  */
 
-/** Work for this long, at the pace of the last look. */
+/** Work for this long, at the rate of the last round. */
 const AHEAD_SECONDS = 0.4
-/** Work for this many looks, should they come late. */
-const AHEAD_LOOKS = 2
-/** A start, before any pace is known, and what slow calls may always have waiting. */
-export const LEAST = 16
-export const MOST = 2000
-/** Tasks that the queue holds for later (booked, backing off) do not stand in anybody's way, but there must be an end. */
-export const MOST_DELAYED = 256
+/** Work for this many rounds, in case one is late. */
+const AHEAD_ROUNDS = 2
+/** The minimum, before a rate is known and for slow calls. */
+export const MIN = 16
+export const MAX = 2000
+/** Delayed tasks (booked, backing off) delay no other task, but are bounded too. */
+export const MAX_DELAYED = 256
 
-/** How many tasks may wait, when `consumed` were taken within the last `seconds`. */
+/** The number of tasks that may wait, if workers took `consumed` within the last `seconds`. */
 export const depthFor = (consumed: number, seconds: number): number =>
-  Math.min(MOST, Math.max(LEAST, Math.ceil(Math.max((consumed / seconds) * AHEAD_SECONDS, consumed * AHEAD_LOOKS))))
+  Math.min(MAX, Math.max(MIN, Math.ceil(Math.max((consumed / seconds) * AHEAD_SECONDS, consumed * AHEAD_ROUNDS))))
 
 export type FlowState = {
   weight: number
@@ -26,18 +26,18 @@ export type FlowState = {
 }
 
 /**
- * Shares `depth` out by weight. @returns for each flow how many more tasks it may hand over; a flow that is below its
- * share catches up, one that is above waits until it has come down
+ * Divides `depth` by weight. @returns the number of tasks that each flow may add: a flow below its share catches up, a flow
+ * above it waits
  */
-export function rooms(flows: FlowState[], depth: number): number[] {
+export function fairShares(flows: FlowState[], depth: number): number[] {
   const whole = flows.reduce((sum, flow) => sum + flow.weight, 0)
   return flows.map(({ weight, waiting, delayed }) => {
     const share = Math.max(1, Math.ceil((depth * weight) / whole))
-    return Math.max(0, Math.min(share - waiting, share + MOST_DELAYED - waiting - delayed))
+    return Math.max(0, Math.min(share - waiting, share + MAX_DELAYED - waiting - delayed))
   })
 }
 
-/** One of each flow in turn: what is handed over together is also taken in this order. */
+/** One of each group in turn. Workers take tasks that are added together in this order. */
 export function inTurns<T>(groups: T[][]): T[] {
   const turns: T[] = []
   const longest = groups.reduce((most, group) => Math.max(most, group.length), 0)

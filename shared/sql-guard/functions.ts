@@ -1,13 +1,12 @@
 const words = (text: string) => new Set(text.trim().split(/\s+/))
 
 /**
- * Functions that read nothing but their arguments, write nothing and return one value. None is told by a number how much
- * text or how many rows to make: hence no repeat, lpad, rpad and format (a width is enough for a gigabyte), no
- * generate_series.
+ * Functions that read only their arguments, write nothing and return one value. Functions with an argument that
+ * determines the size of the result are in BOUNDED, with their limits.
  *
- * That does not bound memory. CTEs that each concatenate the one before ten times, a replace of each letter by a text, an
- * aggregate of a cross join: a short query can make values of a gigabyte, where Postgres stops. No look at the text would
- * tell, as rows multiply as well as letters. Whoever runs the query bounds its time, and the memory of its server.
+ * The list does not bound memory. With CTEs that each concatenate the previous one ten times, a replace of each letter
+ * by a text, or an aggregate of a cross join, a short query can create values of a gigabyte, the limit of Postgres. A
+ * check of the text cannot detect that. The caller must limit the time of the query and the memory of the server.
  */
 export const FUNCTIONS = words(`
   count sum avg min max bool_and bool_or every bit_and bit_or bit_xor any_value string_agg array_agg
@@ -18,35 +17,59 @@ export const FUNCTIONS = words(`
   row_number rank dense_rank percent_rank cume_dist ntile lag lead first_value last_value nth_value
   lower upper initcap length char_length character_length octet_length bit_length concat concat_ws left right reverse
   replace translate split_part strpos substr substring btrim ltrim rtrim starts_with ascii chr md5 overlay
-  regexp_replace regexp_match regexp_count regexp_instr regexp_like regexp_substr
+  regexp_replace regexp_match regexp_count regexp_instr regexp_like regexp_substr regexp_split_to_array to_hex
   to_char to_number to_date to_timestamp string_to_array
   abs ceil ceiling floor round trunc sign sqrt cbrt exp ln log log10 power mod div gcd lcm pi degrees radians
-  sin cos tan asin acos atan atan2 width_bucket random
-  now date_trunc date_part date_bin age isfinite clock_timestamp statement_timestamp transaction_timestamp
+  sin cos tan cot asin acos atan atan2 sinh cosh tanh width_bucket random scale trim_scale min_scale
+  now date date_trunc date_part date_bin date_add date_subtract timezone age isfinite clock_timestamp statement_timestamp transaction_timestamp
   make_date make_time make_timestamp make_timestamptz make_interval justify_days justify_hours justify_interval
   array_length array_lower array_upper array_ndims cardinality array_to_string array_position array_positions
-  array_remove array_append array_prepend array_cat
+  array_remove array_replace array_append array_prepend array_cat trim_array
   to_json to_jsonb row_to_json json_build_object jsonb_build_object json_build_array jsonb_build_array
   json_array_length jsonb_array_length json_typeof jsonb_typeof json_extract_path json_extract_path_text
-  jsonb_extract_path jsonb_extract_path_text jsonb_strip_nulls
+  jsonb_extract_path jsonb_extract_path_text jsonb_strip_nulls json_strip_nulls jsonb_pretty jsonb_set jsonb_insert
+  jsonb_path_exists jsonb_path_match jsonb_path_query_first jsonb_path_query_array
+  to_tsvector to_tsquery plainto_tsquery phraseto_tsquery websearch_to_tsquery ts_rank ts_rank_cd
   num_nulls num_nonnulls
 `)
 
-/** What the grammar itself calls in pg_catalog: EXTRACT, SUBSTRING, TRIM, POSITION, OVERLAY, AT TIME ZONE, OVERLAPS… */
+/**
+ * Functions that return a row for each part of an argument, with the names of their columns. `alias`: one column with
+ * the name of the table. `element`: the same, unless the elements are rows with columns of their own.
+ */
+export const SET_FUNCTIONS = new Map<string, 'alias' | 'element' | readonly string[]>([
+  ['unnest', 'element'],
+  ...words(
+    'generate_series generate_subscripts regexp_matches regexp_split_to_table string_to_table json_object_keys jsonb_object_keys',
+  )
+    .values()
+    .map(name => [name, 'alias'] as const),
+  ...words('json_array_elements json_array_elements_text jsonb_array_elements jsonb_array_elements_text')
+    .values()
+    .map(name => [name, ['value']] as const),
+  ...words('json_each json_each_text jsonb_each jsonb_each_text')
+    .values()
+    .map(name => [name, ['key', 'value']] as const),
+])
+
+/**
+ * Functions in pg_catalog that the grammar itself calls: EXTRACT, SUBSTRING, TRIM, POSITION, OVERLAY, AT TIME ZONE,
+ * OVERLAPS…
+ */
 export const SYNTAX_FUNCTIONS = words(`
   extract substring btrim ltrim rtrim position overlay timezone overlaps normalize is_normalized
 `)
 
-/** The same for LIKE … ESCAPE and SIMILAR TO, which it does not mark as syntax. */
+/** Functions for LIKE … ESCAPE and SIMILAR TO, whose calls the grammar does not mark as syntax. */
 export const ESCAPE_FUNCTIONS = words('like_escape similar_to_escape')
 
-/** CURRENT_USER and its like say who the server is to the database. */
+/** Without CURRENT_USER and similar values, which reveal the role of the server. */
 export const VALUE_FUNCTIONS = words(`
   SVFOP_CURRENT_DATE SVFOP_CURRENT_TIME SVFOP_CURRENT_TIME_N SVFOP_CURRENT_TIMESTAMP SVFOP_CURRENT_TIMESTAMP_N
   SVFOP_LOCALTIME SVFOP_LOCALTIME_N SVFOP_LOCALTIMESTAMP SVFOP_LOCALTIMESTAMP_N
 `)
 
-/** The built-in operators, and the words that the grammar puts in their place. */
+/** The built-in operators, and the keywords that the grammar uses as operators. */
 export const OPERATORS = words(`
   + - * / % ^ |/ ||/ @ & | # ~ << >> || = <> != < > <= >= ~~ !~~ ~~* !~~* ~* !~ !~* ^@
   -> ->> #> #>> @> <@ ? ?| ?& && -|- &< &> #- @? @@
@@ -56,23 +79,23 @@ export const OPERATORS = words(`
   .add('BETWEEN SYMMETRIC')
   .add('NOT BETWEEN SYMMETRIC')
 
-/** Names as the grammar gives them. Nothing that looks up a name in the catalogue (regclass and its like), no xml. */
+/** Type names as in the grammar. No types that look up names in the catalogue (regclass and similar), no xml. */
 export const TYPES = words(`
   bool boolean int2 int4 int8 smallint integer int bigint float4 float8 real numeric decimal money
   text varchar bpchar char citext date time timetz timestamp timestamptz interval
   uuid json jsonb inet cidr bit varbit
 `)
 
-/** These fill up a value to the length they are given, as lpad does; to at most so many characters or bits. */
+/** Types that pad a value to their length, as lpad does, and the maximum length. */
 export const PADDED_TYPES = words('bpchar bit')
 export const MAX_PADDED = 1000
 
-/** Not columns of the user's making; they tell of transactions, storage and other tables. */
+/** Hidden columns of every table, which reveal transactions, storage and other tables. */
 export const SYSTEM_COLUMNS = words('ctid xmin xmax cmin cmax tableoid')
 
 /**
- * What shows a row of any table, or tells of it, when it is written as a column, `orders.to_json`, and the table has no
- * such column. All that Postgres 18 brings along; a database may have others, of its own making.
+ * Functions that reveal a row when written as a column, `orders.to_json`, of a table without such a column. All
+ * built-in ones of Postgres 18; a database may define others.
  */
 export const ROW_FUNCTIONS = words(`
   row_to_json to_json to_jsonb json_build_array jsonb_build_array

@@ -1,35 +1,39 @@
-import { limited } from './limit.ts'
+import { addLimit } from './limit.ts'
 import { loadParser, parse, tokensOf } from './parse.ts'
 import { Refusal, type Refused, refuse } from './refusal.ts'
 import { checkScope, type Tables } from './scope.ts'
 import { checkTree } from './tree.ts'
 
 /**
- * What a query may read. A table is named as it must be written: `orders` in the rules is not `public.orders` in the
- * query. With columns, only these; with none, any. A query that reads tables of both sorts has to qualify the columns
- * of the second, since an unqualified name might be one of the columns left out of the first.
+ * The tables and columns that a query may read. A query must write the name of a table as listed; `public.orders` is
+ * also accepted for `orders`, and is rewritten. With listed columns, a query may read only these; with an empty list,
+ * any. A query that reads tables of both sorts must qualify the columns of the second, because an unqualified name
+ * might be an unlisted column of the first.
  *
- * The listed columns must be there. Postgres takes the name of one that is not for whatever else has it: a column of a
- * query around it, a function of the row. Whoever runs the query has to make sure, as `openQueryDatabase` does.
+ * The listed columns must exist. Postgres resolves the name of a missing column to something else: a column of an outer
+ * query, or a function of the row. The same applies to names such as `o.total` if no columns are listed. Before it runs
+ * the query, the caller must verify that all `columns` of the result exist, as `openQueryDatabase` does.
  */
 export type SqlRules = {
   tables: Tables
-  /** Rows of the result, a positive integer. */
+  /** Maximum number of rows, a positive integer. */
   maxRows: number
 }
 
-/** `sql`: what to run. `tables`: those of the rules that it reads. */
-export type Guarded = { ok: true; sql: string; tables: string[] } | Refused
+/**
+ * `sql`: the query to run. `tables`: the listed tables that it reads. `columns`: the columns that must exist in them
+ * for it to be safe.
+ */
+export type Guarded = { ok: true; sql: string; tables: string[]; columns: Tables } | Refused
 
 /**
- * Makes sure, by the grammar of Postgres itself, that a text is one SELECT that reads nothing but the tables and
- * columns of the rules, calls nothing but harmless functions and returns at most `maxRows` rows.
+ * Verifies, with the grammar of Postgres itself, that a text is one SELECT that reads only the listed tables and
+ * columns, calls only harmless functions and returns at most `maxRows` rows.
  *
- * It says nothing about how long the query takes or what it needs on the way, which may be gigabytes: run it with a
- * statement_timeout, on a server whose memory is bounded, as a role that may only read, and with
- * standard_conforming_strings on, as it is by default.
+ * It does not bound the time and memory of the query, which may need gigabytes. Run it with a statement_timeout, on a
+ * server with limited memory, as a read-only role, and with standard_conforming_strings on (the default).
  *
- * @throws when the parser cannot be loaded or `maxRows` is not a positive integer; never because of `sql`.
+ * @throws if the parser cannot be loaded or `maxRows` is not a positive integer; never because of `sql`
  */
 export async function guardSql(sql: string, rules: SqlRules): Promise<Guarded> {
   const { tables, maxRows } = rules
@@ -44,8 +48,9 @@ export async function guardSql(sql: string, rules: SqlRules): Promise<Guarded> {
     const [statement] = statements
     if (statement === undefined) return refuse('not_sql', 'The text has no statement.')
     checkTree(statement)
-    const { used, ordinals } = checkScope(statement, tables)
-    return { ok: true, sql: limited(parser, sql, tokens, statement, ordinals, maxRows), tables: used }
+    const { columns, ...changes } = checkScope(statement, tables)
+    const guarded = addLimit(parser, sql, tokens, statement, changes, maxRows)
+    return { ok: true, sql: guarded, tables: Object.keys(columns), columns }
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
     return { ok: false, code: error.code, reason: error.message }

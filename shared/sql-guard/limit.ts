@@ -1,18 +1,18 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Fields, type Parser, parse, type Token, unwrap } from './parse.ts'
 import { refuse } from './refusal.ts'
-import type { Ordinal } from './scope.ts'
+import type { Changes } from './scope.ts'
 
 /**
- * The query with at most `maxRows` rows, in the text it was written in but for comments and semicolons. It is parsed
- * again and compared with the tree that was checked: what comes out is what was looked at.
+ * Limits the query to `maxRows` rows. Keeps its text, except comments and semicolons. The result is parsed again and
+ * compared with the checked tree, so that the query that runs is the one that was checked.
  */
-export function limited(
+export function addLimit(
   parser: Parser,
   source: string,
   tokens: Token[],
   statement: Fields,
-  ordinals: Ordinal[],
+  { ordinals, unqualified }: Changes,
   maxRows: number,
 ): string {
   const edits = new Map<number, string>()
@@ -21,22 +21,31 @@ export function limited(
     delete node.ColumnRef
     node.A_Const = { ival: { ival: position } }
   }
+  const removed = new Set<number>()
+  for (const { type, fields } of unqualified) {
+    // The schema and the following dot.
+    const rest = tokens.filter(one => one.start >= (fields.location as number) && !/COMMENT$/.test(one.tokenName))
+    for (const { start } of rest.slice(0, 2)) removed.add(start)
+    if (type === 'RangeVar') delete fields.schemaname
+    else fields.fields = (fields.fields as Fields[]).slice(1)
+  }
+  const kept = tokens.filter(one => !removed.has(one.start))
   const select = statement.SelectStmt as Fields
   const count = select.limitCount === undefined ? undefined : unwrap(select.limitCount)
   const own = count?.type === 'A_Const' && !count.fields.isnull ? (count.fields.ival as Fields | undefined) : undefined
   let text: string
   let expected: Fields
   if (count === undefined) {
-    text = `${rebuild(source, tokens, edits)} LIMIT ${maxRows}`
+    text = `${rebuild(source, kept, edits)} LIMIT ${maxRows}`
     expected = { ...select, limitCount: constant(maxRows), limitOption: 'LIMIT_OPTION_COUNT' }
   } else if (own && select.limitOption === 'LIMIT_OPTION_COUNT') {
     const rows = Number(own.ival ?? 0)
     if (rows > maxRows) edits.set(count!.fields.location as number, String(maxRows))
-    text = rebuild(source, tokens, edits)
+    text = rebuild(source, kept, edits)
     expected = { ...select, limitCount: constant(Math.min(rows, maxRows)) }
   } else {
-    // LIMIT ALL, WITH TIES, a LIMIT that is computed.
-    text = `SELECT * FROM (${rebuild(source, tokens, edits)}) AS q LIMIT ${maxRows}`
+    // LIMIT ALL, WITH TIES, or a computed LIMIT.
+    text = `SELECT * FROM (${rebuild(source, kept, edits)}) AS q LIMIT ${maxRows}`
     const frame = `SELECT * FROM (SELECT 1) AS q LIMIT ${maxRows}`
     expected = structuredClone(parse(parser, frame)[0]!.SelectStmt as Fields)
     const [item] = expected.fromClause as [{ RangeSubselect: { subquery: Fields } }]
@@ -51,7 +60,7 @@ export function limited(
 
 const constant = (rows: number) => ({ A_Const: { ival: rows === 0 ? {} : { ival: rows } } })
 
-/** The source without comments and semicolons; `edits`: tokens to replace, by their first byte. */
+/** The source without comments and semicolons. `edits`: replacements of tokens, by their first byte. */
 function rebuild(source: string, tokens: Token[], edits: Map<number, string>): string {
   const bytes = Buffer.from(source)
   let text = ''
@@ -67,7 +76,7 @@ function rebuild(source: string, tokens: Token[], edits: Map<number, string>): s
 
 const PLACES = new Set(['location', 'list_start', 'list_end', 'rexpr_list_start', 'rexpr_list_end'])
 
-/** The tree without the places in the text. */
+/** The tree without positions in the text. */
 function bare(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(bare)
   if (typeof node !== 'object' || node === null) return node

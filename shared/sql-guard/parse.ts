@@ -13,14 +13,16 @@ export type Parser = {
 
 /** Bytes of UTF-8. */
 export const MAX_BYTES = 20_000
-/** Open brackets and CASEs at once. */
+/** Maximum number of open brackets and CASEs. */
 const MAX_BRACKETS = 60
-/** Keywords and operators; each can add a level to the tree without any bracket (`1+1+1…`, `NOT NOT …`). */
+/**
+ * Maximum number of keywords and operators. Each can add a level to the tree without a bracket (`1+1+1…`, `NOT NOT …`).
+ */
 const MAX_CHAIN = 1000
 
 let loading: Promise<Parser> | undefined
 
-/** The parser, loaded at its first use: importing libpg-query starts to compile 1.7 MB of wasm. */
+/** Loads the parser at its first use, because importing libpg-query compiles 1.7 MB of wasm. */
 export function loadParser(): Promise<Parser> {
   loading ??= load().catch(error => {
     loading = undefined
@@ -35,12 +37,12 @@ async function load(): Promise<Parser> {
   return { parseSync, scanSync } as unknown as Parser
 }
 
-/** The tokens, comments and semicolons included; refuses what could overflow the stack of the parser. */
+/** The tokens, including comments and semicolons. Refuses queries that could overflow the stack of the parser. */
 export function tokensOf(parser: Parser, sql: string): Token[] {
   if (Buffer.byteLength(sql) > MAX_BYTES) refuse('too_long', `The query is longer than ${MAX_BYTES} bytes.`)
-  // The parser takes a C string: it would check what stands before the NUL only.
+  // The parser takes a C string and would check only the text before the NUL.
   if (sql.includes('\0')) refuse('not_sql', 'The query contains the character U+0000.')
-  if (!sql.isWellFormed()) refuse('not_sql', 'The query contains half a surrogate pair.')
+  if (!sql.isWellFormed()) refuse('not_sql', 'The query contains a lone surrogate.')
   if (sql.trim() === '') refuse('not_sql', 'The query is empty.')
   const { tokens } = attempt(() => parser.scanSync(sql))
   let brackets = 0
@@ -72,7 +74,7 @@ function attempt<T>(run: () => T): T {
   }
 }
 
-/** The one key and the fields of a wrapped node, `{ColumnRef: {…}}`; null for the parser's empty node. */
+/** The type and fields of a wrapped node, `{ColumnRef: {…}}`; null for the parser's empty node. */
 export function unwrap(node: unknown): { type: string; fields: Fields } | null {
   const [entry, ...more] = Object.entries(node as Fields)
   if (!entry) return null
@@ -80,7 +82,7 @@ export function unwrap(node: unknown): { type: string; fields: Fields } | null {
   return { type: entry[0], fields: entry[1] as Fields }
 }
 
-/** The texts of a list of String nodes; `*` stands for A_Star. */
+/** The texts of a list of String nodes; `*` for A_Star. */
 export function names(list: unknown): string[] {
   return ((list ?? []) as Fields[]).map(node => {
     const one = unwrap(node)

@@ -24,10 +24,10 @@ export const REFUSAL_CODES = [
 ] as const
 export type RefusalCode = (typeof REFUSAL_CODES)[number]
 
-/** `reason` is a sentence that names what was refused; fit to be shown to the model for its next try. */
+/** `reason`: a sentence that names the refused part. It is safe to show to the model. */
 export type Refused = { ok: false; code: RefusalCode; reason: string }
 
-/** Carries a refusal out of a deep walk; never leaves this directory. */
+/** Carries a refusal out of a recursive walk. It never leaves this folder. */
 export class Refusal extends Error {
   readonly code: RefusalCode
 

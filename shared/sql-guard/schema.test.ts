@@ -14,7 +14,7 @@ describe('secretColumns', () => {
     account_id tax assigned number api_version`.split(/\s+/),
   )('does not name %s', column => expect(secretColumns({ people: [column] })).toEqual([]))
 
-  it('names a table by itself, and its columns by their own names only', () => {
+  it('checks tables and columns separately by their names', () => {
     expect(secretColumns({ 'auth.api_keys': [], 'public.tokens_of_love': ['id'], secrets: ['id', 'salt'] })).toEqual([
       'auth.api_keys',
       'secrets',

@@ -1,23 +1,22 @@
-/** Parts of a name; so that `hashtag` and `tokenized` are none. */
+/** Words of a name that indicate a secret. They must match completely, unlike `hashtag` and `tokenized`. */
 const SECRET_WORDS = new Set(
   `password passwd passphrase pwd passcode pin secret secrets token otp totp mfa hash salt pepper credential
   credentials ssn cvv cvc iban apikey privatekey secretkey accesskey creditcard cardnumber cookie jwt
   authkey`.split(/\s+/),
 )
 
-/** Pairs that mean something only together. */
+/** Pairs of words that indicate a secret together. */
 const SECRET_PAIRS = new Set(
   `api_key private_key secret_key access_key signing_key encryption_key ssh_key pgp_key auth_key master_key credit_card
   card_number card_no social_security national_id tax_id passport_number bank_account account_number session_id
   security_code security_answer recovery_code backup_code two_factor`.split(/\s+/),
 )
 
-/** Within a name that is written in one word. */
+/** Parts of names that are written as one word. */
 const SECRET_PARTS = /passw(or)?d|passphrase|secret|apikey|privatekey|creditcard|credential|ssnumber|accesstoken/
 
 /**
- * The names in a schema that look like secrets, `table` or `table.column`, so that a caller can refuse the schema
- * before a model is asked to query it.
+ * The names in a schema that look like secrets, `table` or `table.column`. Refuse such a schema before a model gets it.
  */
 export function secretColumns(tables: Record<string, readonly string[]>): string[] {
   return Object.entries(tables).flatMap(([table, columns]) => [

@@ -1,32 +1,42 @@
+import { SET_FUNCTIONS } from './functions.ts'
+import { outputName } from './output-name.ts'
 import { type Fields, names, unwrap } from './parse.ts'
 import { refuse } from './refusal.ts'
 import { type Columns, checkColumn, checkUsing, has, type Levels, type Relation, rename } from './relations.ts'
 
-/** Column lists by the name of the table, `table` or `schema.table`, as Postgres stores it; an empty list: any column. */
+/** Column lists by table, `table` or `schema.table`, as Postgres stores the names. An empty list: any column. */
 export type Tables = Record<string, readonly string[]>
 
-/** A GROUP BY that names an output column: the node to be replaced by the column's position. */
+/** A GROUP BY item that names an output column, and the position that replaces it. */
 export type Ordinal = { node: Fields; position: number }
 
-type Context = { tables: Tables; used: Set<string>; ordinals: Ordinal[] }
+/** A RangeVar or ColumnRef that is returned without its schema. */
+export type Unqualified = { type: 'RangeVar' | 'ColumnRef'; fields: Fields }
+
+/** Differences between the returned query and the checked one. */
+export type Changes = { ordinals: Ordinal[]; unqualified: Unqualified[] }
+
+type Context = Changes & { tables: Tables; columns: Map<string, Set<string>> }
 type Ctes = ReadonlyMap<string, Columns>
 
 /**
- * Resolves every table and column as Postgres would, in a tree that `checkTree` has passed. Returns the tables that
- * are read, and what to replace in GROUP BY.
+ * Resolves every table and column as Postgres does, in a tree that passed `checkTree`.
+ * @returns `columns`: for each table that is read, the columns that must exist
  */
-export function checkScope(statement: Fields, tables: Tables): { used: string[]; ordinals: Ordinal[] } {
-  const context: Context = { tables, used: new Set(), ordinals: [] }
+export function checkScope(statement: Fields, tables: Tables): Changes & { columns: Tables } {
+  const context: Context = { tables, columns: new Map(), ordinals: [], unqualified: [] }
   query(statement.SelectStmt as Fields, [], new Map(), context)
-  return { used: [...context.used], ordinals: context.ordinals }
+  const { ordinals, unqualified } = context
+  const columns = Object.fromEntries(Array.from(context.columns, ([table, names]) => [table, [...names]]))
+  return { ordinals, unqualified, columns }
 }
 
-/** Checks a SELECT within `outer`; returns the names of its columns. */
+/** Checks a SELECT within the outer queries, and returns the names of its columns. */
 function query(select: Fields, outer: Levels, outerCtes: Ctes, context: Context): Columns {
   const ctes = new Map(outerCtes)
   for (const node of list((select.withClause as Fields | undefined)?.ctes)) {
     const { ctename, aliascolnames, ctequery } = node.fields
-    // One sees those before it, not itself: its own name still means the table.
+    // A CTE sees the previous ones but not itself: within it, its name means the table.
     const columns = subquery(ctequery, outer, ctes, context)
     ctes.set(ctename as string, rename(columns, names(aliascolnames)))
   }
@@ -46,10 +56,10 @@ function query(select: Fields, outer: Levels, outerCtes: Ctes, context: Context)
   const levels: Levels = [relations, ...outer]
   const targets = list(select.targetList)
   const columns = valuesLists(select) ?? outputs(targets, relations)
-  const called = columns ?? targets.map(({ fields }) => fields.name)
+  const called: unknown[] = columns ?? targets.map(({ fields }) => fields.name)
   for (const part of EXPRESSIONS) expression(select[part], levels, ctes, context)
   group(select.groupClause, levels, ctes, context, targets)
-  // Both look among the output columns first.
+  // DISTINCT ON and ORDER BY look among the output columns first.
   for (const node of [...list(select.distinctClause), ...list(select.sortClause)]) {
     const inner = node.type === 'SortBy' ? unwrap(node.fields.node)! : node
     const name = bareName(inner)
@@ -58,7 +68,7 @@ function query(select: Fields, outer: Levels, outerCtes: Ctes, context: Context)
   return columns
 }
 
-/** Not those that may name an output column. */
+/** The parts of a SELECT that cannot name an output column. */
 const EXPRESSIONS = [
   'targetList',
   'valuesLists',
@@ -72,12 +82,16 @@ const EXPRESSIONS = [
 const valuesLists = (select: Fields): Columns =>
   select.valuesLists ? list(list(select.valuesLists)[0]?.fields.items).map((_, i) => `column${i + 1}`) : null
 
-/** The relations that an item of FROM brings in; `before`: those to its left, which LATERAL sees. */
+/** The relations of an item of FROM. `before`: the relations to its left, which LATERAL sees. */
 function fromItem(item: Fields, before: Relation[], outer: Levels, ctes: Ctes, context: Context): Relation[] {
   const { type, fields } = unwrap(item)!
   const { aliasname, colnames } = (fields.alias ?? {}) as { aliasname?: string; colnames?: unknown }
   const renamed = names(colnames)
   if (type === 'RangeVar') return [table(fields, aliasname ?? null, renamed, ctes, context)]
+  if (type === 'RangeFunction') {
+    expression(fields.functions, [before, ...outer], ctes, context)
+    return [functionRelation(fields, aliasname, renamed)]
+  }
   if (type === 'RangeSubselect') {
     const visible = fields.lateral ? [before, ...outer] : outer
     const columns = rename(subquery(fields.subquery, visible, ctes, context), renamed)
@@ -96,7 +110,7 @@ function fromItem(item: Fields, before: Relation[], outer: Levels, ctes: Ctes, c
   expression(fields.quals, [both, ...outer], ctes, context)
   if (aliasname !== undefined) {
     if (renamed.length > 0 && hides) refuseRenaming(aliasname)
-    // Renaming is by position, which USING changes.
+    // Renaming works by position, and USING changes the positions.
     const known = renamed.length > 0 ? null : both.flatMap(one => one.columns ?? [null])
     return [{ name: aliasname, schema: null, columns: rename(known, renamed), hides }]
   }
@@ -110,42 +124,78 @@ function table(fields: Fields, alias: string | null, renamed: string[], ctes: Ct
   if (schema === null && ctes.has(name)) {
     return { name: alias ?? name, schema: null, columns: rename(ctes.get(name)!, renamed), hides: false }
   }
-  const key = schema === null ? name : `${schema}.${name}`
-  // An unqualified pg_… is looked for in pg_catalog before anything else.
+  const key = keyOf(schema, name, ctes, context)
+  const unqualified = schema !== null && key === name
+  if (unqualified) context.unqualified.push({ type: 'RangeVar', fields })
+  // Postgres looks up an unqualified pg_… in pg_catalog first.
   if (/^pg_/i.test(schema ?? name) || /^pg_/i.test(name) || schema === 'information_schema') {
     refuse('system_table', `${key} is a system table.`)
   }
   // A quoted name with a dot in it is not `schema.table`.
   const dotted = name.includes('.') || schema?.includes('.')
   if (dotted || !Object.hasOwn(context.tables, key)) refuse('unknown_table', `The table ${key} is not in the list.`)
-  context.used.add(key)
   const allowed = context.tables[key]!
+  if (!context.columns.has(key)) context.columns.set(key, new Set(allowed))
   const hides = allowed.length > 0
-  // By position, and nobody knows here at which position the hidden ones stand.
+  // Renaming works by position, and the positions of unlisted columns are unknown.
   if (hides && renamed.length > 0) refuseRenaming(key)
-  const columns = hides ? [...allowed] : rename(null, renamed)
-  return { name: alias ?? name, schema: alias === null ? schema : null, columns, hides }
+  // A renamed column no longer has its own name.
+  const columns = hides ? [...allowed] : rename(renamed.length > 0 ? null : [{ table: key }], renamed)
+  return { name: alias ?? name, schema: alias === null ? schema : null, columns, hides, unqualified }
+}
+
+/**
+ * The listed name of a table. `public.orders` is `orders` if only that is listed; the returned query then uses the
+ * listed name, so that both mean the same table.
+ */
+function keyOf(schema: string | null, name: string, ctes: Ctes, { tables }: Context): string {
+  if (schema === null) return name
+  const key = `${schema}.${name}`
+  if (schema !== 'public' || Object.hasOwn(tables, key) || !Object.hasOwn(tables, name)) return key
+  if (ctes.has(name)) refuse('unknown_table', `The table ${key} has the name of a CTE; give the CTE another.`)
+  return name
+}
+
+/** The relation of a function in FROM that passed `checkTree`. */
+function functionRelation({ functions, ordinality }: Fields, alias: string | undefined, renamed: string[]): Relation {
+  const { fields } = unwrap((functions as Fields[])[0])!
+  const called = names(unwrap((fields.items as Fields[])[0])!.fields.funcname)[0]!
+  const kind = SET_FUNCTIONS.get(called)!
+  const name = alias ?? called
+  const more = ordinality ? ['ordinality'] : []
+  // If the elements are rows, further columns follow the named ones.
+  if (kind === 'element') return { name, schema: null, columns: renamed, hides: false, isFunction: true }
+  const columns = rename([...(kind === 'alias' ? [name] : kind), ...more], renamed)
+  return { name, schema: null, columns, hides: false, isFunction: kind !== 'alias' }
 }
 
 const refuseRenaming = (name: string) =>
   refuse('hidden_columns', `A list of new column names for ${name} could rename columns that are not in the list.`)
 
-/** Checks what is in an expression, or several: columns, and queries within. */
+/** Checks the columns and subqueries of one or more expressions. */
 function expression(node: unknown, levels: Levels, ctes: Ctes, context: Context): void {
   if (typeof node !== 'object' || node === null) return
   for (const [key, value] of Object.entries(node)) {
-    if (key === 'ColumnRef') checkColumn(names(value.fields), levels)
+    if (key === 'ColumnRef') column(value, levels, context)
     else if (key === 'SelectStmt') query(value, levels, ctes, context)
     else expression(value, levels, ctes, context)
   }
+}
+
+function column(fields: Fields, levels: Levels, context: Context): void {
+  const path = names(fields.fields)
+  const found = checkColumn(path, levels)
+  if (!found) return
+  if (found.mustHave !== null) context.columns.get(found.mustHave)!.add(path.at(-1)!)
+  if (path.length === 3 && found.relation.unqualified) context.unqualified.push({ type: 'ColumnRef', fields })
 }
 
 const subquery = (node: unknown, outer: Levels, ctes: Ctes, context: Context) =>
   query((node as Fields).SelectStmt as Fields, outer, ctes, context)
 
 /**
- * GROUP BY looks among the columns of FROM first. So `count(*) AS password … GROUP BY password` would count by a hidden
- * column of that name; its position instead of the name says what was meant.
+ * GROUP BY looks among the columns of FROM first. `count(*) AS password … GROUP BY password` would group by a hidden
+ * column of that name, so the position of the output column replaces the name.
  */
 function group(node: unknown, levels: Levels, ctes: Ctes, context: Context, targets: Node[]): void {
   for (const wrapped of (node ?? []) as Fields[]) {
@@ -182,20 +232,19 @@ function isStar({ fields }: Node): boolean {
   return value?.type === 'ColumnRef' && names(value.fields.fields).at(-1) === '*'
 }
 
-/** The names of the output columns, where they are plain to see. */
+/** The names of the output columns; null: not all are known. */
 function outputs(targets: Node[], relations: Relation[]): Columns {
   const columns: Columns = []
   for (const { fields } of targets) {
     const value = unwrap(fields.val)
     const path = value?.type === 'ColumnRef' ? names(value.fields.fields) : []
     if (path.at(-1) === '*') {
-      // One relation only: the order of the columns of a join is a matter of USING.
+      // Only for a single relation, because USING changes the order of the columns of a join.
       const [only, ...more] = path.length === 1 ? relations : relations.filter(one => one.name === path.at(-2))
       if (!only?.columns || more.length > 0) return null
       columns.push(...only.columns)
     } else {
-      const called = value?.type === 'FuncCall' ? names(value.fields.funcname).at(-1) : path.at(-1)
-      columns.push((fields.name as string | undefined) ?? called ?? null)
+      columns.push((fields.name as string | undefined) ?? outputName(value))
     }
   }
   return columns

@@ -1,4 +1,4 @@
-/** `value`: no node. `node`: a wrapped node or a list of them. Otherwise the type of an unwrapped node. */
+/** `value`: a plain value. `node`: a wrapped node or a list of them. Otherwise: the type of an unwrapped node. */
 export type FieldKind = 'value' | 'node' | (string & {})
 
 const shape = (text: string): Record<string, FieldKind> =>
@@ -12,8 +12,8 @@ const shape = (text: string): Record<string, FieldKind> =>
   ])
 
 /**
- * Every node that a harmless SELECT is made of, with every field it may have. What is not here is refused, so that a
- * later grammar cannot bring in something nobody has looked at.
+ * Every node of a harmless SELECT, with all its allowed fields. Everything else is refused, so that a newer grammar
+ * cannot add something unchecked.
  */
 export const SHAPES = new Map<string, Record<string, FieldKind>>(
   Object.entries({
@@ -25,6 +25,7 @@ export const SHAPES = new Map<string, Record<string, FieldKind>>(
     ResTarget: shape('name:value val'),
     RangeVar: shape('schemaname:value relname:value inh:value relpersistence:value alias:Alias'),
     RangeSubselect: shape('lateral:value subquery alias:Alias'),
+    RangeFunction: shape('lateral:value ordinality:value functions alias:Alias'),
     JoinExpr: shape(`jointype:value isNatural:value larg rarg usingClause join_using_alias:Alias quals alias:Alias
       rtindex:value`),
     Alias: shape('aliasname:value colnames'),

@@ -1,9 +1,11 @@
+import { BOUNDED } from './bounded.ts'
 import {
   ESCAPE_FUNCTIONS,
   FUNCTIONS,
   MAX_PADDED,
   OPERATORS,
   PADDED_TYPES,
+  SET_FUNCTIONS,
   SYNTAX_FUNCTIONS,
   TYPES,
   VALUE_FUNCTIONS,
@@ -12,15 +14,14 @@ import { type Fields, names, unwrap } from './parse.ts'
 import { type RefusalCode, refuse } from './refusal.ts'
 import { SHAPES } from './shapes.ts'
 
-/** Nodes on one path; the walks recurse. */
+/** Maximum depth of the tree, because the walks recurse. */
 const MAX_LEVELS = 250
 
 const WRITES = /^(Insert|Update|Delete|Merge)Stmt$/
 
-/** A better word than `not_allowed` for what people and models do write. */
+/** More precise codes than `not_allowed` for constructs that models and people use. */
 const REFUSED_NODES: Record<string, [RefusalCode, string]> = {
   ParamRef: ['parameter', 'a parameter such as $1'],
-  RangeFunction: ['table_function', 'a function in FROM'],
   RangeTableFunc: ['table_function', 'XMLTABLE'],
   RangeTableSample: ['table_function', 'TABLESAMPLE'],
   JsonTable: ['table_function', 'JSON_TABLE'],
@@ -32,10 +33,12 @@ const REFUSED_NODES: Record<string, [RefusalCode, string]> = {
 const REFUSED_FIELDS: Record<string, [RefusalCode, string]> = {
   'SelectStmt.intoClause': ['select_into', 'SELECT INTO'],
   'SelectStmt.lockingClause': ['locks', 'a locking clause such as FOR UPDATE'],
+  'RangeFunction.is_rowsfrom': ['table_function', 'ROWS FROM'],
+  'RangeFunction.coldeflist': ['table_function', 'a list of column definitions'],
   'WithClause.recursive': ['recursive', 'WITH RECURSIVE'],
 }
 
-/** Refuses a tree with anything in it that is not known to be harmless, whatever names it uses. */
+/** Refuses a tree that contains anything not known to be harmless, whatever names it uses. */
 export function checkTree(statement: Fields): void {
   const top = unwrap(statement)
   if (!top) refuse('not_sql', 'The query is empty.')
@@ -48,6 +51,7 @@ function checkNode(type: string, fields: Fields, level: number): void {
   if (level > MAX_LEVELS) refuse('too_deep', `The query is nested more than ${MAX_LEVELS} levels deep.`)
   const shape = SHAPES.get(type)
   if (!shape) refuseNode(type)
+  if (type === 'RangeFunction') checkTableFunction(fields)
   for (const [field, value] of Object.entries(fields)) {
     const kind = Object.hasOwn(shape, field) ? shape[field] : undefined
     if (kind === undefined) {
@@ -68,18 +72,46 @@ function checkNode(type: string, fields: Fields, level: number): void {
   CHECKS[type]?.(fields)
 }
 
+/** Checked before the parts, so that the refusal names a function in FROM. */
+function checkTableFunction({ functions }: Fields): void {
+  const { fields } = unwrap((functions as Fields[])[0])!
+  const call = unwrap((fields.items as Fields[])[0])
+  const parts = call?.type === 'FuncCall' ? names(call.fields.funcname) : []
+  const [name] = parts
+  if (parts.length !== 1 || !SET_FUNCTIONS.has(name!)) {
+    const known = [...SET_FUNCTIONS.keys()].join(', ')
+    refuse('table_function', `The query uses a function in FROM that is not allowed; allowed functions: ${known}.`)
+  }
+  const wrong = boundRefusal(name!, call!.fields)
+  if (wrong !== null) refuse('table_function', `The function ${wrong}.`)
+}
+
+/** Why the size of a call's result is unbounded; null: it is bounded. */
+function boundRefusal(name: string, call: Fields): string | null {
+  const args = (call.args ?? []) as Fields[]
+  // The checks identify arguments by position.
+  if (args.some(one => unwrap(one)?.type === 'NamedArgExpr')) return `${name} is allowed without names of arguments`
+  if (call.func_variadic && name !== 'format') return `${name} is allowed without VARIADIC`
+  return BOUNDED.get(name)?.(args) ?? null
+}
+
 function refuseNode(type: string): never {
   if (WRITES.test(type)) refuse('writes', `The query contains ${statementName(type)}.`)
   const [code, what] = REFUSED_NODES[type] ?? ['not_allowed', type]
   return refuse(code, `The query uses ${what}, which is not allowed.`)
 }
 
-/** What the shape of a node does not say. */
+/** Checks beyond the shape of a node. */
 const CHECKS: Record<string, (fields: Fields) => void> = {
-  FuncCall({ funcname, funcformat }) {
+  FuncCall(call) {
+    const { funcname, funcformat } = call
     const parts = names(funcname)
     const name = parts.at(-1)!
     if (parts.length === 1 && FUNCTIONS.has(name)) return
+    if (parts.length === 1 && (BOUNDED.has(name) || SET_FUNCTIONS.has(name))) {
+      const wrong = boundRefusal(name, call)
+      return wrong === null ? undefined : refuse('function_not_allowed', `The function ${wrong}.`)
+    }
     const bySyntax = funcformat === 'COERCE_SQL_SYNTAX' && SYNTAX_FUNCTIONS.has(name)
     if (parts.length === 2 && parts[0] === 'pg_catalog' && (bySyntax || ESCAPE_FUNCTIONS.has(name))) return
     refuse('function_not_allowed', `The function ${parts.join('.')} is not allowed.`)
@@ -107,7 +139,7 @@ const CHECKS: Record<string, (fields: Fields) => void> = {
     if (parts.length > 1) refuse('not_allowed', `The collation ${parts.join('.')} is not allowed.`)
   },
   A_Indirection({ indirection }) {
-    // (x).f also means f(x), for any function f.
+    // (x).f can mean f(x), for any function f.
     for (const step of indirection as Fields[]) {
       if (unwrap(step)?.type === 'A_Indices') continue
       refuse('field_access', `The field access (…).${names([step])[0]} is not allowed.`)
@@ -121,7 +153,7 @@ function checkOperator(list: unknown): void {
   refuse('operator_not_allowed', `The operator ${parts.join('.')} is not allowed.`)
 }
 
-/** `ALTER TABLE` of AlterTableStmt. */
+/** AlterTableStmt becomes `ALTER TABLE`. */
 const statementName = (type: string) =>
   type
     .replace(/Stmt$/, '')

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { NewBatch } from '#shared/db/batches.ts'
-import type { NewChunk, NewLine } from '#shared/db/lines.ts'
+import type { NewBatch } from '#shared/db/batches/create.ts'
+import type { NewChunk, NewLine } from '#shared/db/batches/insert-lines.ts'
 import { newId } from '#shared/ids.ts'
 
 export const newBatch = (more: Partial<NewBatch> = {}): NewBatch => ({

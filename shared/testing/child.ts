@@ -1,12 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { COMPILE_CACHE } from '#shared/compile-cache.ts'
+import { COMPILE_CACHE } from '#shared/process/compile-cache.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
 export type Child = { process: ChildProcess; port: number; stop(): Promise<void> }
 
-/** Starts one of the mains as a process of its own, with this environment and no other. Resolves when it says that it is ready. @param onOutput gets what it writes, instead of the test's own output */
+/**
+ * Starts a main module as a child process with exactly this environment. Resolves when the child reports that it is ready.
+ * @param onOutput receives stdout and stderr; by default they go to the output of the test
+ * @throws if the child exits before it is ready
+ */
 export async function startChild(
   main: string,
   env: Record<string, string>,

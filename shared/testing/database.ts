@@ -2,24 +2,26 @@ import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { inject } from 'vitest'
 
-// What the global setup of the tests provides.
+// Values that the global setup of the tests provides.
 declare module 'vitest' {
   interface ProvidedContext {
-    /** An admin's connection to a server whose databases are clones of `template`. */
+    /** URL of an admin's connection. The databases of tests are clones of `template`. */
     databaseUrl: string
     redisUrl: string
     cacheRedisUrl: string
     template: string
+    /** null: PgBouncer is not installed. */
+    pgbouncer: { command: string; libraries: string } | null
   }
 }
 
 export type TestDatabase = {
   url: string
-  /** Also ends the connections that are still open. */
+  /** Also closes open connections. */
   drop(): Promise<void>
 }
 
-/** An empty database of the test's own with the newest schema. */
+/** Creates an empty database with the latest schema, for one test or file. */
 export async function createTestDatabase(): Promise<TestDatabase> {
   const name = `test_${randomUUID().replaceAll('-', '')}`
   await asAdmin(`create database ${name} template ${inject('template')}`)
@@ -28,7 +30,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   return { url: url.href, drop: () => asAdmin(`drop database if exists ${name} with (force)`) }
 }
 
-/** A Redis key prefix of the test's own, as the tests share the servers. */
+/** A unique Redis key prefix, because the tests share the servers. */
 export const testPrefix = (): string => `test-${randomUUID()}`
 
 async function asAdmin(statement: string) {

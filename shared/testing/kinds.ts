@@ -1,14 +1,15 @@
 import type { TSchema } from 'typebox'
-import { canonicalJson } from '#shared/canonical.ts'
-import type { ChatKind, Lookup, Prompt } from '#shared/jobs/define.ts'
-import { wordsOf } from '#shared/jobs/prompt.ts'
-import { compileSchema, violation } from '#shared/json-schema.ts'
+import type { ChatKind, InputContext } from '#shared/jobs/define.ts'
+import { promptText } from '#shared/jobs/prompt.ts'
+import { canonicalJson } from '#shared/json/canonical.ts'
+import { compileSchema, violation } from '#shared/json/schema.ts'
+import type { ChatRequest } from '#shared/requests/request.ts'
 
-/** What a prompt says in its own words, and what it holds of others between tags, by the name of the tag. */
-export function fencesOf(prompt: Prompt): { outside: string; inside: Record<string, string> } {
+/** Splits a prompt into its instructions (`outside`) and the fenced content (`inside`), by the name of the fence. */
+export function fencesOf(prompt: ChatRequest): { outside: string; inside: Record<string, string> } {
   const inside: Record<string, string> = {}
-  const outside = wordsOf(prompt).replace(
-    /<([a-z]+)-([0-9a-f]{12})>\n([\s\S]*?)\n<\/\1-\2>/g,
+  const outside = promptText(prompt).replace(
+    /<([a-z]+)-([0-9a-f]{12,64})>\n([\s\S]*?)\n<\/\1-\2>/g,
     (_, name: string, __, text: string) => {
       inside[name] = text
       return `[${name}]`
@@ -17,19 +18,22 @@ export function fencesOf(prompt: Prompt): { outside: string; inside: Record<stri
   return { outside, inside }
 }
 
-/** What a schema of a kind has against a value, or null. */
-export const wrongBy = (schema: TSchema, value: unknown): string | null =>
+/** The first violation of the schema by the value; null: the value is valid. */
+export const violationOf = (schema: TSchema, value: unknown): string | null =>
   violation(compileSchema(schema as Record<string, unknown>), value)
 
-/** A lookup that knows nothing but what the test says. */
-export const lookWith = (known: Partial<Lookup> = {}): Lookup => ({
+/** An input context that has only the given entries: no policy, no collection, no queries. */
+export const contextWith = (known: Partial<InputContext> = {}): InputContext => ({
   policy: async () => null,
   passages: async name => ({ wrong: `there is no collection "${name}"` }),
   runsQueries: false,
   ...known,
 })
 
-/** What a model has to write so that the example of a kind comes to its `exampleResult`. @throws if the kind does not show it */
+/**
+ * The model answer from which the kind produces its `exampleResult`: `exampleAnswer`, or the text or JSON of the result.
+ * @throws if none of them produces it
+ */
 export async function answerFor(job: ChatKind): Promise<string> {
   const { exampleAnswer, exampleResult } = job
   const wanted = canonicalJson(exampleResult)
@@ -39,5 +43,5 @@ export async function answerFor(job: ChatKind): Promise<string> {
     const checked = await job.check(text, job.example.input, '')
     if (checked.ok && canonicalJson(checked.result) === wanted) return text
   }
-  throw new Error(`${job.kind}: its check makes exampleResult neither of its text nor of its JSON; say exampleAnswer`)
+  throw new Error(`${job.kind}: neither the text nor the JSON of exampleResult passes its check: set exampleAnswer`)
 }

@@ -1,7 +1,7 @@
 import { expect, vi } from 'vitest'
-import type { startMachine } from './machine.ts'
+import type { Stack } from './stack.ts'
 
-/** Native batches as a client makes and follows them. */
+/** Creates and follows native batches like a client. */
 
 export const BATCHES = '/api/v1/batches'
 export type Settings = Record<string, string>
@@ -10,24 +10,24 @@ export type NativeBatch = {
   urls: Record<'self' | 'results' | 'events' | 'cancel' | 'retry', string>
 }
 
-/** `POST` with these in the query. */
+/** The path to create a batch with these settings in the query. */
 export const batchesWith = (settings: Settings) => `${BATCHES}?${new URLSearchParams(settings)}`
-/** So that every line is asked, by a model. */
+/** Settings with which every line calls a model: no cache, no fallback. */
 export const asking = (more: Settings = {}, options = {}): Settings => ({
   kind: 'generate',
   options: JSON.stringify({ cache: 'off', fallback: 'none', ...options }),
   ...more,
 })
-/** A line whose calls are counted by its name. */
+/** A line whose prompt has its name as a marker, so that the upstream counts its calls. */
 export const line = (custom_id: string) => ({ custom_id, input: { prompt: `[[${custom_id}]]` } })
 export const numbered = (count: number) => Array.from({ length: count }, (_, i) => `line-${i + 1}`)
 export const jsonl = (lines: unknown[]) => lines.map(one => `${JSON.stringify(one)}\n`).join('')
 export const eventsOf = (text: string) =>
   [...text.matchAll(/^event: (\w+)\ndata: (.*)\n\n/gm)].map(([, event, data]) => ({ event, data: JSON.parse(data!) }))
 
-/** @param key of the test that runs */
-export function createNative(machine: ReturnType<typeof startMachine>, key: () => string) {
-  const call = (method: string, path: string, more: object = {}) => machine.call(method, path, { key: key(), ...more })
+/** @param key the API key of the current test */
+export function createNative(stack: Stack, key: () => string) {
+  const call = (method: string, path: string, more: object = {}) => stack.call(method, path, { key: key(), ...more })
   const send = (settings: Settings, body: unknown, type = 'application/json') =>
     call('POST', batchesWith(settings), { body, headers: { 'content-type': type } })
 
@@ -36,17 +36,17 @@ export function createNative(machine: ReturnType<typeof startMachine>, key: () =
     expect(answer.status).toBe(202)
     return answer.body
   }
-  /** Its last event, which comes when it has ended. */
+  /** Resolves to the data of the last event, when the batch has ended. */
   async function ended({ urls }: Pick<NativeBatch, 'urls'>) {
     const { event, data } = eventsOf((await call('GET', urls.events)).body).at(-1)!
     expect(event).toBe('done')
     expect((await call('GET', urls.self)).body).toEqual(data)
     return data
   }
-  /** What is seen of files, and what is being written. What is hidden the sweeper removes. */
+  /** Counts of visible files, of files being written, and of batches. Hidden files are not counted: the sweeper deletes them. */
   const kept = async () =>
     (
-      await machine.sql(`SELECT (SELECT count(*)::int FROM files WHERE status = 'processed') AS files,
+      await stack.sql(`SELECT (SELECT count(*)::int FROM files WHERE status = 'processed') AS files,
         (SELECT count(*)::int FROM files WHERE status = 'uploading') AS uploads, (SELECT count(*)::int FROM batches) AS batches`)
     )[0]
 
@@ -69,8 +69,8 @@ export function createNative(machine: ReturnType<typeof startMachine>, key: () =
         .map(one => JSON.parse(one)),
     until: ({ urls }: NativeBatch, fits: object) =>
       vi.waitFor(async () => expect((await call('GET', urls.self)).body).toMatchObject(fits), { timeout: 20_000 }),
-    prompts: () => machine.upstream.calls.map(one => one.prompt).toSorted(),
-    asked: () => machine.upstream.markers(),
+    prompts: () => stack.upstream.calls.map(one => one.prompt).toSorted(),
+    asked: () => stack.upstream.markers(),
     kept,
     leavesNothing: (before: unknown) =>
       vi.waitFor(async () => expect(await kept()).toEqual(before), { timeout: 10_000 }),

@@ -20,7 +20,7 @@ export type OpenApi = {
   components?: { securitySchemes?: Record<string, unknown> }
 }
 
-/** What an OpenAPI document promises, to hold answers against. */
+/** Validates answers against an OpenAPI document. */
 export function createContract(document: OpenApi) {
   const ajv = new Ajv2020({ strict: false, allErrors: true })
   addFormats.default(ajv)
@@ -36,14 +36,14 @@ export function createContract(document: OpenApi) {
       method: method.toUpperCase(),
       path,
       operation,
-      // A path without parameters comes before one with.
+      // Paths with fewer parameters match first.
       pattern: new RegExp(`^${path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`),
       parameters: (path.match(/\{/g) ?? []).length,
     })),
   )
   operations.sort((a, b) => a.parameters - b.parameters)
 
-  /** @returns what is wrong with `value`, or null */
+  /** @returns the violations; null: `value` is valid */
   const violation = (schema: object, value: unknown): string | null => {
     const validate = compile(schema)
     return validate(value) ? null : ajv.errorsText(validate.errors)
@@ -54,7 +54,7 @@ export function createContract(document: OpenApi) {
     find: (method: string, pathname: string) =>
       operations.find(one => one.method === method && one.pattern.test(pathname)),
     violation,
-    /** The operation that was answered, and what its documentation has against the answer. */
+    /** Finds the operation and validates its answer. `name` is null without an operation, `wrong` is null without a violation. */
     check(method: string, pathname: string, answer: { status: number; type: string; body: unknown }) {
       const found = this.find(method, pathname)
       if (!found) return { name: null, wrong: null }

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
 import type { Settlement } from '#shared/db/attempts.ts'
-import type { Need } from '#shared/db/claims.ts'
-import type { NewTask } from '#shared/db/insert.ts'
+import type { Reservation } from '#shared/db/claims/admission.ts'
 import { type Db, openDb } from '#shared/db/pool.ts'
-import type { WorkerBeat } from '#shared/db/workers.ts'
+import type { NewTask } from '#shared/db/tasks/new-task.ts'
+import type { WorkerState } from '#shared/db/workers.ts'
 import { newId } from '#shared/ids.ts'
-import { createLogger } from '#shared/logger.ts'
+import { createLogger } from '#shared/process/logger.ts'
 import { createTestDatabase } from './database.ts'
 
 const logger = createLogger({ level: 'silent', name: 'test' })
@@ -14,23 +14,23 @@ const logger = createLogger({ level: 'silent', name: 'test' })
 export const connect = (url: string, max = 4): Db =>
   openDb({ url, max, application: 'test', logger, connectMs: 60_000 })
 
-/** What a test wants to know or to set without the product's own statements. */
+/** Runs SQL of a test. */
 export const ask = <Row extends Record<string, unknown>>(
   db: Db,
   text: string,
   values: unknown[] = [],
 ): Promise<Row[]> =>
-  // Unnamed: statements of tests are not worth preparing.
+  // Unnamed, so that it is not prepared.
   db.query<Row>({ name: '', text }, values)
 
 export type FileDatabase = {
   readonly url: string
-  /** As if each belonged to a process. */
+  /** Pools; each stands for a process. */
   readonly dbs: [Db, ...Db[]]
   readonly clock: Clock
 }
 
-/** One database for the tests of a file, empty before each of them, in which the tests set the time. */
+/** One database for the tests of a file. It is emptied before each test, and the tests control its time. */
 export function fileDatabase(pools = 1): FileDatabase {
   let database: Awaited<ReturnType<typeof createTestDatabase>>
   let dbs: [Db, ...Db[]]
@@ -68,18 +68,18 @@ export function fileDatabase(pools = 1): FileDatabase {
 }
 
 export type Clock = {
-  /** From now on no time passes but by `advance`, until the next test. */
+  /** Stops the clock until the next test: only `advance` moves it. */
   stop(): Promise<unknown>
-  /** Lets this many seconds pass. */
   advance(seconds: number): Promise<unknown>
-  /** Says how long ago Postgres was started. */
+  /** Sets the start of Postgres to `seconds` ago. */
   startedAgo(seconds: number): Promise<unknown>
-  /** The right time, and a Postgres that has been up for an hour. */
+  /** Restores the real time, and sets the start of Postgres to an hour ago. */
   reset(): Promise<unknown>
 }
 
 /**
- * Puts the time of one database into the test's hands: its `now()` and the start of its Postgres. Must come before the first statement of the other pools, since connections read the search path once.
+ * Replaces `now()` and the start time of Postgres in one database by functions that tests control. Call it before the other
+ * pools connect, because a connection reads the search path once.
  */
 async function controlClock(db: Db): Promise<void> {
   for (const statement of [
@@ -91,7 +91,7 @@ async function controlClock(db: Db): Promise<void> {
     `CREATE FUNCTION testing.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql STABLE
       AS 'SELECT started FROM testing.clock'`,
     'ALTER TABLE workers ALTER COLUMN beat_at SET DEFAULT testing.now(), ALTER COLUMN started_at SET DEFAULT testing.now()',
-    // Whatever is named here stands before what Postgres would otherwise look at first.
+    // `testing` before pg_catalog, so that an unqualified now() is the function above.
     `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = testing, pg_catalog, public', current_database()); END $$`,
   ]) {
     await ask(db, statement)
@@ -127,7 +127,7 @@ export const newTask = (more: Partial<NewTask> = {}): NewTask => ({
   ...more,
 })
 
-export const newBeat = (more: Partial<WorkerBeat> = {}): WorkerBeat => ({
+export const newBeat = (more: Partial<WorkerState> = {}): WorkerState => ({
   id: newId(),
   pid: 1,
   host: 'here',
@@ -140,8 +140,7 @@ export const newBeat = (more: Partial<WorkerBeat> = {}): WorkerBeat => ({
   ...more,
 })
 
-/** What a call of a task may cost, and whose it is. */
-export const newNeed = (more: Partial<Need> = {}): Need => ({
+export const newReservation = (more: Partial<Reservation> = {}): Reservation => ({
   provider: 'anthropic',
   model: 'claude',
   kind: 'generate',

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 export type Received = { path: string; headers: IncomingHttpHeaders; body: string }
 export type Receiver = Awaited<ReturnType<typeof startReceiver>>
 
-/** Somebody's server that webhooks are sent to. `answer` says 204 unless a test has it do otherwise, or nothing. */
+/** A webhook receiver. It answers 204 unless a test sets another answer with `answers`; a test may also leave requests open. */
 export async function startReceiver() {
   const received: Received[] = []
   let wake = Promise.withResolvers<void>()
@@ -28,7 +28,7 @@ export async function startReceiver() {
     answers: (how: typeof answer) => {
       answer = how
     },
-    /** Resolves with all that came, once there are `count` that fit. */
+    /** Resolves with the requests that fit, once there are `count`. */
     async until(count: number, fits: (one: Received) => boolean = () => true): Promise<Received[]> {
       for (;;) {
         const found = received.filter(fits)

@@ -6,8 +6,8 @@ import type { AddressInfo } from 'node:net'
 export type S3 = Awaited<ReturnType<typeof startS3>>
 
 /**
- * A small stand-in for S3, of one bucket: objects, uploads in parts, and the errors of what is not there. It keeps
- * everything in memory and asks for no signature.
+ * A fake S3 with one bucket: objects, multipart uploads, and errors for missing keys and uploads. It keeps everything in
+ * memory and ignores signatures.
  */
 export async function startS3(bucket = 'bucket') {
   const objects = new Map<string, Buffer>()
@@ -36,7 +36,7 @@ export async function startS3(bucket = 'bucket') {
     }
     if (request.method === 'POST' && upload) {
       const parts = [...upload.parts].sort(([a], [b]) => a - b).map(([, part]) => part)
-      // As the real one: only the last part may be small.
+      // As in S3, only the last part may be smaller than 5 MiB.
       if (parts.slice(0, -1).some(part => part.length < 5_242_880)) return refuse(response, 400, 'EntityTooSmall')
       objects.set(key, Buffer.concat(parts))
       uploads.delete(query.get('uploadId')!)
@@ -74,7 +74,7 @@ export async function startS3(bucket = 'bucket') {
     objects,
     uploads,
     requests,
-    /** Every request whose line (`PUT key?query`) matches is refused; null: none. */
+    /** Answers `status` to every request whose line (`PUT key?query`) matches; null: to none. */
     fail(match: RegExp | null, status = 500) {
       failing = match && { match, status }
     },

@@ -17,7 +17,7 @@ function limitsOf(limits: Limits) {
 }
 
 describe('the limits of the fake upstream', () => {
-  it('refuses calls beyond the limit until the first has left the 60 s, and says when that is', () => {
+  it('refuses calls beyond the limit until the first is 60 s old, and returns the wait', () => {
     const { call, traffic } = limitsOf({ requestsPerMinute: 2 })
     expect(call(0).retryAfterMs).toBeNull()
     expect(call(10).retryAfterMs).toBeNull()
@@ -48,7 +48,7 @@ describe('the limits of the fake upstream', () => {
     expect(traffic()).toMatchObject({ overruns: 1, concurrency: 2 })
   })
 
-  it('only counts without a limit, and starts afresh when reset, but for the calls that are open', () => {
+  it('only counts without a limit; a reset clears the counts and keeps open calls', () => {
     const { call, traffic, reset } = limitsOf({})
     const open = call(0, 5, 1)
     call(1, 6)
@@ -60,7 +60,7 @@ describe('the limits of the fake upstream', () => {
     expect(traffic()).toEqual({ overruns: 0, requestsPerMinute: 1, tokensPerMinute: 1, concurrency: 1 })
   })
 
-  it('lets in as much as fits into any 60 s, nothing more, and no caller that waited as told in vain', () => {
+  it('accepts exactly the calls that fit into any 60 s, and a call that fits after the returned wait', () => {
     const step = fc.record({ gap: fc.integer({ min: 0, max: 25_000 }), tokens: fc.integer({ min: 0, max: 120 }) })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), steps => {

@@ -1,40 +1,40 @@
-/** The fake upstream's own limits, and what its clients made of them. See `upstream.ts`. */
+/** The rate limits of the fake upstream, and statistics of its traffic. See `upstream.ts`. */
 
-/** Those that are left out are not enforced. A minute is any 60 s. */
+/** Absent limits are not enforced. A minute is any 60 s. */
 export type Limits = { requestsPerMinute?: number; tokensPerMinute?: number; concurrency?: number }
 
 export type Traffic = {
-  /** Calls beyond a limit; they were answered with 429. */
+  /** Calls beyond a limit, which were answered with 429. */
   overruns: number
-  /** The most calls that arrived in any 60 s, refused ones included. */
+  /** Most calls that arrived in any 60 s, including refused ones. */
   requestsPerMinute: number
-  /** The most tokens, in and out, of the calls that arrived in any 60 s and were let in. */
+  /** Most input and output tokens of accepted calls that arrived in any 60 s. */
   tokensPerMinute: number
-  /** The most calls at once, refused ones included. */
+  /** Most concurrent calls, including refused ones. */
   concurrency: number
 }
 
 type Entry = { at: number; tokens: number; refused: boolean; open: boolean; counted: boolean }
 export type Visit = {
-  /** How long the caller is to wait; null: let in. */
+  /** Wait of the caller before its next try; null: the call is accepted. */
   retryAfterMs: number | null
-  /** What the call costs; it may be too much. The caller takes `retryAfterMs` from the answer. */
+  /** Charges the tokens of the call. @returns the wait if they exceed the limit; null: accepted */
   spend(tokens: number, now: number): number | null
-  /** The client may have its answer from now on. */
+  /** The call ends: it no longer counts as concurrent. */
   leave(): void
 }
 
 const MINUTE = 60_000
-/** Nobody knows when a call ends. */
+/** Fixed, because the end of an open call is unknown. */
 const CONCURRENCY_WAIT_MS = 1000
 
 /** `now` is milliseconds of any clock that does not go back. */
 export function createLimits() {
-  /** By arrival; those before `first` left the window. */
+  /** In order of arrival; entries before `first` have left the window. */
   const entries: Entry[] = []
   let limits: Limits = {}
   let first = 0
-  /** Of the window: a refused call costs nothing, so that those who wait get in some time. */
+  /** Calls in the window. Refused calls do not count, otherwise clients that retry would never be accepted. */
   let requests = 0
   let tokens = 0
   let open = 0
@@ -51,7 +51,7 @@ export function createLimits() {
   const slide = (now: number) => {
     for (; first < entries.length && entries[first]!.at <= now - MINUTE; first++) uncount(entries[first]!)
   }
-  /** Until so many calls or tokens have left the window. */
+  /** Milliseconds until at least this many calls or tokens have left the window. */
   const until = (now: number, gone: { requests?: number; tokens?: number }) => {
     let { requests: calls = 0, tokens: cost = 0 } = gone
     for (let index = first; index < entries.length; index++) {
@@ -117,7 +117,7 @@ export function createLimits() {
       tokensPerMinute: most(entries, entry => entry.tokens),
       concurrency: mostOpen,
     }),
-    /** Calls that are still open stay so. */
+    /** Open calls stay open. */
     reset: () => {
       for (const entry of entries) uncount(entry)
       limits = {}

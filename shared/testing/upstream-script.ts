@@ -1,27 +1,28 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
+import { constrainedText, formatOf } from './upstream-schema.ts'
 import { type Stop, vectorOf, type Wire, type WireAnswer, type WireName } from './upstream-wire.ts'
 
-/** What the fake upstream can be told to do, and how it does it. See `upstream.ts`. */
+/** Scripts of the fake upstream, and their execution. See `upstream.ts`. */
 
-/** What the upstream does with a call. Plain JSON, so that another process can be told too. All fields are optional. */
+/** How the upstream answers a call. Plain JSON, so that it can be sent to another process. All fields are optional. */
 export type Script = {
   /** Only calls whose prompt matches; a string is the source of a RegExp. */
   when?: RegExp | string
   text?: string
-  /** Where vectors are asked for: those that come; default: one a text, as long as was asked for or else of 8 numbers. */
+  /** Vectors of an embeddings answer; default: one per text, with the requested dimensions or 8. */
   vectors?: unknown[]
-  /** How the text is cut for a stream: the pieces, or how many. */
+  /** Chunks of a streamed text, or their number. */
   chunks?: string[] | number
-  /** null: none is reported. Counts that are left out are made up from the lengths. */
+  /** null: no usage is reported. Absent counts are estimated from the lengths. */
   usage?: Partial<NonNullable<WireAnswer['usage']>> | null
   stop?: Stop
-  /** The model that claims to have answered; default: the one asked for. */
+  /** Model in the answer; default: the requested model. */
   model?: string
   delayMs?: number
   chunkDelayMs?: number
-  /** Writes so many bytes at a time, whatever they cut through. */
+  /** Writes this many bytes at a time, even if that splits a character. */
   sliceBytes?: number
-  /** An HTTP error, in the provider's own shape unless `body` says otherwise. */
+  /** Status of an HTTP error. Its body has the format of the provider, unless `body` is given. */
   status?: number
   headers?: Record<string, string>
   body?: unknown
@@ -31,37 +32,37 @@ export type Script = {
 }
 
 export type Fault =
-  /** Nothing comes: no headers, or no more after half of the answer. */
+  /** Sends nothing: no headers, or nothing after half of the answer. */
   | 'hang'
   | 'hang_midway'
-  /** A little comes all the time, and never the end. */
+  /** Sends bytes for ever, without an end. */
   | 'dribble'
-  /** The connection is closed: before the headers, or after half of the answer. */
+  /** Closes the connection: before the headers, or after half of the answer. */
   | 'cut'
   | 'cut_midway'
-  /** The answer ends in good order, but too early. */
+  /** Ends the response properly, but too early. */
   | 'truncated'
-  /** Not JSON; another server's error page; JSON of another shape; nothing at all. */
+  /** Body that is not JSON; an HTML page; JSON of another shape; an empty body. */
   | 'garbage'
   | 'html'
   | 'wrong_shape'
   | 'empty'
-  /** An error under HTTP 200: in the middle of a stream, or as the whole body. */
+  /** An error with status 200: in the middle of a stream, or as the whole body. */
   | 'error_event'
 
 export type Call = {
   provider: WireName
   path: string
   model: string
-  /** All text that was sent, system prompt first. */
+  /** All text of the request, system prompt first. */
   prompt: string
   streaming: boolean
   headers: IncomingHttpHeaders
   body: Record<string, unknown>
   startedAt: number
-  /** The client's port: calls that have it in common came over one connection. */
+  /** Port of the client. Calls with the same port used the same connection. */
   connection: number | undefined
-  /** The client went away before it had the whole answer. */
+  /** The client disconnected before the end of the answer. */
   aborted: boolean
 }
 
@@ -73,11 +74,11 @@ type Performance = {
   response: ServerResponse
   gone: Promise<void>
   midway: () => Promise<void>
-  /** The client may have its answer from now on, and make the next call. */
+  /** Runs before the last bytes: once the client has them, it can make its next call. */
   leave?: () => void
 }
 
-/** Plays the script: writes the answer, or what goes wrong with it. */
+/** Writes the answer of the script, or its error or fault. */
 export async function perform({
   wire,
   call,
@@ -135,7 +136,10 @@ export async function perform({
 }
 
 export function toAnswer(call: Call, script: Script, defaultChunks = 3): WireAnswer {
-  const { text = 'Hello from upstream.', usage = {}, stop = 'end', chunks = defaultChunks } = script
+  const { usage = {}, stop = 'end', chunks = defaultChunks } = script
+  const schema = formatOf(call.body)
+  const written = script.text ?? 'Hello from upstream.'
+  const text = schema ? constrainedText(written, schema) : written
   const { input = [], dimensions = 8 } = call.body as { input?: string | string[]; dimensions?: number }
   return {
     text,
@@ -153,7 +157,7 @@ export function toAnswer(call: Call, script: Script, defaultChunks = 3): WireAns
   }
 }
 
-/** What a call counts against the upstream's own limit: what it reports, or else what it would have. */
+/** Tokens that a call counts against the limit of the upstream: the reported usage, or the estimate if none is reported. */
 export function costOf(call: Call, script: Script, answer: WireAnswer): number {
   if ((script.status ?? 200) >= 400) return 0
   const { inputTokens, outputTokens } = answer.usage ?? madeUp(call.prompt, answer.text)
@@ -165,7 +169,7 @@ const madeUp = (prompt: string, text: string) => ({
   outputTokens: Math.ceil(text.length / 4),
 })
 
-/** In so many pieces of about the same length, never through a character. */
+/** Splits a text between characters into `pieces` of about the same length. */
 function cut(text: string, pieces: number): string[] {
   const characters = [...text]
   const size = Math.max(1, Math.ceil(characters.length / pieces))
@@ -188,7 +192,7 @@ export function json(response: ServerResponse, status: number, body: unknown, he
   response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(text)
 }
 
-/** Waits until the piece is on its way, so that the client gets it as a piece. */
+/** Waits until the bytes are written, so that the client receives them as one chunk. */
 const flush = (response: ServerResponse, bytes: Uint8Array) =>
   new Promise<void>(resolve => response.write(bytes, () => setImmediate(resolve)))
 

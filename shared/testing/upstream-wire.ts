@@ -1,21 +1,27 @@
 import { createHash } from 'node:crypto'
 
-/** The three wire formats, as the provider's side speaks them. See `upstream.ts`. */
+/** The provider's side of the three wire formats. See `upstream.ts`. */
 
 export type WireName = 'anthropic' | 'openai' | 'ollama'
 export type Stop = 'end' | 'max_tokens' | 'refusal'
 
 export type WireAnswer = {
   text: string
-  /** Instead of a text, where vectors were asked for: of each text of the input. */
+  /** One per text of the input, for an embeddings call. */
   vectors: unknown[]
-  /** The text as it is cut for a stream. */
+  /** The text in chunks, for a stream. */
   chunks: string[]
   stop: Stop
-  /** `inputTokens` includes cached ones; null: the provider does not say. */
-  usage: { inputTokens: number; outputTokens: number; cacheReadTokens: number; cacheWriteTokens: number } | null
+  /** `inputTokens` includes cached tokens; null: no usage is reported. */
+  usage: {
+    inputTokens: number
+    outputTokens: number
+    cacheReadTokens: number
+    cacheWriteTokens: number
+    reasoningTokens?: number
+  } | null
   model: string
-  /** OpenAI's `stream_options.include_usage`: without it a stream reports none. */
+  /** OpenAI's `stream_options.include_usage`; without it a stream reports no usage. */
   usageInStream: boolean
 }
 
@@ -24,15 +30,15 @@ export type Wire = {
   streamType: string
   streams(body: Record<string, unknown>): boolean
   whole(answer: WireAnswer): unknown
-  /** A stream in three parts: what comes before the text, one piece a chunk, and what comes after. */
+  /** A stream in three parts: before the text, one piece per chunk, after the text. */
   head(answer: WireAnswer): string[]
   piece(chunk: string, answer: WireAnswer): string
   tail(answer: WireAnswer): string[]
   /** Body of an HTTP error. */
   error(status: number, message: string, code: string | undefined): unknown
-  /** An error in the middle of a stream, under HTTP 200. */
+  /** An error in the middle of a stream, after status 200. */
   errorEvent(message: string, code: string | undefined): string
-  /** JSON, but not an answer; and the same as a piece of a stream. */
+  /** JSON of another shape, as a body and as a piece of a stream. */
   wrongShape: unknown
   wrongPiece: string
 }
@@ -41,8 +47,8 @@ type Content = string | { text?: string }[]
 const textOf = (content: Content | undefined) =>
   typeof content === 'string' ? content : (content ?? []).map(block => block.text ?? '').join('')
 
-/** All the text that the caller sent, system prompt first. */
-export function promptOf(body: Record<string, unknown>): string {
+/** All text of the request, system prompt first. */
+export function sentText(body: Record<string, unknown>): string {
   const messages = (body.messages ?? []) as { content?: Content }[]
   const inputs = [body.input ?? []].flat() as string[]
   return [textOf(body.system as Content), ...inputs, ...messages.map(message => textOf(message.content))]
@@ -73,6 +79,9 @@ const anthropicUsage = ({ usage }: WireAnswer) =>
     cache_creation_input_tokens: usage.cacheWriteTokens,
     cache_read_input_tokens: usage.cacheReadTokens,
     output_tokens: usage.outputTokens,
+    ...(usage.reasoningTokens !== undefined && {
+      output_tokens_details: { thinking_tokens: usage.reasoningTokens },
+    }),
   }
 const anthropicMessage = (answer: WireAnswer) => ({
   id: 'msg_upstream',
@@ -116,7 +125,7 @@ const anthropic: Wire = {
   wrongPiece: named({ type: 'message_start' }),
 }
 
-/* OpenAI and those who copy it */
+/* OpenAI and compatible servers */
 
 const OPENAI_STOPS = { end: 'stop', max_tokens: 'length', refusal: 'stop' }
 const openaiUsage = ({ usage }: WireAnswer) =>
@@ -124,7 +133,10 @@ const openaiUsage = ({ usage }: WireAnswer) =>
     prompt_tokens: usage.inputTokens,
     completion_tokens: usage.outputTokens,
     total_tokens: usage.inputTokens + usage.outputTokens,
-    prompt_tokens_details: { cached_tokens: usage.cacheReadTokens },
+    prompt_tokens_details: { cached_tokens: usage.cacheReadTokens, cache_write_tokens: usage.cacheWriteTokens },
+    ...(usage.reasoningTokens !== undefined && {
+      completion_tokens_details: { reasoning_tokens: usage.reasoningTokens },
+    }),
   }
 const openaiChunk = (answer: WireAnswer, choices: unknown[], more = {}) =>
   sse({ id: 'chatcmpl-upstream', object: 'chat.completion.chunk', created: 0, model: answer.model, choices, ...more })
@@ -195,9 +207,9 @@ const ollama: Wire = {
   wrongPiece: '{"version":"0.0.0"}\n',
 }
 
-/* Vectors, which do not come as streams */
+/* Embeddings, which are never streamed */
 
-/** Some vector of that length, always the same one for the same text. */
+/** A vector with these dimensions that depends only on the text. */
 export const vectorOf = (text: string, dimensions: number): number[] =>
   Array.from({ length: dimensions }, (_, i) => {
     const [byte = 0] = createHash('sha256').update(`${i} ${text}`).digest()
@@ -228,7 +240,7 @@ const ollamaVectors: Wire = {
   }),
 }
 
-/** By path; the servers that copy OpenAI differ in whether `/v1` is part of it. */
+/** By path. OpenAI-compatible servers differ in whether `/v1` is part of it. */
 export function wireOf(path: string): Wire | null {
   if (path.endsWith('/chat/completions')) return openai
   if (path.endsWith('/embeddings')) return openaiVectors

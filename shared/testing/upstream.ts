@@ -1,28 +1,38 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createLimits } from './upstream-limits.ts'
+import { formatOf, refusedFormat } from './upstream-schema.ts'
 import { type Call, costOf, json, pause, perform, type Script, toAnswer } from './upstream-script.ts'
-import { promptOf, wireOf } from './upstream-wire.ts'
+import { sentText, wireOf } from './upstream-wire.ts'
 
 export type { Limits, Traffic } from './upstream-limits.ts'
 export type { Call, Fault, Script } from './upstream-script.ts'
 
 export type UpstreamOptions = {
-  /** What to answer when no script or rule applies. */
+  /** The answer when no script or rule applies. */
   reply?: string | ((call: Call) => string | Script | Promise<string | Script>)
   chunks?: number
   delayMs?: number
+  /** Follows a call from the choice of its script to the end of `response`. */
+  observe?: (call: Call, script: Script, response: ServerResponse) => Observer
 }
 
-/** Sent with every answer; those of a script come on top. */
+export type Observer = {
+  /** The answer begins, after the delay of the script. */
+  begin(): void
+  /** Runs before the last bytes of the answer. */
+  answered(): void
+}
+
+/** Headers of every answer. Headers of a script are added. */
 export type GivenHeaders = Record<string, string> | ((call: Call) => Record<string, string>) | null
 
 export type LogEntry = Pick<Call, 'provider' | 'model' | 'prompt'> & {
-  /** The `[[name]]`s in its prompt. */
+  /** Every `[[name]]` in its prompt. */
   markers: string[]
   /** Arrival, milliseconds since 1970. */
   at: number
-  /** It was beyond the upstream's own limit. */
+  /** The call exceeded a limit of the upstream. */
   refused: boolean
 }
 
@@ -30,7 +40,7 @@ export type Upstream = Awaited<ReturnType<typeof startUpstream>>
 
 type Gate = { when: RegExp | null; midway: boolean; opened: Promise<void>; waiting: number }
 
-/** `[[name]]` in a prompt makes its calls countable by name. */
+/** `[[name]]` in a prompt: the upstream counts calls by name. */
 const MARKER = /\[\[([^\]]{1,64})\]\]/g
 const markersOf = (prompt: string) => Array.from(prompt.matchAll(MARKER), ([, name = '']) => name)
 
@@ -45,6 +55,9 @@ function createUpstream(options: UpstreamOptions = {}) {
   const limits = createLimits()
   const waiters = new Set<{ ready: () => boolean; resolve: () => void }>()
   let models = ['llama3.2']
+  let answersPings = false
+  let pings = 0
+  let ownModels: string[] = []
   let fallback: Script | null = null
   let givenHeaders: GivenHeaders = null
   let arrivals = 0
@@ -74,7 +87,7 @@ function createUpstream(options: UpstreamOptions = {}) {
     const fits = (script: Script) => script.when === undefined || new RegExp(script.when).test(call.prompt)
     return queue.find(fits) ?? rules.findLast(fits) ?? fallback
   }
-  /** A one-shot behaviour is for a call that is let in. */
+  /** Removes a one-shot script. Only an accepted call uses it up. */
   const take = (script: Script) => {
     const index = queue.indexOf(script)
     if (index >= 0) queue.splice(index, 1)
@@ -98,6 +111,18 @@ function createUpstream(options: UpstreamOptions = {}) {
     if (request.method === 'GET' && path === '/api/tags') {
       return json(response, 200, { models: models.map(name => ({ name, model: name, details: { family: name } })) })
     }
+    if (request.method === 'GET' && path.endsWith('/models')) {
+      pings++
+      if (!answersPings && ownModels.length === 0)
+        return json(response, 500, { error: { message: 'The upstream is down' } })
+      return json(response, 200, {
+        object: 'list',
+        data: ownModels.map(id => ({ id, object: 'model' })),
+        has_more: false,
+        first_id: null,
+        last_id: null,
+      })
+    }
     const wire = request.method === 'POST' ? wireOf(path) : null
     if (!wire) return json(response, 404, { error: `No such path: ${path}` })
     const body = JSON.parse(String(await readBody(request))) as Record<string, unknown>
@@ -105,7 +130,7 @@ function createUpstream(options: UpstreamOptions = {}) {
       provider: wire.name,
       path,
       model: String(body.model),
-      prompt: promptOf(body),
+      prompt: sentText(body),
       streaming: wire.streams(body),
       headers: request.headers,
       body,
@@ -123,6 +148,8 @@ function createUpstream(options: UpstreamOptions = {}) {
       refused: false,
     }
     log.push(entry)
+    const refusal = refusedFormat(formatOf(body))
+    if (refusal) return json(response, 400, wire.error(400, refusal, undefined))
     const visit = limits.arrive(call.startedAt)
     response.once('close', visit.leave)
     const headers = typeof givenHeaders === 'function' ? givenHeaders(call) : givenHeaders
@@ -147,55 +174,72 @@ function createUpstream(options: UpstreamOptions = {}) {
       aborts++
       changed()
     })
+    const observer = options.observe?.(call, script, response)
     arrive(call.prompt)
     await Promise.race([pass(call, false), gone])
     const delay = script.delayMs ?? options.delayMs
     if (delay) await pause(delay, gone)
     if (response.destroyed) return
-    await perform({ wire, call, script, answer, response, gone, midway: () => pass(call, true), leave: visit.leave })
+    observer?.begin()
+    const leave = () => {
+      visit.leave()
+      observer?.answered()
+    }
+    await perform({ wire, call, script, answer, response, gone, midway: () => pass(call, true), leave })
   }
 
   return {
     handle,
     calls,
-    /** How many calls came in so far; with `when`, those whose prompt matches. */
+    /** Number of calls so far; with `when`, of calls whose prompt matches. */
     count: matching,
     /** Calls by the `[[name]]` in their prompt. */
     markers: () => Object.fromEntries(markers),
-    /** One-shot behaviours, taken in order by the calls that they fit; before rules and the default. */
+    /** One-shot scripts. Each is used by the first call that it fits, before rules and the default. */
     script: (...scripts: Script[]) => void queue.push(...scripts),
-    /** A lasting behaviour for the prompts that match; the latest rule wins. */
+    /** A script for all prompts that match; the latest rule wins. */
     rule: (when: RegExp | string, script: Script) => void rules.push({ ...script, when }),
-    /** What all other calls get; null: `reply` again. */
+    /** The script of all other calls; null: `reply` again. */
     default: (script: Script | null) => {
       fallback = script
     },
-    /** Headers for every answer from now on, also of errors; null: none. */
+    /** Headers of every further answer, including errors; null: none. */
     headers: (given: GivenHeaders) => {
       givenHeaders = given
     },
     /**
-     * Answers 429 with a Retry-After to calls beyond these limits, which are of all models together; null: no limits.
-     * Tokens are those that the answer reports, in and out.
+     * Answers 429 with a Retry-After to calls beyond these limits, which all models share; null: no limits.
+     * Tokens are the reported input and output tokens.
      */
     limit: limits.limit,
-    /** What the clients made of the limits, counted with or without any. */
+    /** Statistics of the traffic, with or without limits. */
     traffic: limits.traffic,
-    /** Every call in the order of arrival, to compare with a ledger. */
+    /** Every call in order of arrival, to compare with the ledger. */
     log: (): readonly LogEntry[] => log,
+    /** The models of `GET /models`, in the format of OpenAI and Anthropic. */
+    ownModels: (names: string[]) => {
+      ownModels = names
+    },
     /** The models that Ollama's /api/tags lists. */
     models: (names: string[]) => {
       models = names
     },
+    /** Whether `GET /models`, which is also the ping, is answered; by default it gets a 500. */
+    answerPings: (on: boolean) => {
+      answersPings = on
+    },
+    pings: () => pings,
     reset: () => {
+      answersPings = false
+      pings = 0
       queue.length = rules.length = calls.length = log.length = arrivals = aborts = 0
       markers.clear()
       fallback = givenHeaders = null
       limits.reset()
     },
     /**
-     * The calls that come from now on wait, before the headers or (`midway`) after half of the answer, until
-     * `release()`. `waiting(n)` resolves when n of them do.
+     * Makes further calls wait until `release()`: before the headers or, with `midway`, after half of the answer.
+     * `waiting(n)` resolves when n calls wait.
      */
     hold: ({ when = null, midway = false }: { when?: RegExp | null; midway?: boolean } = {}) => {
       const { promise: opened, resolve } = Promise.withResolvers<void>()
@@ -209,19 +253,19 @@ function createUpstream(options: UpstreamOptions = {}) {
         waiting: (count = 1) => until(() => gate.waiting >= count),
       }
     },
-    /** Resolves when so many calls have come in, counted from the start or the last `reset()`. */
+    /** Resolves when `count` calls have arrived since the start or the last `reset()`. */
     arrived: (count: number, when?: RegExp) => until(() => matching(when) >= count),
-    /** Resolves when the clients of so many calls went away. */
+    /** Resolves when the clients of `count` calls have disconnected. */
     aborted: (count: number) => until(() => aborts >= count),
   }
 }
 
-/** A fake Anthropic, OpenAI and Ollama on one port of 127.0.0.1, for the real SDKs to talk to. */
+/** Starts a fake Anthropic, OpenAI and Ollama on one port of 127.0.0.1, for the real SDKs. */
 export async function startUpstream(options: UpstreamOptions & { port?: number } = {}) {
   const upstream = createUpstream(options)
-  const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+  const server = createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
     upstream.handle(request, response).catch(error => {
-      // A broken script of a test must not look like a provider that hangs.
+      // A broken script must not look like a provider that hangs.
       if (!response.headersSent) json(response, 500, { error: { message: `upstream.ts: ${error}` } })
       else response.destroy()
     })

@@ -1,6 +1,6 @@
 import type { Finding } from './findings.ts'
 
-/** Who issues what: the range of the first digits, and how many digits in all. Visa's of 13 digits are long retired. */
+/** Issuers by the range of the first digits, and their number lengths. Visa no longer uses 13 digits. */
 const ISSUERS: readonly { from: string; to: string; lengths: readonly number[] }[] = [
   { from: '4', to: '4', lengths: [16, 19] }, // Visa
   { from: '51', to: '55', lengths: [16] }, // Mastercard
@@ -25,15 +25,19 @@ const ISSUERS: readonly { from: string; to: string; lengths: readonly number[] }
   { from: '2200', to: '2204', lengths: [16] }, // Mir
 ]
 
-/** How digits are printed on a card and copied from it. Only these are looked for amid other numbers. */
+/** Groups in which cards print their digits. Among other numbers, only these count. */
 const GROUPINGS = ['4-4-4-4', '4-4-4-4-3', '4-6-5', '4-6-4'].map(one => one.split('-').map(Number))
 
 const MAX_DIGITS = 19
-/** Single spaces and dashes, of every width. */
+/** Single spaces and dashes of any width. */
 const SEPARATOR = '[ \\u00a0\\u2007\\u2009\\u202f\\u2010-\\u2014\\-]'
 const RUN = new RegExp(`\\d+(?:${SEPARATOR}\\d+)*`, 'g')
 
-/** The digit that makes a number pass is the last one (ISO/IEC 7812). */
+/** The same groups, separated by another mark, which is the same everywhere. */
+const MARKED =
+  /(?<![\p{L}\p{N}_]|\p{N}[.,])\d{4}( ?[-.\u00b7\u2022*/_] ?|--)\d{4,6}\1\d{4,5}(?:\1\d{4}(?:\1\d{3})?)?(?![\p{L}\p{N}_]|[.,]\p{N})/gu
+
+/** Luhn's algorithm (ISO/IEC 7812): the last digit is the check digit. */
 export function passesLuhn(digits: string): boolean {
   let sum = 0
   for (let i = 0; i < digits.length; i++) {
@@ -52,7 +56,7 @@ const isCard = (digits: string): boolean =>
   passesLuhn(digits) &&
   !/^\d0+$/.test(digits)
 
-/** Payment cards: a known issuer's prefix and length, and a right check digit. */
+/** Finds payment cards: prefix and length of a known issuer, and a correct check digit. */
 export function findCards(text: string): Finding<'card'>[] {
   const found: Finding<'card'>[] = []
   for (const { 0: run, index } of text.matchAll(RUN)) {
@@ -64,12 +68,20 @@ export function findCards(text: string): Finding<'card'>[] {
     const last = isPartAfter(after, run) ? groups.length - 1 : groups.length
     findInRun(groups, first, last, !AMID.before.test(before) && !AMID.after.test(after), found)
   }
+  for (const { 0: run, 1: mark, index } of text.matchAll(MARKED)) {
+    if (mark === '-') continue
+    const groups = run.split(mark!)
+    const isGrouped = GROUPINGS.some(
+      one => one.length === groups.length && one.every((n, k) => groups[k]!.length === n),
+    )
+    if (isGrouped && isCard(groups.join(''))) found.push({ type: 'card', start: index, end: index + run.length })
+  }
   return found
 }
 
 /**
- * Whether the first digits are part of a word, of an identifier or of a number with decimals. `ord-4111-…` is an
- * identifier, `Visa-4111 …` is not. Of `\n`, as JSON has it, the n is no letter.
+ * Whether the first digits are part of a word, an identifier or a decimal number. `ord-4111-…` is an identifier,
+ * `Visa-4111 …` is not. The n of an escaped `\n` is not a letter.
  */
 const isPartBefore = (before: string, run: string): boolean =>
   /(?<!\\)\p{L}$|\p{N}$|[\p{L}\p{N}_]\.$/u.test(before) || (/[\p{L}\p{N}_]-$/u.test(before) && !/^\d+\s/.test(run))
@@ -77,7 +89,7 @@ const isPartBefore = (before: string, run: string): boolean =>
 const isPartAfter = (after: string, run: string): boolean =>
   /^[\p{L}\p{N}]|^\.[\p{L}\p{N}_]/u.test(after) || (/^-[\p{L}\p{N}_]/u.test(after) && !/\s\d+$/.test(run))
 
-/** Of data with separators, or of an amount, a time, a date: a card in its own groups may well stand amid these. */
+/** Marks of delimited data, amounts, times and dates. Among these, only a card in its own groups counts. */
 const AMID = { before: /_$|\p{N},$/u, after: /^_|^[,/:]\p{N}/u }
 
 type Group = { digits: string; start: number }
@@ -89,7 +101,7 @@ function findInRun(
   isAlone: boolean,
   found: Finding<'card'>[],
 ): void {
-  // Digits that stand alone may be divided in any way.
+  // Digits without neighbours may be grouped in any way.
   if (isAlone && first === 0 && last === groups.length && groups.length <= MAX_DIGITS) {
     if (isCard(groups.map(one => one.digits).join(''))) {
       found.push(spanning(groups, 0, groups.length))
@@ -103,7 +115,10 @@ function findInRun(
   }
 }
 
-/** How many of the groups from `i` on make a card; 0: none. The longest wins, or the rest would be left to be read. */
+/**
+ * The number of groups from `i` that form a card; 0: none. The longest match wins, so that no digits of the card
+ * remain.
+ */
 function cardAt(groups: readonly Group[], i: number, last: number): number {
   const { length } = groups[i]!.digits
   if (length !== 4 && length < 14) return 0

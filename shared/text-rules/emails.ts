@@ -3,13 +3,14 @@ import type { Finding } from './findings.ts'
 const LOCAL = /[\p{L}\p{N}!#$%&'*+/=?^_{|}~.-]{1,64}$/u
 const DOMAIN =
   /^(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.){1,8}(?:xn--[a-z0-9-]{2,59}|\p{L}{2,24})(?![\p{L}\p{N}])/iu
-/** `logo@2x.png` is a picture. None of these is a top-level domain. */
+/** `logo@2x.png` is a file name. None of these is a top-level domain. */
 const FILE = /\.(?:png|jpe?g|gif|svg|webp|avif|ico|css|js|mjs|cjs|tsx?|json|html?|pdf|txt|xml|ya?ml)$/i
 
-/** E-mail addresses as people write them (not all that RFC 5322 allows: quoted names, comments, address literals). */
+/** Finds e-mail addresses in their usual form (without the quoted names, comments and address literals of RFC 5322). */
 export function findEmails(text: string): Finding<'email'>[] {
   const found: Finding<'email'>[] = []
-  // From each @, with bounded steps to both sides: a pattern that starts with the name is quadratic in a long word.
+  // Starts at each @, with bounded lookups on both sides: a pattern that starts with the name is quadratic in a long
+  // word.
   for (let at = text.indexOf('@'); at !== -1; at = text.indexOf('@', at + 1)) {
     const local = LOCAL.exec(text.slice(Math.max(0, at - 64), at))?.[0].replace(/^[^\p{L}\p{N}_+]+/u, '')
     if (!local || local.endsWith('.') || local.includes('..')) continue
@@ -22,7 +23,7 @@ export function findEmails(text: string): Finding<'email'>[] {
   return found
 }
 
-/** `https://user:password@host.com` and `git@github.com:owner/name` name a login, not a mailbox. */
+/** `https://user:password@host.com` and `git@github.com:owner/name` contain a login, not a mailbox. */
 const isUserOfUrl = (text: string, start: number, local: string, end: number): boolean =>
   /:\/\/[^\s@]*$/.test(text.slice(Math.max(0, start - 80), start) + local) ||
   (local === 'git' && /^[:/]/.test(text.slice(end, end + 1)))

@@ -8,14 +8,14 @@ The weather was mild for the season. Ferries will replace the bridge for drivers
 A local bakery opened yesterday. The city expects the repairs of the bridge cables to take eight weeks.`
 
 describe('keySentences', () => {
-  it('picks what the text is about, in its order, and leaves asides out', () => {
+  it('selects the key sentences in their order, without asides', () => {
     const picked = keySentences(REPORT, 3)
     expect(splitSentences(REPORT).filter(one => picked.includes(one))).toEqual(picked)
     expect(picked).toContain('The city expects the repairs of the bridge cables to take eight weeks.')
     expect(picked.join(' ')).not.toMatch(/bakery|weather/)
   })
 
-  it('says the same thing only once', () => {
+  it('does not repeat a statement', () => {
     const text =
       'Redis queue jobs fail often. Redis queue jobs fail often today. Postgres keeps every budget safe and sound.'
     expect(keySentences(`${text} Redis queue jobs fail often.`, 2)).toHaveLength(2)
@@ -25,14 +25,14 @@ describe('keySentences', () => {
     expect(keySentences(varied, 3)).toContain('Dogs guard houses bravely.')
   })
 
-  it('gives a short text back whole, and nothing for nothing', () => {
+  it('returns a short text completely, and nothing for an empty one', () => {
     expect(keySentences('One. Two.', 5)).toEqual(['One.', 'Two.'])
     expect(keySentences(' \n ', 5)).toEqual([])
     expect(keySentences('?! …', 5)).toEqual([])
     expect(keySentences(REPORT, 0)).toEqual([])
   })
 
-  it('cuts a sentence without end at a space, and no character in two', () => {
+  it('cuts an endless sentence at a space, and splits no character', () => {
     const [cut] = keySentences('word '.repeat(1000), 1)
     expect(cut).toMatch(/ word…$/)
     expect(cut!.length).toBeLessThanOrEqual(MAX_LENGTH)
@@ -41,7 +41,7 @@ describe('keySentences', () => {
     expect(keySentences(`xx${'😀x'.repeat(1000)}`, 1)[0]!.isWellFormed()).toBe(true)
   })
 
-  it('gives at most the wanted number of the text’s own sentences, in order, and the same ones each time', () => {
+  it('returns at most the requested number of sentences of the text, in order, deterministically', () => {
     const word = fc.constantFrom('bridge', 'repair', 'the', 'cable', 'weather', 'of', 'ferries', 'eight')
     const sentence = fc.array(word, { minLength: 1, maxLength: 8 }).map(words => `A ${words.join(' ')}.`)
     const text = fc.array(sentence, { maxLength: 30 }).map(some => some.join(' '))
@@ -63,10 +63,8 @@ describe('keySentences', () => {
     ['abbreviations', 'Dr. '.repeat(250_000)],
     ['line breaks', '\n'.repeat(1_000_000)],
     ['blanks', `a${' '.repeat(1_000_000)}b`],
-  ])('takes little time for a megabyte of %s', (_, text) => {
-    // A tenth of a second on an idle machine; anything quadratic would take minutes.
-    const start = performance.now()
+  ])('does linear work on a megabyte of %s', (_, text) => {
+    // It takes a tenth of a second; quadratic work would take minutes and end at the test's timeout.
     expect(keySentences(text, MAX_SENTENCES + 1).length).toBeLessThanOrEqual(MAX_SENTENCES)
-    expect(performance.now() - start).toBeLessThan(10_000)
   })
 })

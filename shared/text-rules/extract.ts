@@ -1,14 +1,14 @@
 import { splitSentences } from './sentences.ts'
 
-/** Sentences in a summary, at most: more would not be one, and choosing takes time for each. */
+/** Maximum number of sentences in a summary, because each takes time to select. */
 export const MAX_SENTENCES = 100
-/** Characters of one sentence, at most: text without punctuation is one sentence as long as itself. */
+/** Maximum length of a sentence, because a text without punctuation is a single sentence. */
 export const MAX_LENGTH = 600
-/** Choosing looks at this many of the best only. */
+/** The selection considers only this many of the best sentences. */
 const CANDIDATES = 1000
-/** Sentences with fewer content words count as if they had as many, for the mean of one good word says little. */
+/** Minimum divisor for the mean score, because the mean over a few good words says little. */
 const FEW_WORDS = 8
-/** The first sentence mostly says what a text is about (the location method of Edmundson, JACM 16(2), 1969). */
+/** Factor for the first sentence, which usually states the subject (location method of Edmundson, JACM 16(2), 1969). */
 const FIRST = 1.25
 
 const STOP_WORDS: ReadonlySet<string> = new Set(
@@ -24,10 +24,10 @@ const STOP_WORDS: ReadonlySet<string> = new Set(
   ).split(' '),
 )
 
-// Languages without spaces have no words here, so that their characters stand for them.
+// In languages without spaces, each character counts as a word.
 const WORD = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]|[\p{L}\p{N}]+/gu
 
-/** The words that carry meaning, singular and plural as one. */
+/** Words except stop words, with plurals mapped to the singular. */
 function contentWords(sentence: string): string[] {
   const words =
     sentence
@@ -40,12 +40,11 @@ function contentWords(sentence: string): string[] {
 }
 
 /**
- * The sentences that say most of what a text is about, in the order of the text: those whose words are the most frequent
- * in it. It is SumBasic (Nenkova & Vanderwende, MSR-TR-2005-101): a word's probability is its share of the content words,
- * a sentence scores their mean, the best is taken, and the probability of each of its words is squared so that the next
- * one says something else.
- * @param maxSentences from 1; more than `MAX_SENTENCES` are never given
- * @returns sentences with white space made single, cut with `…` at `MAX_LENGTH` characters; empty for a text without any
+ * Selects the key sentences of a text, in their order, by SumBasic (Nenkova & Vanderwende, MSR-TR-2005-101): the
+ * probability of a word is its share of the content words, and a sentence scores the mean of its words. After each
+ * selection, the probabilities of the selected words are squared, so that the next sentence covers something else.
+ * @param maxSentences at least 1; at most `MAX_SENTENCES` are returned
+ * @returns sentences with single spaces, cut with `…` at `MAX_LENGTH` characters; empty if the text has none
  */
 export function keySentences(text: string, maxSentences: number): string[] {
   const wanted = Math.min(Math.max(0, Math.floor(maxSentences)), MAX_SENTENCES)
@@ -84,11 +83,11 @@ export function keySentences(text: string, maxSentences: number): string[] {
   return taken.sort((a, b) => a - b).map(position => cut(sentences[position]!))
 }
 
-/** At the last space, if there is one in the last third. */
+/** Shortens a sentence at its last space, if that is in the last third. */
 function cut(sentence: string): string {
   if (sentence.length <= MAX_LENGTH) return sentence
   const head = sentence.slice(0, MAX_LENGTH - 1)
   const space = head.lastIndexOf(' ')
-  // A pair of surrogates may be cut in two.
+  // The cut may split a surrogate pair.
   return `${(space > (MAX_LENGTH * 2) / 3 ? head.slice(0, space) : head).replace(/[\uD800-\uDBFF]$/, '')}…`
 }

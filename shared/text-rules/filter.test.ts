@@ -8,7 +8,7 @@ const CARD = '4111 1111 1111 1111'
 const KEY = `sk-${'aB3dE5gH7jK9'.repeat(3)}`
 
 describe('filterOutput', () => {
-  it('takes out what it finds, anywhere in a value, and counts it', () => {
+  it('replaces and counts findings anywhere in a value', () => {
     const value = { a: [`pay with ${CARD} or ${CARD}`, 1, null], b: { c: '123-45-6789', d: `key ${KEY}` }, e: true }
     expect(filterOutput(value)).toEqual({
       value: {
@@ -20,19 +20,19 @@ describe('filterOutput', () => {
     })
   })
 
-  it('returns the very value if there was nothing in it', () => {
+  it('returns the same object if it finds nothing', () => {
     const value = { a: ['order 123456789', { b: 'joe@example.com, (415) 555-2671' }], n: 4111111111111111 }
     expect(filterOutput(value)).toEqual({ value, filtered: null })
     expect(filterOutput(value).value).toBe(value)
   })
 
-  it('leaves the parts in which nothing was found as they were', () => {
+  it('keeps the parts without findings', () => {
     const rest = { b: ['fine'] }
     const { value } = filterOutput({ a: CARD, rest })
     expect((value as { rest: unknown }).rest).toBe(rest)
   })
 
-  it('takes out the types it is told, and no others', () => {
+  it('replaces only the given types', () => {
     const text = `joe@example.com, (415) 555-2671, ${CARD}`
     expect(filterOutput(text, ['email', 'phone'])).toEqual({
       value: `[email removed], [phone removed], ${CARD}`,
@@ -41,7 +41,7 @@ describe('filterOutput', () => {
     expect(filterOutput(text, []).value).toBe(text)
   })
 
-  it('takes what is in keys out as well, without losing a value', () => {
+  it('replaces findings in keys without losing a value', () => {
     const { value } = filterOutput({ [CARD]: 1, '4111-1111-1111-1111': 2, '[card removed] (2)': 3 })
     expect(Object.values(value as object)).toEqual([1, 2, 3])
     expect(Object.keys(value as object)[0]).toBe('[card removed]')
@@ -54,7 +54,7 @@ describe('filterOutput', () => {
     )
   })
 
-  it('knows nine digits by the name of their field', () => {
+  it('recognizes nine digits by the name of their field', () => {
     const value = {
       ssn: '123456789',
       customerSsn: '123456789',
@@ -72,7 +72,7 @@ describe('filterOutput', () => {
     })
   })
 
-  it('knows the secret of AWS by the name of its field, in a value and in its text', () => {
+  it('recognizes a secret of AWS by its name, as a field and within text', () => {
     const id = 'AKIAABCDEFGHIJKLMNOP'
     const secret = KEY.slice(3).padEnd(40, '/+1z')
     const value = { AccessKeyId: id, SecretAccessKey: secret }
@@ -85,17 +85,17 @@ describe('filterOutput', () => {
     expect(filterOutput(value, ['card']).value).toBe(value)
   })
 
-  it('does not take its own placeholder for the name of a field', () => {
+  it('does not treat its own placeholder as a field name', () => {
     const value = { '[ssn removed]': '123456789' }
     expect(filterOutput(value)).toEqual({ value, filtered: null })
   })
 
-  it('takes out what the removal of something else uncovers', () => {
+  it('replaces findings that another replacement uncovers', () => {
     const text = `${CARD} 5 5 5 5 5 5 5 5 5 5 5 5 4 4 4 4`
     expect(filterOutput(text)).toEqual({ value: '[card removed] [card removed]', filtered: { card: 2 } })
   })
 
-  it('takes out what is nested too deeply to be looked at', () => {
+  it('replaces values that are nested too deeply to search', () => {
     let value: unknown = CARD
     for (let i = 0; i < 5000; i++) value = [value]
     const { value: kept, filtered } = filterOutput(value)
@@ -113,7 +113,7 @@ describe('filterOutput', () => {
   )
 })
 
-/** Pieces that findings are made of, so that they touch, overlap and uncover one another. */
+/** Parts of findings, so that findings touch, overlap and uncover each other. */
 const piece = fc.oneof(
   fc.constantFrom(CARD, '4111111111111111', '5 5 5 5 5 5 5 5 5 5 5 5 4 4 4 4', '123-45-6789', '123456789', KEY, 'sk-'),
   fc.constantFrom(
@@ -147,8 +147,8 @@ function strings(value: unknown): string[] {
   return [...Object.keys(value), ...Object.values(value).flatMap(strings)]
 }
 
-describe('filterOutput, whatever the value', () => {
-  it('leaves nothing that a finder of its types finds', () => {
+describe('filterOutput with any value', () => {
+  it('leaves nothing that the finders of its types find', () => {
     fc.assert(
       fc.property(json, types, (value, wanted) => {
         for (const one of strings(filterOutput(value, wanted).value)) {
@@ -160,7 +160,7 @@ describe('filterOutput, whatever the value', () => {
     )
   })
 
-  it('finds nothing the second time, and returns the very value then', () => {
+  it('finds nothing in its own output, and returns the same object', () => {
     fc.assert(
       fc.property(json, types, (value, wanted) => {
         const once = filterOutput(value, wanted)

@@ -1,3 +1,4 @@
+import { isRawNumber } from '#shared/json/lossless.ts'
 import { MAX_DEPTH } from '#shared/text.ts'
 import { type Finding, withoutOverlaps } from './findings.ts'
 import { findPersonal, PERSONAL_TYPES, type PersonalType } from './personal.ts'
@@ -5,14 +6,14 @@ import { findSecrets, isAwsSecretField } from './secrets.ts'
 import { isSsnField } from './ssn.ts'
 
 export type FilterType = PersonalType | 'api_key'
-/** How many of each type were taken out. `depth`: what was nested too deeply to be looked at. */
+/** Number of replacements by type. `depth`: values nested too deeply to be searched. */
 export type Filtered = Partial<Record<FilterType | 'depth', number>>
 
-/** Addresses and phone numbers are often what was asked for: a shop's, a signature's. */
+/** Excludes e-mail addresses and phone numbers, which answers often contain on purpose. */
 export const DEFAULT_FILTER: readonly FilterType[] = ['card', 'ssn', 'iban', 'api_key']
 
 const ORDER: readonly FilterType[] = ['api_key', ...PERSONAL_TYPES]
-/** What is known by the name of its field alone. */
+/** Types that are recognized by the name of their field. */
 const FIELDS: Partial<Record<FilterType, (field: string, value: string) => boolean>> = {
   ssn: isSsnField,
   api_key: isAwsSecretField,
@@ -20,9 +21,9 @@ const FIELDS: Partial<Record<FilterType, (field: string, value: string) => boole
 const MAX_PASSES = 8
 
 /**
- * Takes what `types` says out of every string and key in a value that was parsed from JSON. Numbers stay: a schema may
- * ask for them, and JSON's have no leading zeros, spaces or checks to be known by.
- * @returns the same value, and null, if nothing was found
+ * Replaces findings of `types` in every string and key of a value parsed from JSON. JSON numbers stay: a schema may
+ * require them, and they have no leading zeros, spaces or separators by which to recognize them.
+ * @returns `filtered`: null if nothing was found; `value` is then the same object
  */
 export function filterOutput(
   value: unknown,
@@ -35,7 +36,7 @@ export function filterOutput(
 
 function walk(value: unknown, types: readonly FilterType[], counts: Filtered, levels: number): unknown {
   if (typeof value === 'string') return filterText(value, types, counts)
-  if (typeof value !== 'object' || value === null) return value
+  if (typeof value !== 'object' || value === null || isRawNumber(value)) return value
   if (levels === 0) {
     return removed('depth', counts)
   }
@@ -56,29 +57,30 @@ function walk(value: unknown, types: readonly FilterType[], counts: Filtered, le
   return isSame ? value : Object.fromEntries(entries)
 }
 
-/** Two keys that became the same must not hide each other's values. */
+/** Numbers keys that became equal, so that none hides the value of another. */
 function unused(name: string, names: Map<string, number>): string {
   if (!names.has(name)) {
     names.set(name, 2)
     return name
   }
-  // Counted on from the last one, as there may be many; a key may itself look like a numbered one.
+  // Continues from the last number, because there may be many. A key may itself look like a numbered one.
   const number = names.get(name)!
   names.set(name, number + 1)
   return unused(`${name} (${number})`, names)
 }
 
 function filterText(text: string, types: readonly FilterType[], counts: Filtered): string {
-  // None of the finders finds anything in less.
+  // No finder matches a shorter text.
   if (text.length < 6) return text
   let rest = text
-  // What stood beside something that is gone may now be found: again until nothing is.
+  // A replacement may uncover further findings next to it, so it repeats until there are none.
   for (let pass = 0; pass < MAX_PASSES; pass++) {
     const findings = find(rest, types)
     if (findings.length === 0) return rest
     rest = replace(rest, findings, counts)
   }
-  // Only a text made for it uncovers more with every pass; all passes of such a text would take quadratic time.
+  // Only a malicious text uncovers more with every pass. Further passes would take quadratic time, so it is replaced
+  // completely.
   const [first] = find(rest, types)
   if (!first) return rest
   return removed(first.type, counts)
@@ -101,7 +103,7 @@ function replace(text: string, findings: readonly Finding<FilterType>[], counts:
   return parts.join('') + text.slice(end)
 }
 
-/** Counts one more, and says so in its place. */
+/** Counts a replacement and returns its placeholder. */
 function removed(type: FilterType | 'depth', counts: Filtered): string {
   counts[type] = (counts[type] ?? 0) + 1
   return `[${type} removed]`

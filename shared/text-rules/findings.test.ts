@@ -11,14 +11,14 @@ type One = { type: string; start: number; end: number }
 const overlap = (a: One, b: One) => a.start < b.end && b.start < a.end
 
 describe('withoutOverlaps', () => {
-  it('keeps the more specific of two', () => {
+  it('keeps the more specific of two findings', () => {
     const long = { type: 'b', start: 0, end: 9 }
     const short = { type: 'a', start: 3, end: 5 }
     expect(withoutOverlaps([long, short], ['a', 'b'])).toEqual([short])
     expect(withoutOverlaps([long, short], ['b', 'a'])).toEqual([long])
   })
 
-  it('leaves no two that overlap, in order, and drops none but for one that is at least as specific', () => {
+  it('returns sorted findings without overlaps, and drops one only for a finding that is at least as specific', () => {
     fc.assert(
       fc.property(findings, all => {
         const kept = withoutOverlaps(all, ['a', 'b', 'c'])

@@ -1,9 +1,9 @@
-/** Where in a text something is: from `start` up to, but not including, `end` (UTF-16 units, as in `slice`). */
+/** A range of a text: from `start` to `end`, exclusive (UTF-16 units, as in `slice`). */
 export type Finding<T extends string = string> = { type: T; start: number; end: number }
 
 /**
- * Of findings that overlap, the one whose type comes first in `order` (the more specific), then the longer one.
- * @returns what is left, from left to right, no two overlapping
+ * Resolves overlaps: keeps the finding whose type comes first in `order` (the more specific), then the longer one.
+ * @returns findings from left to right, without overlaps
  */
 export function withoutOverlaps<F extends Finding>(findings: readonly F[], order: readonly F['type'][]): F[] {
   let kept: F[] = []
@@ -16,7 +16,9 @@ export function withoutOverlaps<F extends Finding>(findings: readonly F[], order
 
 const byPlace = (a: Finding, b: Finding) => a.start - b.start || b.end - a.end
 
-/** Adds to `kept` what does not overlap it, in one pass: a text may hold a hundred thousand findings. */
+/**
+ * Adds the findings that do not overlap `kept`, in one pass, because a text may contain a hundred thousand findings.
+ */
 function merge<F extends Finding>(kept: readonly F[], others: readonly F[]): F[] {
   const merged: F[] = []
   let next = 0

@@ -1,6 +1,7 @@
+import { lookalikeLetterOf } from './characters.ts'
 import type { Finding } from './findings.ts'
 
-/** How long an IBAN is in each country of the SWIFT registry (and in those that use one without being in it). */
+/** Length of an IBAN by country: the SWIFT registry, and countries that use IBANs without being listed there. */
 const LENGTHS: Readonly<Record<string, number>> = Object.fromEntries(
   (
     'AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29 ES24 ' +
@@ -13,10 +14,14 @@ const LENGTHS: Readonly<Record<string, number>> = Object.fromEntries(
     .map(one => [one.slice(0, 2), Number(one.slice(2))]),
 )
 
-const START = /(?<![\p{L}\p{N}_])[A-Za-z]{2}\d{2}/gu
+const START = /(?<![\p{L}\p{N}_])\p{L}{2}\d{2}/gu
 const isSeparator = (char: string | undefined) => char === ' ' || char === '-' || char === '\u00a0'
+/** Other separators must be the same between all groups. */
+const MARK = / ?[-.\u00b7\u2022*/_] ?|--/y
 
-/** ISO 13616: the first four characters at the end, letters as numbers, and the whole is 1 modulo 97. */
+const GROUP = 4
+
+/** ISO 13616: with the first four characters moved to the end and letters as numbers, the value is 1 modulo 97. */
 export function passesMod97(iban: string): boolean {
   let rest = 0
   for (const char of iban.slice(4) + iban.slice(0, 4)) {
@@ -26,29 +31,62 @@ export function passesMod97(iban: string): boolean {
   return rest === 1
 }
 
-/** Bank accounts by IBAN: the country's length, a right checksum; in one piece or in groups with single spaces or dashes. */
-export function findIbans(text: string): Finding<'iban'>[] {
+/**
+ * Finds IBANs by the length of the country and the checksum; in one piece or in groups with single separators. Letters
+ * may be lookalikes of any script, also within one word: country, length and checksum exclude other text.
+ * @param isAscii whether the character at a position is ASCII in the original. The case of others does not count,
+ * because lookalikes mix cases.
+ */
+export function findIbans(text: string, isAscii: (at: number) => boolean = () => true): Finding<'iban'>[] {
   const found: Finding<'iban'>[] = []
   for (const { 0: head, index } of text.matchAll(START)) {
-    const length = LENGTHS[head.slice(0, 2).toUpperCase()]
+    const length = LENGTHS[Array.from(head, asciiOf).slice(0, 2).join('')]
     if (length === undefined) continue
-    const end = endOf(text, index, length)
-    if (end === null) continue
-    const iban = text.slice(index, end).replace(/[^A-Za-z0-9]/g, '')
-    // A hash or a base64 text may be as long, but mixes cases.
-    if (iban !== iban.toUpperCase() && iban !== iban.toLowerCase()) continue
-    if (passesMod97(iban)) found.push({ type: 'iban', start: index, end })
+    const read = readIban(text, index, length, isAscii)
+    // A hash or base64 text of the same length mixes cases.
+    if (read === null || (/[a-z]/.test(read.cased) && /[A-Z]/.test(read.cased))) continue
+    if (passesMod97(read.iban)) found.push({ type: 'iban', start: index, end: read.end })
   }
   return found
 }
 
-/** Where `length` letters and digits from `start` on end; null if they are not there, or if more follow at once. */
-function endOf(text: string, start: number, length: number): number | null {
+/** The letter or digit that a character shows, in upper case; '': none. */
+function asciiOf(char: string): string {
+  if (/^[A-Za-z0-9]$/.test(char)) return char.toUpperCase()
+  const letter = char > '~' ? lookalikeLetterOf(char.codePointAt(0)!) : null
+  return letter !== null && /^[A-Za-z]$/.test(letter) ? letter.toUpperCase() : ''
+}
+
+/**
+ * Reads `length` letters and digits from `start`. `cased`: the characters whose case counts.
+ * @returns null: there are fewer, or more follow directly
+ */
+function readIban(
+  text: string,
+  start: number,
+  length: number,
+  isAscii: (at: number) => boolean,
+): { iban: string; cased: string; end: number } | null {
   let at = start
-  for (let count = 0; count < length; count++) {
-    if (isSeparator(text[at])) at++
-    if (!/^[A-Za-z0-9]$/.test(text[at] ?? '')) return null
-    at++
+  let iban = ''
+  let cased = ''
+  MARK.lastIndex =
+    start +
+    Array.from(text.slice(start, start + 2 * GROUP))
+      .slice(0, GROUP)
+      .join('').length
+  const mark = MARK.exec(text)?.[0]
+  while (iban.length < length) {
+    if (mark && iban !== '' && text.startsWith(mark, at)) at += mark.length
+    else if (isSeparator(text[at])) at++
+    const codePoint = text.codePointAt(at)
+    if (codePoint === undefined) return null
+    const char = String.fromCodePoint(codePoint)
+    const ascii = asciiOf(char)
+    if (ascii === '') return null
+    iban += ascii
+    if (char <= '~' && isAscii(at)) cased += char
+    at += char.length
   }
-  return /^[\p{L}\p{N}_]/u.test(text.slice(at, at + 2)) ? null : at
+  return /^[\p{L}\p{N}_]/u.test(text.slice(at, at + 2)) ? null : { iban, cased, end: at }
 }

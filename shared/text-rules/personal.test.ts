@@ -22,7 +22,7 @@ describe('cards', () => {
     expect(found(`It is ${card}, to 12/26.`)).toEqual([['card', card]])
   })
 
-  it('finds one amid other numbers in the groups of a card, and each of several', () => {
+  it('finds grouped cards among other numbers, each of several', () => {
     expect(found('7 4111 1111 1111 1111 123')).toEqual([['card', '4111 1111 1111 1111']])
     expect(found('4111111111111111 5555555555554444')).toHaveLength(2)
   })
@@ -42,7 +42,7 @@ describe('cards', () => {
     ['Visa-4111 1111 1111 1111', '4111 1111 1111 1111'],
     ['4111 1111 1111 1111-Jane', '4111 1111 1111 1111'],
     ['Card:\\n4111111111111111\\n', '4111111111111111'],
-  ])('finds that of the data %s', (text, card) => {
+  ])('finds the card in %s', (text, card) => {
     expect(found(text)).toEqual([['card', card]])
   })
 
@@ -55,7 +55,7 @@ describe('cards', () => {
     ['a decimal', '0.4111111111111111'],
     ['decimals', '4111111111111111.25'],
     ['an amount', '4 111 111 111 111 111,25'],
-    ['what is left of an amount', '1,4 111 111 111 111 111'],
+    ['the rest of an amount', '1,4 111 111 111 111 111'],
     ['a time', '4111 111111 1111 11:30'],
     ['part of a hash', '_a4111111111111111b'],
     ['an id with dashes', 'ord-4111-1111-1111-1111'],
@@ -66,7 +66,7 @@ describe('cards', () => {
     ['an IMEI', '490154203237518'],
     ['milliseconds since 1970', '1732600000000'],
     ['an ISBN', '978-3-16-148410-0'],
-    ['nothing but zeros', '4000000000000000'],
+    ['only zeros', '4000000000000000'],
   ])('finds none in %s', (_, text) => {
     expect(found(text)).toEqual([])
   })
@@ -80,7 +80,7 @@ describe('social security numbers', () => {
     ['Social Security Number: 123 45 6789', '123 45 6789'],
     ['123456789 (SSN)', '123456789'],
     ['SSN-123-45-6789', '123-45-6789'],
-  ])('finds that of %s', (text, ssn) => {
+  ])('finds the number in %s', (text, ssn) => {
     expect(found(text)).toEqual([['ssn', ssn]])
   })
 
@@ -121,6 +121,9 @@ describe('IBANs', () => {
     ['a wrong length', 'DE8937040044053201300'],
     ['more of it', 'DE89370400440532013000a'],
     ['mixed cases', 'De89370400440532013000'],
+    ['a wrong checksum and lookalikes', 'ԁΕ88 3704 0044 0532 0130 00'],
+    ['letters of other scripts without lookalikes', 'щж89 3704 0044 0532 0130 00'],
+    ['more letters of another script', 'ԁΕ89370400440532013000ж'],
   ])('finds none with %s', (_, text) => {
     expect(found(text).filter(([type]) => type === 'iban')).toEqual([])
   })
@@ -158,12 +161,12 @@ describe('phone numbers', () => {
     '+49 (30) 901820',
     'tel:+14155552671',
     'my phone number is 4155552671',
-  ])('finds that of %s', text => {
+  ])('finds the number in %s', text => {
     const number = text.replace(/^\D*?(?=[+(]?\d)/, '')
     expect(found(text)).toEqual([['phone', number]])
   })
 
-  it('reads numbers without a country code as those of the country it is told', () => {
+  it('reads numbers without a country code as numbers of the given country', () => {
     expect(found('06 12 34 56 78', 'FR')).toEqual([['phone', '06 12 34 56 78']])
     expect(found('020 7946 0958', 'GB')).toEqual([['phone', '020 7946 0958']])
     expect(found('06 12 34 56 78')).toEqual([])
@@ -193,7 +196,7 @@ describe('phone numbers', () => {
 })
 
 describe('findPersonal', () => {
-  it('says what is where, from left to right', () => {
+  it('returns types and ranges from left to right', () => {
     expect(found('a@b.co, 4111 1111 1111 1111, 123-45-6789 and (415) 555-2671').map(([type]) => type)).toEqual([
       'email',
       'card',
@@ -202,7 +205,7 @@ describe('findPersonal', () => {
     ])
   })
 
-  it('looks for the types it is asked for alone', () => {
+  it('searches only for the given types', () => {
     expect(findPersonal('a@b.co, 123-45-6789', { types: ['ssn'] })).toEqual([{ type: 'ssn', start: 8, end: 19 }])
   })
 

@@ -11,23 +11,26 @@ const NOT_WITHIN = '(?<![\\p{L}\\p{N}_]|[\\p{L}\\p{N}][-.,/:]|[#$€£@])'
 const NOT_BEFORE = '(?![\\p{L}\\p{N}_%@]|[-.,/:]\\p{N})'
 const SPACING = '[ \\u00a0().\\u2010-\\u2013/-]'
 
-/** In international form. The library says where it ends, and whether there is such a number. */
+/** International form. The library decides where a number ends and whether it is valid. */
 const INTERNATIONAL = new RegExp(`(?<![\\p{L}\\p{N}_+])[+\\uff0b] ?\\(?\\d(?:${SPACING}{0,3}\\d){6,17}`, 'gu')
-/** In national form where the code is 1: always 3-3-4. Other groups are ISBNs, part numbers and dates. */
+/** National form in countries with code 1: always 3-3-4. Other groups are ISBNs, part numbers and dates. */
 const NORTH_AMERICAN = new RegExp(
   `${NOT_WITHIN}(?:1[ .-])?(?:\\(\\d{3}\\)[ \\u00a0-]?|\\d{3}([- .\\u00a0\\u2010-\\u2013]|\\) ?))\\d{3}[- .\\u00a0\\u2010-\\u2013]\\d{4}${NOT_BEFORE}`,
   'gu',
 )
-/** In national form elsewhere: begins with the trunk 0 nearly everywhere, and is not in one piece. */
+/** National form elsewhere: in groups, and nearly everywhere with a leading 0. */
 const NATIONAL = new RegExp(`${NOT_WITHIN}\\(?\\d{2,5}\\)?(?:[ \\u00a0/-]{1,3}\\d{1,8}){1,5}${NOT_BEFORE}`, 'gu')
-/** In one piece, as ids and seconds since 1970 are too: only where the text says what it is. */
+/** In one piece. Ids and timestamps look the same, so the text must name it a phone number. */
 const BARE = new RegExp(`${NOT_WITHIN}\\d{7,13}${NOT_BEFORE}`, 'gu')
 const NAMED =
   /(?:\b(?:phone|tel|telephone|mobile|cell|cellphone|fax|whatsapp|sms|hotline|handy|telefon)|\b(?:call|text|dial|ring)(?: (?:me|us|him|her|them))?)(?:[ _-]?(?:number|no|nr|#))?["']?(?: (?:is|at|on|us at))?[\s.:="'#]*$/i
 const DATE = /^(?:(?:19|20)\d\d([-/ ])[01]?\d\1[0-3]?\d|[0-3]?\d([-/ ])[0-3]?\d\2(?:19|20)\d\d)(?: [0-2]?\d)?$/
 const ISBN = /isbn(?:-1[03])?:?\s*$/i
 
-/** Phone numbers that exist by their country's numbering plan. `country`: the one of numbers without a country code. */
+/**
+ * Finds phone numbers that are valid by the numbering plan of their country. `country`: of numbers without a country
+ * code.
+ */
 export function findPhones(text: string, country: CountryCode): Finding<'phone'>[] {
   const isNanp = isSupportedCountry(country) && getCountryCallingCode(country) === '1'
   const found = findIn(text, INTERNATIONAL, country)
@@ -49,7 +52,7 @@ function findIn(
 ): Finding<'phone'>[] {
   const found: Finding<'phone'>[] = []
   for (const match of text.matchAll(pattern)) {
-    // The library's own search takes seconds for a megabyte of digits; it is asked of candidates alone.
+    // The library's own search takes seconds for a megabyte of digits, so it only gets candidates.
     if (!isWanted(match)) continue
     const number = findPhoneNumbersInText(match[0], { defaultCountry: country })[0]
     if (number) {

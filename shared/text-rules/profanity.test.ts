@@ -9,7 +9,7 @@ describe('findProfanity', () => {
     ['You b1tch', 'b1tch'],
     ['the @ss', '@ss'],
     ['SHIT', 'SHIT'],
-  ])('finds that of “%s”', (text, word) => {
+  ])('finds the word in “%s”', (text, word) => {
     const start = text.indexOf(word)
     expect(findProfanity(text)).toEqual([{ word, start, end: start + word.length }])
   })
@@ -31,7 +31,7 @@ describe('findProfanity', () => {
     expect(findProfanity(text)).toEqual([])
   })
 
-  it('sees words and exceptions whole wherever they are in a long text', () => {
+  it('recognizes complete words and exceptions anywhere in a long text', () => {
     for (let shift = 0; shift < 30; shift++) {
       const before = `${'x'.repeat(1980 + shift)} `
       expect(findProfanity(`${before}Scunthorpe`)).toEqual([])

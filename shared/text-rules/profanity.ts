@@ -1,6 +1,7 @@
 import { englishDataset, englishRecommendedTransformers, RegExpMatcher } from 'obscenity'
+import { findInReadings } from './readings.ts'
 
-/** Names and words that the data set takes for what they are not. */
+/** Names and words that the data set matches by mistake. */
 const INNOCENT = [
   'cockpit',
   'penistone',
@@ -13,7 +14,7 @@ const INNOCENT = [
   'philip k. dick',
 ]
 
-// Made at the first text that is looked at: most processes never look at one.
+// Created for the first text, because most processes never check one.
 let matcher: RegExpMatcher | null = null
 const getMatcher = () => {
   if (matcher) return matcher
@@ -23,14 +24,21 @@ const getMatcher = () => {
   return matcher
 }
 
-/** The matcher's time grows with the square of a text's length; a window's is bounded. */
+/** The matcher takes quadratic time, so it gets windows of bounded length. */
 const WINDOW = 2000
-/** More than the longest word or exception, so that each is seen whole in the window in which it starts. */
+/** Longer than any word or exception, so that each is complete in the window in which it starts. */
 const MARGIN = 200
 
-/** English profanity, also in disguise (`sh1t`, `fuuuck`), from left to right, none overlapping. */
-export function findProfanity(text: string): { word: string; start: number; end: number }[] {
-  const found: { word: string; start: number; end: number }[] = []
+type Profanity = { word: string; start: number; end: number }
+
+/** Finds English profanity, also disguised (`sh1t`, `fuuuck`, `f u c k`), from left to right, without overlaps. */
+export function findProfanity(text: string): Profanity[] {
+  const found = findInReadings(text, reading => findInPlain(reading).map(one => ({ ...one, type: 'profanity' })))
+  return joined(text, found)
+}
+
+function findInPlain(text: string): Omit<Profanity, 'word'>[] {
+  const found: Omit<Profanity, 'word'>[] = []
   for (let core = 0; core < text.length; core += WINDOW) {
     const offset = Math.max(0, core - MARGIN)
     const window = text.slice(offset, core + WINDOW + MARGIN)
@@ -38,16 +46,20 @@ export function findProfanity(text: string): { word: string; start: number; end:
       const start = offset + startIndex
       const end = offset + endIndex + 1
       if (start < core || start >= core + WINDOW) continue
-      const word = text.slice(start, end)
-      // Read as letters, `455` and `$5` are words too.
-      if (!/\p{L}/u.test(word)) continue
-      const last = found.at(-1)
-      if (last && start < last.end) {
-        if (end > last.end) found[found.length - 1] = { word: text.slice(last.start, end), start: last.start, end }
-      } else {
-        found.push({ word, start, end })
-      }
+      // The matcher reads digits as letters; `455` and `$5` are not words.
+      if (/\p{L}/u.test(text.slice(start, end))) found.push({ start, end })
     }
   }
   return found
+}
+
+/** Merges overlapping findings. */
+function joined(text: string, found: readonly Omit<Profanity, 'word'>[]): Profanity[] {
+  const all: Profanity[] = []
+  for (const { start, end } of found.toSorted((a, b) => a.start - b.start || b.end - a.end)) {
+    const last = all.at(-1)
+    if (!last || start >= last.end) all.push({ word: text.slice(start, end), start, end })
+    else if (end > last.end) all[all.length - 1] = { word: text.slice(last.start, end), start: last.start, end }
+  }
+  return all
 }

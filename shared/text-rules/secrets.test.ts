@@ -3,7 +3,7 @@ import { findSecrets } from './secrets.ts'
 
 const found = (text: string) => findSecrets(text).map(one => [one.name, text.slice(one.start, one.end)])
 
-// Put together here, so that scanners of repositories do not take them for real.
+// Assembled here, so that secret scanners do not report them.
 const letters = 'aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC2dF4hJ6kL8nP0rS'
 const upper = 'ABCDEFGHIJKLMNOP'
 const hex = '0123456789abcdef'.repeat(4)
@@ -49,7 +49,7 @@ describe('findSecrets', () => {
     `ghp_${letters.slice(0, 36)}`,
     `xoxb-123456789012-${letters.slice(0, 24)}`,
     jwt,
-  ])('finds one after what is no letter of a word: %s', key => {
+  ])('finds a key after an escape or separator: %s', key => {
     for (const before of [
       '__',
       '_',
@@ -69,7 +69,7 @@ describe('findSecrets', () => {
     for (const before of ['n', 'a3D', '3D', '\\q']) expect(found(`${before}${key}`)).toEqual([])
   })
 
-  it('finds the secret of AWS where it is named', () => {
+  it('finds a secret of AWS next to its name', () => {
     const secret = `${letters.slice(0, 36)}/+/a`
     for (const text of [
       `aws_secret_access_key = ${secret}`,
@@ -101,14 +101,14 @@ describe('findSecrets', () => {
     ['RSA PRIVATE KEY', ['Proc-Type: 4,ENCRYPTED', 'DEK-Info: AES-128-CBC,0A1B2C3D4E5F', '']],
     ['PGP PRIVATE KEY BLOCK', ['Version: GnuPG v2', 'Comment: https://gnupg.org', '']],
     ['PGP PRIVATE KEY BLOCK', ['']],
-  ])('finds one with its headers, too: %s %j', (kind, headers) => {
+  ])('finds a private key with headers: %s %j', (kind, headers) => {
     const cut = [`-----BEGIN ${kind}-----`, ...headers, letters, letters].join('\n')
     for (const key of [cut, cut.replaceAll('\n', '\r\n'), cut.replaceAll('\n', '\\n')])
       expect(found(`Here: ${key}`)).toEqual([['private-key', key]])
   })
 
   it.each([
-    ['a place for a key', 'sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxx'],
+    ['a placeholder', 'sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxx'],
     ['a class of CSS', 'sk-fading-circle-container-element'],
     ['a title', 'sk-learn-Random-Forest-Classifier-v2-tuned'],
     ['the end of a word', `disk-${letters}`],
@@ -116,17 +116,17 @@ describe('findSecrets', () => {
     ['a class of CSS in BEM', 'page__sk-fading-circle-container--sk-large-element'],
     ['a test key of Stripe', `sk_test_${letters.slice(0, 24)}`],
     ['an AWS id that is too long', `AKIA${upper}Q`],
-    ['what is no token for its header', `eyJhbGciOiJub25l.eyJzdWIiOiIxMjM0NTY3.${letters}`],
+    ['a token with an invalid header', `eyJhbGciOiJub25l.eyJzdWIiOiIxMjM0NTY3.${letters}`],
     ['a UUID', '550e8400-e29b-41d4-a716-446655440000'],
     ['a hash', hex],
     ['a certificate', `-----BEGIN CERTIFICATE-----\n${body}-----END CERTIFICATE-----`],
     ['a public key', `-----BEGIN PUBLIC KEY-----\n${body}-----END PUBLIC KEY-----`],
-    ['talk of keys', 'It is between -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY----- in the file.'],
+    ['text about keys', 'It is between -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY----- in the file.'],
     [
       'headers without a key',
       '-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: follows\n\nand so on',
     ],
-    ['a start', '-----BEGIN PRIVATE KEY----- is the first line of it'],
+    ['an opening marker alone', '-----BEGIN PRIVATE KEY----- is the first line of it'],
   ])('finds none in %s', (_, text) => {
     expect(found(text)).toEqual([])
   })

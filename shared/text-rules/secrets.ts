@@ -1,14 +1,16 @@
 import { type Finding, withoutOverlaps } from './findings.ts'
+import { fold } from './fold.ts'
 import { findPrivateKeys } from './private-keys.ts'
+import { findInReadings } from './readings.ts'
 
-/** `name`: whose key it is. */
+/** `name`: the issuer. */
 export type Secret = Finding<'api_key'> & { name: string }
 
 type Rule = { name: string; pattern: RegExp; isReal?: (token: string) => boolean }
 
 /**
- * A key is random: it goes from one kind of character to another all the time, or has a long piece with letters and
- * digits. `sk-fading-circle-container` is a CSS class, and `sk-xxxxxxxxxxxxxxxxxxxxxxxx` says where a key belongs.
+ * Whether a token looks random: it changes between kinds of characters often, or has a long part with letters and
+ * digits. `sk-fading-circle-container` is a CSS class, and `sk-xxxxxxxxxxxxxxxxxxxxxxxx` a placeholder.
  */
 function isRandom(token: string): boolean {
   const pieces = token.split(/[-_]/).slice(1)
@@ -19,7 +21,7 @@ function isRandom(token: string): boolean {
   return changes / body.length >= 0.3
 }
 
-/** The header of a JSON Web Token is JSON that names an algorithm. */
+/** Whether the first part of a token is the header of a JSON Web Token: JSON that names an algorithm. */
 function isJwt(token: string): boolean {
   try {
     return 'alg' in (JSON.parse(Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString()) as object)
@@ -28,21 +30,25 @@ function isJwt(token: string): boolean {
   }
 }
 
-/** Not within a word: `disk-…` is no key. The last letter of `\n`, `\u0022` and `%3D`, as JSON and URLs have them, is no word. */
+/**
+ * Not within a word: `disk-…` is not a key. The last letter of the escapes `\n`, `\u0022` and `%3D` is not part of a
+ * word.
+ */
 const START = '(?:(?<![A-Za-z0-9])|(?<=\\\\[bfnrt]|\\\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}))'
-/** What opens with `head` and is as long as it can be. */
+/** A token that starts with `head`, of any length. */
 const long = (head: string, rest: string) => new RegExp(`${START}${head}${rest}`, 'g')
-/** Of a fixed length. */
+/** A token of fixed length. */
 const fixed = (head: string, rest: string) => new RegExp(`${START}${head}${rest}(?![A-Za-z0-9])`, 'g')
 
-/** How AWS and those who use it name the secret that belongs to an id. */
+/** Usual names of the secret that belongs to an AWS access key id. */
 const AWS_SECRET = '(?:aws[_ -]?secret[_ -]?key|secret[_ -]?access[_ -]?key)'
 const AWS_FIELD = new RegExp(AWS_SECRET, 'i')
-/** Between a name and its value, in settings, JSON, JSON within JSON, and the XML that AWS answers with. */
+/** Text between a name and its value in settings, JSON, nested JSON, and the XML of AWS. */
 const IS = '\\\\?["\']?\\s{0,4}[:=>]\\s{0,4}\\\\?["\']?'
 
 const RULES: readonly Rule[] = [
-  // OpenAI (sk-…, sk-proj-…), Anthropic (sk-ant-…), OpenRouter, DeepSeek, and this server's own (sk-sluice-…, sk-admin-…).
+  // OpenAI (sk-…, sk-proj-…), Anthropic (sk-ant-…), OpenRouter, DeepSeek, and this server's own (sk-sluice-…,
+  // sk-admin-…).
   { name: 'sk', pattern: long('sk-', '[\\w-]{20,}'), isReal: isRandom },
   { name: 'stripe', pattern: long('[srp]k_live_', '[A-Za-z0-9]{16,}'), isReal: isRandom },
   { name: 'webhook', pattern: long('whsec_', '[A-Za-z0-9+/=]{24,}'), isReal: isRandom },
@@ -65,12 +71,14 @@ const RULES: readonly Rule[] = [
   { name: 'groq', pattern: fixed('gsk_', '[A-Za-z0-9]{52}') },
   { name: 'xai', pattern: fixed('xai-', '[A-Za-z0-9]{80}') },
   { name: 'digitalocean', pattern: fixed('do[opr]_v1_', '[0-9a-f]{64}') },
-  // The header ends where another might start, or a text of nothing but starts would be read again from each.
+  // The header ends before another possible start; otherwise a text of many starts would be scanned again from each.
   { name: 'jwt', pattern: long('eyJ', '(?:(?![-_]eyJ)[\\w-]){10,}\\.[\\w-]{10,}\\.[\\w-]{10,}'), isReal: isJwt },
 ]
 
-/** Keys and tokens by the form that their issuers give them, from left to right, none overlapping. */
-export function findSecrets(text: string): Secret[] {
+/** Finds keys and tokens by the formats of their issuers, from left to right, without overlaps. */
+export const findSecrets = (text: string): Secret[] => withoutOverlaps(findInReadings(text, findInPlain), ['api_key'])
+
+function findInPlain(text: string): Secret[] {
   const found: Secret[] = findPrivateKeys(text).map(one => ({ ...one, type: 'api_key', name: 'private-key' }))
   for (const { name, pattern, isReal } of RULES) {
     for (const { 0: token, index } of text.matchAll(pattern)) {
@@ -78,9 +86,9 @@ export function findSecrets(text: string): Secret[] {
       found.push({ type: 'api_key', name, start: index, end: index + token.length })
     }
   }
-  return withoutOverlaps(found, ['api_key'])
+  return found
 }
 
-/** Whether a field of an object holds such a secret by its name: `{"SecretAccessKey": "wJalr…"}`. */
+/** Whether the name of a field marks its value as a secret of AWS: `{"SecretAccessKey": "wJalr…"}`. */
 export const isAwsSecretField = (key: string, value: string): boolean =>
-  AWS_FIELD.test(key) && /^\s*[A-Za-z0-9/+]{40}\s*$/.test(value)
+  AWS_FIELD.test(fold(key).text) && /^\s*[A-Za-z0-9/+]{40}\s*$/.test(fold(value).text)

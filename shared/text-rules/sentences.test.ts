@@ -11,7 +11,7 @@ describe('splitSentences', () => {
     ])
   })
 
-  it('joins wrapped lines, and leaves headings and list items apart', () => {
+  it('joins wrapped lines, but keeps headings and list items separate', () => {
     const text =
       'Heading\nThis line is long enough to have been wrapped by the\nmailer.\n\n- one item\n2. another one\n'
     expect(splitSentences(text)).toEqual([
@@ -22,11 +22,11 @@ describe('splitSentences', () => {
     ])
   })
 
-  it('knows the full stops of other scripts', () => {
+  it('recognizes the full stops of other scripts', () => {
     expect(splitSentences('今日は天気がいい。明日は雨です。')).toEqual(['今日は天気がいい。', '明日は雨です。'])
   })
 
-  it('loses no letter and invents none', () => {
+  it('neither loses nor adds letters', () => {
     const letters = (text: string) => text.match(/\p{L}/gu)?.join('') ?? ''
     fc.assert(
       fc.property(fc.string({ unit: fc.constantFrom(...'aB. !?\n\r-*1,é日。"'), maxLength: 300 }), text => {

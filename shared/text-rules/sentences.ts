@@ -1,14 +1,17 @@
-/** After these a full stop ends no sentence, which Unicode's rules (UAX 29) do not know. In lower case. */
+/**
+ * Abbreviations in lower case, after which a full stop does not end a sentence. Unicode's rules (UAX 29) do not know
+ * them.
+ */
 const ABBREVIATIONS: ReadonlySet<string> = new Set(
   'mr mrs ms dr prof sr jr st vs etc e.g i.e cf fig no vol inc ltd co corp dept approx est ca al gen sen rep rev'.split(
     ' ',
   ),
 )
 const LIST_ITEM = /^\s*(?:[-*•–]|\d{1,3}[.)])\s/
-/** A line this long that ends in no punctuation was wrapped; a shorter one is a heading or an item. */
+/** A line of this length without final punctuation was wrapped; a shorter one is a heading or a list item. */
 const WRAPPED = 40
 
-/** Joins lines that were wrapped, for Unicode ends a sentence at every line break. */
+/** Joins wrapped lines, because Unicode's rules end a sentence at every line break. */
 function unwrap(text: string): string {
   const lines = text.split(/\r\n|[\n\r\u2028\u2029]/)
   return lines
@@ -31,8 +34,8 @@ function endsInAbbreviation(sentence: string): boolean {
 }
 
 /**
- * The sentences of a text in any language, by Unicode's rules, with white space made single and marks of list items left
- * out. In time linear in the text.
+ * Splits a text in any language into sentences, by Unicode's rules, with single spaces and without list marks. Linear
+ * time.
  */
 export function splitSentences(text: string): string[] {
   const sentences: string[] = []

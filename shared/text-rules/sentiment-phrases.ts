@@ -1,6 +1,6 @@
 /**
- * Several words that mean something else than they do one by one: the words in a row, and their joint weight. `*` is one
- * to three words. What is matched here counts neither for nor against the negation of its own words.
+ * Phrases whose meaning differs from that of their single words, with a weight for the whole phrase. `*` matches one to
+ * three words. Negations within a phrase do not affect it.
  */
 const byWeight: [weight: number, phrases: string][] = [
   [
@@ -94,7 +94,7 @@ const byWeight: [weight: number, phrases: string][] = [
   ],
 ]
 
-/** Words in lower case with contractions written out (`can not`), as `tokenise` gives them. */
+/** Words in lower case with contractions expanded (`can not`), as `tokenise` returns them. */
 export const PHRASES: readonly { words: string[]; weight: number }[] = byWeight.flatMap(([weight, phrases]) =>
   phrases
     .trim()

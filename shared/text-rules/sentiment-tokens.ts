@@ -1,6 +1,6 @@
 import { FACES, WORDS } from './sentiment-lexicon.ts'
 
-/** `shout`: written in capitals. Punctuation is a token of its own. */
+/** `shout`: written in capitals. Punctuation marks are separate tokens. */
 export type Token = { word: string; shout: boolean }
 
 const literally = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
@@ -9,8 +9,8 @@ const emoticons = [...FACES.keys()]
   .sort((a, b) => b.length - a.length)
   .map(literally)
 
-// Not right after a letter or digit: `https://` and `at 10:(…` hold no faces. No part can match what the next one starts
-// with, so that the time is linear in the text.
+// Emoticons do not follow a letter or digit directly: `https://` and `at 10:(…` contain none. No part can match the
+// start of the next one, so the time is linear.
 const TOKEN = new RegExp(
   [
     String.raw`https?://\S+`,
@@ -45,11 +45,11 @@ function expand(word: string): string[] {
     const short = SHORT.find(([ending]) => word.endsWith(ending))
     if (short) return (word.slice(0, -short[0].length) + short[1]).split(' ')
   }
-  // `well-made` is listed; `not-so-good` is three words.
+  // `well-made` is in the lexicon; `not-so-good` is three words.
   return word.includes('-') && !WORDS.has(word) ? word.split('-') : [word]
 }
 
-/** Words in lower case with contractions written out, faces, and punctuation; addresses of pages are left out. */
+/** Splits a text into words in lower case with contractions expanded, emoticons and punctuation. Omits URLs. */
 export function tokenise(text: string): Token[] {
   const tokens: Token[] = []
   for (const [raw] of text.replaceAll(/[’‘]/g, "'").matchAll(TOKEN)) {
@@ -64,7 +64,7 @@ export function tokenise(text: string): Token[] {
   return tokens
 }
 
-/** Endings of regular forms and what the stem has in their place. */
+/** Endings of regular forms, and their replacements in the stem. */
 const ENDINGS: [ending: string, instead: string][] = [
   ['ies', 'y'],
   ['ied', 'y'],
@@ -89,7 +89,7 @@ function stemmed(word: string): number | undefined {
   return undefined
 }
 
-/** The weight of a word, of its stem, or of what it is without drawn-out letters (`sooo goood`); 0 if it has none. */
+/** The weight of a word, of its stem, or of its form without repeated letters (`sooo goood`); 0: none. */
 export function weigh(word: string): number {
   const known = FACES.get(word) ?? WORDS.get(word) ?? stemmed(word)
   if (known !== undefined || !/(\p{L})\1\1/u.test(word)) return known ?? 0

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
+import { LABELLED, type Labelled } from '#shared/testing/sentiment-labelled.ts'
 import { type Sentiment, sentiment } from './sentiment.ts'
-import { LABELLED, type Labelled } from './sentiment-labelled.ts'
 import { FACES, WORDS } from './sentiment-lexicon.ts'
 
 const LABELS: Sentiment['label'][] = ['positive', 'negative', 'neutral']
 
-/** The share of right labels, and a table of what was taken for what. */
+/** The share of correct labels, and a confusion matrix. */
 function measure(sentences: readonly Labelled[]) {
   const rows = LABELS.map(label => {
     const given = sentences.filter(one => one.label === label).map(one => sentiment(one.text).label)
@@ -17,19 +17,19 @@ function measure(sentences: readonly Labelled[]) {
 }
 
 describe('the labelled sentences', () => {
-  it('are 200 different ones, balanced, with 60 held out that are balanced as well', () => {
+  it('are 200 distinct, balanced sentences, with 60 balanced ones held out', () => {
     expect(new Set(LABELLED.map(one => one.text)).size).toBe(200)
     const count = (some: readonly Labelled[]) => LABELS.map(label => some.filter(one => one.label === label).length)
     expect(count(LABELLED)).toEqual([67, 67, 66])
     expect(count(LABELLED.filter(one => one.heldOut))).toEqual([20, 20, 20])
   })
 
-  it('are told apart, three of four', () => {
+  it('are classified correctly in three of four cases', () => {
     const { accuracy, table } = measure(LABELLED)
     expect(accuracy, table).toBeGreaterThanOrEqual(0.75)
   })
 
-  it('are told apart where they were held out, seven of ten', () => {
+  it('are classified correctly in seven of ten held-out cases', () => {
     const { accuracy, table } = measure(LABELLED.filter(one => one.heldOut))
     expect(accuracy, table).toBeGreaterThanOrEqual(0.7)
   })
@@ -58,12 +58,12 @@ describe('sentiment', () => {
     expect(sentiment(text).label).toBe(label)
   })
 
-  it('lets a negation reach no further than its clause', () => {
+  it('limits a negation to its clause', () => {
     expect(sentiment('I did not wait, excellent service.').label).toBe('positive')
     expect(sentiment('It is not only good.').label).toBe('positive')
   })
 
-  it('goes by what follows a "but"', () => {
+  it('gives more weight to the part after a "but"', () => {
     expect(sentiment('It is helpful but it crashes.').label).toBe('negative')
     expect(sentiment('It crashes but it is helpful.').label).toBe('positive')
     expect(sentiment('Although it is ugly, it is useful and good.').label).toBe('positive')
@@ -79,18 +79,18 @@ describe('sentiment', () => {
     expect(score('It is terribly bad.')).toBeLessThan(score('It is bad.'))
   })
 
-  it('is sure of nothing in a text without a word that it knows', () => {
+  it('has a low confidence in a text without known words', () => {
     expect(sentiment('')).toEqual({ label: 'neutral', confidence: 0, score: 0 })
     expect(sentiment('これはひどい').confidence).toBeLessThan(sentiment('The box is 30 cm wide.').confidence)
   })
 
-  it('is surer the more of one mind the words are', () => {
+  it('is more confident if the words agree', () => {
     const [unanimous, mixed] = [sentiment('Great food, great staff.'), sentiment('Great food, great staff, bad music.')]
     expect(mixed.label).toBe('positive')
     expect(mixed.confidence).toBeLessThan(unanimous.confidence)
   })
 
-  it('keeps score and confidence in their bounds, and gives the same answer twice', () => {
+  it('keeps score and confidence within bounds, and is deterministic', () => {
     for (const { text } of LABELLED) {
       const found = sentiment(text)
       expect(found).toEqual(sentiment(text))
@@ -106,11 +106,9 @@ describe('sentiment', () => {
     ['half an idiom', 'can not recommend '.repeat(55_000)],
     ['punctuation', '!'.repeat(1_000_000)],
     ['one word', 'a-'.repeat(500_000)],
-  ])('takes time linear in the text: %s', (_, text) => {
-    // Quadratic would be minutes; the bound only has to be below that on a busy machine.
-    const start = performance.now()
-    sentiment(text)
-    expect(performance.now() - start).toBeLessThan(10_000)
+  ])('does linear work on a long text: %s', (_, text) => {
+    // Quadratic work would take minutes and end at the test's timeout.
+    expect(() => sentiment(text)).not.toThrow()
   })
 
   it('has a lexicon of the promised size', () => {

@@ -1,10 +1,7 @@
 import { PHRASES } from './sentiment-phrases.ts'
 import { type Token, tokenise, weigh } from './sentiment-tokens.ts'
 
-/**
- * `score`: from -1 to 1. `confidence`: from 0 to 1, how strong and how unanimous the words are; a degree to order by,
- * not a probability.
- */
+/** `score`: -1 to 1. `confidence`: 0 to 1, from the strength and agreement of the words; a rank, not a probability. */
 export type Sentiment = { label: 'positive' | 'negative' | 'neutral'; confidence: number; score: number }
 
 const words = (list: string): ReadonlySet<string> => new Set(list.split(' '))
@@ -31,15 +28,19 @@ const FUNCTION_WORDS = words(
   'the a an is are was were it this that i you we they and of to in for on with my your not be',
 )
 
-/** How many words a negation reaches, pauses permitting: "not a very good" but not the rest of the sentence. */
+/**
+ * Number of words that a negation affects, up to the next pause: "not a very good", but not the rest of the sentence.
+ */
 const REACH = 4
-/** What is left of a word that is negated: "not great" is less bad than "bad", "not bad" much less good than "good". */
+/**
+ * Factors for a negated word: "not great" is less negative than "bad", and "not bad" much less positive than "good".
+ */
 const NEGATED = { positive: -0.75, negative: -0.5 }
-/** Of what is asked or supposed: "are there problems?" says of no problem. */
+/** Factor for questions and conditions: "are there problems?" does not report a problem. */
 const SUPPOSED = 0.4
 const BEFORE_BUT = 0.5
 const AFTER_BUT = 1.5
-/** Above it, either way, a score is no longer neutral: one word of weight 1 alone is. */
+/** A score is neutral up to this absolute value. A single word of weight 1 is still neutral. */
 const THRESHOLD = 0.3
 
 const phrasesByFirst = Map.groupBy(
@@ -47,7 +48,7 @@ const phrasesByFirst = Map.groupBy(
   phrase => phrase.words[0]!,
 )
 
-/** The end of the match of `phrase` (from its word `from`) at `at`, or -1. A `*` is one to three words. */
+/** The end of the match of `phrase` (from its word `from`) at `at`; -1: no match. `*` matches one to three words. */
 function matchEnd(tokens: Token[], at: number, phrase: string[], from = 0): number {
   if (from === phrase.length) return at
   if (phrase[from] !== '*') return tokens[at]?.word === phrase[from] ? matchEnd(tokens, at + 1, phrase, from + 1) : -1
@@ -62,10 +63,10 @@ function phraseAt(tokens: Token[], at: number): { weight: number; end: number } 
   return null
 }
 
-/** What the words before have to say of the next one that has a weight. */
+/** The effect of the preceding words on the next word with a weight. */
 type Scope = { negations: number[]; strength: number; concession: boolean; condition: boolean }
 
-/** @returns the weights of one sentence, as changed by the words around them */
+/** @returns the weights of the words in a sentence, modified by the words around them */
 function weights(sentence: Token[], heedCapitals: boolean): number[] {
   let found: number[] = []
   const fresh = (): Scope => ({ negations: [], strength: 1, concession: false, condition: false })
@@ -102,19 +103,19 @@ function weights(sentence: Token[], heedCapitals: boolean): number[] {
       negate(at)
     } else if (word === 'and') scope.negations = []
     else if (TURNS.has(word)) {
-      // At the first one only: at every one it would be quadratic.
+      // Only at the first turn: doing it at every one would be quadratic.
       if (!turned) found = found.map(weight => weight * BEFORE_BUT)
       turned = true
       scope = fresh()
     } else if (CONCESSIONS.has(word)) scope.concession = true
     else if (CONDITIONS.has(word)) scope.condition = true
     else if (NEGATIONS.has(word)) {
-      // "neither good nor bad" is no double negation, and "not only good" is none at all.
+      // "neither good nor bad" is not a double negation, and "not only good" is no negation.
       if (word === 'nor') scope.negations = []
       if (next?.word !== 'only') negate(at)
     } else {
       const weight = weigh(word)
-      // "pretty good", "terribly slow": the first word only strengthens when the second has a weight of its own.
+      // "pretty good", "terribly slow": the first word is only an intensifier if the second one has a weight.
       const strengthens = STRONGER.has(word) && (weight === 0 || (next && weigh(next.word) !== 0))
       if (strengthens) scope.strength *= 1.3
       else if (WEAKER.has(word)) scope.strength *= 0.7
@@ -142,16 +143,17 @@ function sentences(tokens: Token[]): { tokens: Token[]; exclamations: number; qu
 }
 
 /**
- * What an English text says of its subject, by rules: words, idioms and faces have weights; negations, intensifiers,
- * "but", conditions, questions, capitals and exclamation marks change them. The same text always has the same answer, in
- * time linear in its length. Of irony it knows a few set phrases only, and of facts ("it broke") what their words show.
+ * The sentiment of an English text, by rules. Words, idioms and emoticons have weights; negations, intensifiers, "but",
+ * conditions, questions, capitals and exclamation marks modify them. Deterministic, in linear time. Recognizes irony
+ * only in a few set phrases, and facts ("it broke") only by their words.
  *
  * The sum S of the weights becomes S / sqrt(S² + 15), as in VADER (Hutto & Gilbert, ICWSM 2014). It is first divided by
- * the root of the number of sentences that have a weight, for the sum of stray weights in a neutral text grows like that.
+ * the square root of the number of sentences with a weight, because the sum of stray weights in a neutral text grows at
+ * that rate.
  */
 export function sentiment(text: string): Sentiment {
   const tokens = tokenise(text)
-  // Where all is in capitals they stress nothing.
+  // Capitals are no emphasis in a text that is all capitals.
   const heedCapitals = text !== text.toUpperCase()
   let [sum, size, weighed] = [0, 0, 0]
   for (const one of sentences(tokens)) {
@@ -164,7 +166,7 @@ export function sentiment(text: string): Sentiment {
     }
   }
   if (size === 0) {
-    // Without a single common English word it is most likely another language, of which these rules know nothing.
+    // Without a common English word, the text is probably in another language, which these rules do not cover.
     const english = tokens.some(token => FUNCTION_WORDS.has(token.word))
     return { label: 'neutral', confidence: english ? 0.6 : tokens.length > 0 ? 0.2 : 0, score: 0 }
   }

@@ -1,29 +1,29 @@
 /**
- * How much each signal says, from 0 to 1, and from where on it counts. They are combined as independent pieces of
- * evidence (1 - product of (1 - weight)): none alone makes spam of a text, several strong ones do.
+ * Weight of each signal, 0 to 1, and the threshold from which it counts. Signals combine as independent evidence
+ * (1 - product of (1 - weight)): a single signal is not sufficient for spam, several strong ones are.
  */
 export const SPAM_SIGNALS = {
-  /** This many links, however long the text. */
+  /** Number of links, whatever the length of the text. */
   manyLinks: { weight: 0.35, from: 4 },
-  /** Links to words: a text that is little but links. A single link is how people share one. */
+  /** Share of links among words and links. A single link is normal sharing. */
   mostlyLinks: { weight: 0.4, from: 0.15, minLinks: 2 },
-  /** The link's target is hidden. */
+  /** A shortened link hides its target. */
   shortener: { weight: 0.3 },
-  /** No shop and no newspaper is at a bare address. */
+  /** A link to a bare IP address; legitimate sites have names. */
   addressLink: { weight: 0.3 },
-  /** The share of all words that is one word (of 4 letters or more). */
+  /** Share of the most frequent word (of 4 letters or more) among all words. */
   repeatedWord: { weight: 0.4, from: 0.25, minWords: 12 },
-  /** One word so many times in a row. */
+  /** Repetitions of a word in a row. */
   wordInARow: { weight: 0.4, from: 4 },
-  /** One letter or mark so many times in a row; lines drawn with dashes and the like do not count. */
+  /** Repetitions of a letter or mark in a row, except for drawn lines. */
   characterInARow: { weight: 0.25, from: 8 },
-  /** The share of lines that are there already. */
+  /** Share of duplicate lines. */
   repeatedLines: { weight: 0.5, from: 0.5, minLines: 4, minLength: 8 },
-  /** The share of letters that are capitals. Headings and acronyms are shorter. */
+  /** Share of capital letters. Headings and acronyms are shorter than `minLetters`. */
   shouting: { weight: 0.3, from: 0.6, minLetters: 30 },
-  /** Exclamation marks in a row, or so many to a word. */
+  /** Exclamation marks in a row, or per word. */
   exclamations: { weight: 0.2, inARow: 3, toWords: 0.2, min: 3 },
-  /** Each phrase adds its own, up to the most that phrases can say. */
+  /** Weight of each phrase, and the maximum of all phrases together. */
   phrases: { strong: 0.4, weak: 0.15, most: 0.85 },
 } as const
 
@@ -32,7 +32,7 @@ export const SHORTENERS: readonly string[] =
     ' ',
   )
 
-/** What hardly anybody writes who is not selling something. */
+/** Phrases that are rare outside spam. */
 export const STRONG_PHRASES: readonly string[] = [
   '100% free',
   '100% guaranteed',
@@ -67,7 +67,7 @@ export const STRONG_PHRASES: readonly string[] = [
   'you have won',
 ]
 
-/** What honest texts say as well, only less of it at once. */
+/** Phrases that legitimate texts also contain, but fewer at once. */
 export const WEAK_PHRASES: readonly string[] = [
   'best price',
   'buy now',

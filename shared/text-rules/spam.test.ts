@@ -8,7 +8,7 @@ describe('spamSignals', () => {
     'Make money fast, work from home and earn $5000 a week. Act now!!! http://1.2.3.4/win',
     'Buy now http://a.example http://b.example http://c.example http://d.example cheap viagra',
     'free free free free free free free free free free free free gift. Buy now at tinyurl.com/abc',
-  ])('is nearly sure of “%s”', text => {
+  ])('gives a high score to “%s”', text => {
     expect(spamSignals(text).score).toBeGreaterThan(0.7)
   })
 
@@ -23,7 +23,7 @@ describe('spamSignals', () => {
     'When it has started, try http://127.0.0.1:3000/health first, and from any other machine in the network http://192.168.1.10/.',
     '0 0 0 0 0 0 0 0 0 0 0 0 0 0',
     'The rabbit.ly/x path is not a shortener, nor is habit.ly.example.com.',
-  ])('sees nothing in “%s”', text => {
+  ])('gives a score of 0 to “%s”', text => {
     expect(spamSignals(text)).toEqual({ score: 0, reasons: [] })
   })
 
@@ -50,14 +50,14 @@ describe('spamSignals', () => {
     expect(spamSignals(text).reasons).toEqual([reason])
   })
 
-  it('is the surer the more there is', () => {
+  it('scores higher with more signals', () => {
     const one = spamSignals('To read more, click here.').score
     const two = spamSignals('To read more, click here. Buy now.').score
     const more = spamSignals('TO READ MORE, CLICK HERE. BUY NOW!!! http://bit.ly/a').score
     expect([one > 0, two > one, more > two, more < 1]).toEqual([true, true, true, true])
   })
 
-  it('is between 0 and 1, the same every time, and above 0 only with a reason', () => {
+  it('is between 0 and 1, deterministic, and above 0 only with a reason', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 300 }), text => {
         const { score, reasons } = spamSignals(text)

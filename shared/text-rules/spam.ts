@@ -1,3 +1,4 @@
+import { readingsOf } from './readings.ts'
 import { SHORTENERS, SPAM_SIGNALS, STRONG_PHRASES, WEAK_PHRASES } from './spam-data.ts'
 
 type Signal = { weight: number; reason: string }
@@ -7,15 +8,22 @@ const anyOf = (words: readonly string[]) => words.map(one => one.replace(/[.+$]/
 const LINK = /(?<![\p{L}\p{N}])(?:https?:\/\/|www\.)[^\s<>"'()[\]]+/giu
 const SHORT_LINK = new RegExp(`(?<![\\w.@-])(?:${anyOf(SHORTENERS)})/[\\w-]`, 'i')
 const ADDRESS_LINK = /https?:\/\/(?:\d{1,3}\.){3}\d{1,3}(?![\d.])/i
-/** Not one's own machine or network. */
+/** Loopback and private addresses do not count. */
 const OWN_ADDRESS = /https?:\/\/(?:127|10|0|192\.168|172\.(?:1[6-9]|2\d|3[01]))\./gi
-/** Not digits, nor what lines, tables and pauses are drawn with. */
+/** Excludes digits and characters that draw lines, tables and pauses. */
 const IN_A_ROW = new RegExp(`([^\\s\\d=_*~#.+|<>\\u2500-\\u257f-])\\1{${SPAM_SIGNALS.characterInARow.from - 1},}`, 'u')
 const STRONG = new RegExp(`(?<![\\p{L}\\p{N}])(?:${anyOf(STRONG_PHRASES)})(?![\\p{L}\\p{N}])`, 'gu')
 const WEAK = new RegExp(`(?<![\\p{L}\\p{N}])(?:${anyOf(WEAK_PHRASES)})(?![\\p{L}\\p{N}])`, 'gu')
 
-/** How much a text looks like spam by its form, from 0 to 1, and why. The same text always gets the same. */
-export function spamSignals(text: string): { score: number; reasons: string[] } {
+type Spam = { score: number; reasons: string[] }
+
+/** Scores how much a text looks like spam, 0 to 1, with the reasons; the worst of all readings. Deterministic. */
+export const spamSignals = (text: string): Spam =>
+  readingsOf(text)
+    .map(reading => signalsOf(reading.text))
+    .reduce((worst, one) => (one.score > worst.score ? one : worst))
+
+function signalsOf(text: string): Spam {
   const links = text.match(LINK) ?? []
   const prose = text.replace(LINK, ' ')
   const words = prose.toLowerCase().match(/[\p{L}\p{N}'’]+/gu) ?? []
@@ -87,7 +95,7 @@ function longestRow(words: readonly string[]): number {
   let longest = 0
   let row = 0
   words.forEach((word, i) => {
-    // Numbers repeat in every table.
+    // Tables repeat numbers.
     row = word === words[i - 1] && !/^\d+$/.test(word) ? row + 1 : 1
     longest = Math.max(longest, row)
   })
@@ -112,12 +120,19 @@ function shouting(prose: string, words: number): Signal[] {
 
 function phraseSignal(prose: string): Signal | null {
   const { strong, weak, most } = SPAM_SIGNALS.phrases
-  // Punctuation within a phrase is no disguise: “Congratulations! You have won”.
-  const plain = prose.toLowerCase().replace(/[\s!,.:;*_-]+/g, ' ')
-  const strongOnes = [...new Set(plain.match(STRONG) ?? [])]
-  const weakOnes = [...new Set(plain.match(WEAK) ?? [])]
+  const { strongOnes, weakOnes } = phrasesIn(prose)
   if (strongOnes.length + weakOnes.length === 0) return null
   const innocence = (1 - strong) ** strongOnes.length * (1 - weak) ** weakOnes.length
   const quoted = [...strongOnes, ...weakOnes].map(one => `“${one}”`).join(', ')
   return { weight: Math.min(most, 1 - innocence), reason: `says ${quoted}` }
 }
+
+function phrasesIn(prose: string): { strongOnes: string[]; weakOnes: string[] } {
+  // Ignores punctuation within phrases: “Congratulations! You have won”.
+  const plain = prose.toLowerCase().replace(/[\s!,.:;*_-]+/g, ' ')
+  return { strongOnes: [...new Set(plain.match(STRONG) ?? [])], weakOnes: [...new Set(plain.match(WEAK) ?? [])] }
+}
+
+/** The spam phrases in all readings of a text. */
+export const spamPhrases = (text: string): Set<string> =>
+  new Set(readingsOf(text).flatMap(reading => Object.values(phrasesIn(reading.text)).flat()))

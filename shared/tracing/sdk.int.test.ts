@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createLogger } from '#shared/logger.ts'
-import { createMetrics } from '#shared/metrics.ts'
+import { createMetrics } from '#shared/metrics/metrics.ts'
+import { createLogger } from '#shared/process/logger.ts'
 import { type Collector, startCollector } from '#shared/testing/collector.ts'
 import { createTracing, FLUSH_MS } from './sdk.ts'
 
@@ -24,7 +24,7 @@ function tracingTo(url: string, flushMs = 60_000) {
   return { tracing, lines, dropped, make }
 }
 
-test('what is left is sent when it stops, each span once', async () => {
+test('stopping sends each remaining span once', async () => {
   const { tracing, make, dropped, lines } = tracingTo(collector.url)
   make(1500)
   await tracing.stop()
@@ -34,7 +34,7 @@ test('what is left is sent when it stops, each span once', async () => {
   expect(lines).toEqual([])
 })
 
-test('of a collector that hangs only so many spans wait; the others are counted, and one line says so', async () => {
+test('while the collector hangs, waiting spans are bounded; the others are counted and logged in one line', async () => {
   collector.answers(() => undefined)
   const { tracing, make, dropped, lines } = tracingTo(collector.url, FLUSH_MS)
   make(10_000)
@@ -49,7 +49,7 @@ test('of a collector that hangs only so many spans wait; the others are counted,
   })
 })
 
-test('prompts are cut, and what waits is bounded by its size, too', async () => {
+test('prompts are cut, and waiting spans are also bounded by size', async () => {
   collector.answers(() => undefined)
   const { tracing, dropped } = tracingTo(collector.url, FLUSH_MS)
   for (let i = 0; i < 1500; i++) {
@@ -62,7 +62,7 @@ test('prompts are cut, and what waits is bounded by its size, too', async () => 
   await tracing.stop()
 })
 
-test('what a collector refuses is counted, and it is not asked again for it', async () => {
+test('spans that the collector refuses are counted and not sent again', async () => {
   collector.answers(response => response.writeHead(400).end('planted'))
   const { tracing, make, dropped, lines } = tracingTo(collector.url)
   make(10)

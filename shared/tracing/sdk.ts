@@ -10,8 +10,9 @@ import {
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from '@opentelemetry/sdk-trace'
+import { withDeadline } from '#shared/process/lifecycle.ts'
+import { proxyEnv } from '#shared/settings/proxy.ts'
 import packageJson from '../../package.json' with { type: 'json' }
-import { withDeadline } from '../lifecycle.ts'
 import type { TracingOptions } from './settings.ts'
 import {
   type Attributes,
@@ -23,18 +24,18 @@ import {
   type TracingDeps,
 } from './tracing.ts'
 
-/** Spans that wait for the collector, in one process; about 4 KB each without content. */
-const MOST_WAITING = 4096
+/** Spans of one process that wait for the collector; about 4 KB each without content. */
+const MAX_WAITING = 4096
 const EXPORT_TIMEOUT_MS = 5000
 const EXPORT_EVERY_MS = 1000
-/** Comes last when a process stops, on top of its drain. */
+/** Time for the last export when a process stops, after its drain. */
 export const FLUSH_MS = 1000
-/** How often the log may say that spans were lost. */
-const COMPLAIN_MS = 60_000
-/** Of one attribute: prompts may be megabytes. */
-const MOST_CHARACTERS = 32_768
-/** Of the attributes of all spans that wait. */
-const MOST_WAITING_CHARACTERS = 32_000_000
+/** Minimum interval between log lines about lost spans. */
+const LOSS_LOG_MS = 60_000
+/** Maximum length of one attribute: prompts may be megabytes. */
+const MAX_CHARACTERS = 32_768
+/** Maximum length of the attributes of all waiting spans. */
+const MAX_WAITING_CHARACTERS = 32_000_000
 
 const KINDS = {
   server: api.SpanKind.SERVER,
@@ -43,7 +44,7 @@ const KINDS = {
   consumer: api.SpanKind.CONSUMER,
 }
 
-/** The only place that knows OpenTelemetry's SDK. It patches nothing and sets nothing global. */
+/** The only user of the OpenTelemetry SDK. It patches nothing and sets nothing global. */
 export function createTracing(
   options: TracingOptions,
   { part, metrics, logger }: TracingDeps,
@@ -53,6 +54,7 @@ export function createTracing(
     url: options.url,
     headers: options.headers,
     timeoutMillis: EXPORT_TIMEOUT_MS,
+    ...(options.proxy && { httpAgentOptions: { keepAlive: true, proxyEnv: proxyEnv(options.proxy) } }),
   })
   const losses = createLosses({ metrics, logger, url: options.url })
   const bounded = boundedExport(exporter, losses)
@@ -78,13 +80,13 @@ export function createTracing(
   }
 }
 
-/** A copy: a part of a string keeps the whole of it alive, and spans wait for a collector that may hang. */
+/** Copies the shortened strings: a slice keeps the whole string alive, and spans wait for a collector that may hang. */
 const shortened = (attributes: Attributes): api.Attributes =>
   Object.fromEntries(
     Object.entries(attributes).map(([name, value]) => [
       name,
-      typeof value === 'string' && value.length > MOST_CHARACTERS
-        ? Buffer.from(value.slice(0, MOST_CHARACTERS)).toString()
+      typeof value === 'string' && value.length > MAX_CHARACTERS
+        ? Buffer.from(value.slice(0, MAX_CHARACTERS)).toString()
         : value,
     ]),
   ) as api.Attributes
@@ -131,25 +133,25 @@ function spanOf(span: api.Span): Span {
 
 type Losses = (reason: 'queue_full' | 'export_failed', count: number, error?: unknown) => void
 
-/** Counts what never got to the collector, and says so in the log now and then. */
+/** Counts spans that did not reach the collector, and logs the loss now and then. */
 function createLosses({ metrics, logger, url }: Omit<TracingDeps, 'part'> & { url: string }): Losses {
   let lost = 0
-  let saidAt = Number.NEGATIVE_INFINITY
+  let loggedAt = Number.NEGATIVE_INFINITY
   return (reason, count, error) => {
     metrics.spansDropped.inc({ reason }, count)
     lost += count
-    if (performance.now() - saidAt < COMPLAIN_MS) return
-    saidAt = performance.now()
+    if (performance.now() - loggedAt < LOSS_LOG_MS) return
+    loggedAt = performance.now()
     const { name, code } = Object(error) as { name?: string; code?: unknown }
     logger.warn(
       { spans: lost, reason, collector: new URL(url).host, error: name, code },
-      'spans are lost: the collector does not take them',
+      'spans were lost: the collector does not accept them',
     )
     lost = 0
   }
 }
 
-/** The SDK's own batching drops without telling anybody: so we count what waits, and never let it come to that. */
+/** The batching of the SDK drops spans without reporting them, so waiting spans are counted and bounded here. */
 function boundedExport(exporter: SpanExporter, lose: Losses) {
   let waiting = 0
   let characters = 0
@@ -166,9 +168,9 @@ function boundedExport(exporter: SpanExporter, lose: Losses) {
         }),
       shutdown: () => exporter.shutdown(),
     },
-    maxQueueSize: MOST_WAITING,
+    maxQueueSize: MAX_WAITING,
     scheduledDelayMillis: EXPORT_EVERY_MS,
-    // Later than the exporter's own, which tells what became of the spans.
+    // Longer than the timeout of the exporter, which reports the fate of the spans.
     exportTimeoutMillis: EXPORT_TIMEOUT_MS * 2,
   })
   const processor: SpanProcessor = {
@@ -176,7 +178,7 @@ function boundedExport(exporter: SpanExporter, lose: Losses) {
     onEnd(span) {
       if ((span.spanContext().traceFlags & api.TraceFlags.SAMPLED) === 0) return
       const more = charactersOf(span)
-      if (waiting >= MOST_WAITING || characters + more > MOST_WAITING_CHARACTERS) return lose('queue_full', 1)
+      if (waiting >= MAX_WAITING || characters + more > MAX_WAITING_CHARACTERS) return lose('queue_full', 1)
       waiting++
       characters += more
       batches.onEnd(span)
@@ -186,7 +188,7 @@ function boundedExport(exporter: SpanExporter, lose: Losses) {
   }
   return {
     processor,
-    /** What has not been sent by now never will be. */
+    /** Counts the spans that were not sent as lost. */
     abandon() {
       if (waiting > 0) lose('export_failed', waiting)
       abandoned = true

@@ -6,7 +6,7 @@ const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const SPAN = 'b7ad6b7169203331'
 
 describe('a traceparent', () => {
-  test('is read as the specification says, also one of a later version', () => {
+  test('is parsed as the specification requires, also of a later version', () => {
     expect(parseTraceparent(`00-${TRACE}-${SPAN}-01`)).toEqual({ traceId: TRACE, spanId: SPAN, flags: 1 })
     expect(readTraceparent(`cc-${TRACE}-${SPAN}-03-more`)).toBe(`00-${TRACE}-${SPAN}-01`)
     expect(readTraceparent(`00-${TRACE}-${SPAN}-02`)).toBe(`00-${TRACE}-${SPAN}-00`)
@@ -24,7 +24,7 @@ describe('a traceparent', () => {
     `00-${'0'.repeat(32)}-${SPAN}-01`,
     `00-${TRACE}-${'0'.repeat(16)}-01`,
     `01-${TRACE}-${SPAN}-01-${'x'.repeat(8192)}`,
-  ])('that is none is as if it were not there: %s', text => {
+  ])('that is invalid is ignored: %s', text => {
     expect(readTraceparent(text)).toBeNull()
     expect(traceIds(text)).toEqual({})
   })

@@ -1,44 +1,44 @@
-import type { Logger } from '#shared/logger.ts'
-import type { Metrics } from '#shared/metrics.ts'
+import type { Metrics } from '#shared/metrics/metrics.ts'
+import type { Logger } from '#shared/process/logger.ts'
 
-/** What the rest knows of tracing. The SDK is behind it, in `sdk.ts`, and is loaded only when somebody wants traces. */
+/** The interface to tracing. Its implementation, `sdk.ts`, is loaded only if tracing is on. */
 
 export type Attributes = Record<string, string | number | boolean | string[] | undefined>
 
 export type Span = {
-  /** W3C, of this span: what a child elsewhere has for its parent. */
+  /** The W3C traceparent of this span, for a child in another process. */
   readonly traceparent: string
   readonly traceId: string
   readonly spanId: string
-  /** false: it was not sampled, so that nothing need be said of it. */
+  /** false: the span was not sampled, and attributes are ignored. */
   readonly recording: boolean
   set(attributes: Attributes): void
-  /** @param type one of a closed vocabulary: `error.type`. No message, as that may quote a prompt. */
+  /** @param type value of `error.type`, from a closed set. Never a message, because it may quote a prompt. */
   fail(type: string): void
   end(): void
 }
 
 export type SpanOptions = {
-  /** internal, unless said otherwise */
+  /** Default: internal. */
   kind?: 'server' | 'client' | 'producer' | 'consumer'
-  /** A traceparent that is none is no parent: the span then begins a trace of its own. */
+  /** null or an invalid traceparent: the span starts a new trace. */
   parent: Span | string | null
   attributes?: Attributes
-  /** It began so long ago, milliseconds. */
+  /** How long ago the span began, milliseconds. */
   agoMs?: number
 }
 
 export type Tracing = {
-  /** Whether prompts and answers are wanted in spans. */
+  /** Whether spans contain prompts and answers. */
   readonly content: boolean
   start(name: string, options: SpanOptions): Span
-  /** Sends what is left, for a bounded time. Never rejects. */
+  /** Sends the remaining spans, for a bounded time. Never rejects. */
   stop(): Promise<void>
 }
 
 export type TracingDeps = { part: 'api' | 'worker'; metrics: Pick<Metrics, 'spansDropped'>; logger: Logger }
 
-/** Runs `work` as a span that ends with it, and fails if it throws. */
+/** Runs `work` inside the span, which ends with it and fails if it throws. */
 export async function inSpan<T>(span: Span, work: (span: Span) => Promise<T> | T): Promise<T> {
   try {
     return await work(span)
@@ -53,8 +53,8 @@ export async function inSpan<T>(span: Span, work: (span: Span) => Promise<T> | T
 export type TraceContext = { traceId: string; spanId: string; flags: number }
 
 /**
- * Source: https://www.w3.org/TR/trace-context/#traceparent-header; what cannot be read is ignored, as it says. A header of a later version may have
- * more fields behind those of ours.
+ * Source: https://www.w3.org/TR/trace-context/#traceparent-header. Invalid headers are ignored, as it requires. A header of a
+ * later version may have more fields after the known ones.
  */
 export function parseTraceparent(text: unknown): TraceContext | null {
   if (typeof text !== 'string' || text.length > 256) return null
@@ -63,7 +63,7 @@ export function parseTraceparent(text: unknown): TraceContext | null {
   return { traceId: found[2]!, spanId: found[3]!, flags: Number.parseInt(found[4]!, 16) }
 }
 
-/** A traceparent that is worth keeping, in the version that we speak; null: there is none. */
+/** A valid traceparent in the version that Sluice writes; null: the text is missing or invalid. */
 export function readTraceparent(text: unknown): string | null {
   const context = text === undefined ? null : parseTraceparent(text)
   return context && formatTraceparent(context)
@@ -72,7 +72,7 @@ export function readTraceparent(text: unknown): string | null {
 export const formatTraceparent = ({ traceId, spanId, flags }: TraceContext): string =>
   `00-${traceId}-${spanId}-${(flags & 1) === 1 ? '01' : '00'}`
 
-/** For a line of the log. */
+/** Fields of a log line. */
 export const traceIds = (traceparent: unknown): { trace_id?: string; span_id?: string } => {
   const context = traceparent ? parseTraceparent(traceparent) : null
   return context ? { trace_id: context.traceId, span_id: context.spanId } : {}

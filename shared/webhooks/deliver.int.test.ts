@@ -1,17 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished, vi } from 'vitest'
-import { createInserter } from '#shared/db/insert.ts'
 import type { Db } from '#shared/db/pool.ts'
-import { createEnder } from '#shared/db/tasks.ts'
-import { createLogger } from '#shared/logger.ts'
-import { createMetrics } from '#shared/metrics.ts'
+import { createFinisher } from '#shared/db/tasks/finish.ts'
+import { createInserter } from '#shared/db/tasks/insert.ts'
+import { createMetrics } from '#shared/metrics/metrics.ts'
+import { createLogger } from '#shared/process/logger.ts'
 import { ask, fileDatabase, newTask } from '#shared/testing/postgres.ts'
 import { type Receiver, startReceiver } from '#shared/testing/receiver.ts'
-import { startDeliverer } from './deliver.ts'
-import { secretText } from './event.ts'
+import { startWebhookDelivery } from './deliver.ts'
+import { formatSecret } from './event.ts'
 import { createSend } from './send.ts'
-import { parseTargets } from './target.ts'
+import { parseTargetPolicy } from './target.ts'
 
 const database = fileDatabase(2)
 const apiKeyId = randomUUID()
@@ -32,12 +32,12 @@ beforeEach(async () => {
   ])
 })
 
-const policy = parseTargets('127.0.0.0/8')
+const policy = parseTargetPolicy('127.0.0.0/8')
 
-/** As a worker process does, until the test is over. */
+/** Runs delivery like a worker process until the test ends. */
 function start({ of = db, allow = policy, timeoutMs = 10_000 } = {}) {
   const metrics = createMetrics('worker')
-  const stop = startDeliverer({
+  const stop = startWebhookDelivery({
     db: of,
     config: { webhookTargets: allow },
     metrics,
@@ -53,12 +53,12 @@ function start({ of = db, allow = policy, timeoutMs = 10_000 } = {}) {
   return { stop, counted }
 }
 
-/** Tasks that have ended, whose event is due. */
-async function told(webhookUrl: string, count = 1): Promise<string[]> {
+/** Finished tasks with a due event. */
+async function finishTasks(webhookUrl: string, count = 1): Promise<string[]> {
   const tasks = Array.from({ length: count }, () => newTask({ apiKeyId, webhookUrl }))
   const insert = createInserter(db)
   await Promise.all(tasks.map(insert))
-  const end = createEnder(db, () => {})
+  const end = createFinisher(db, () => {})
   const how = { status: 'failed', from: 'live', epoch: null, workerId: null, settlement: null } as const
   await Promise.all(tasks.map(({ id }) => end({ id, ...how })))
   return tasks.map(task => task.id)
@@ -66,7 +66,7 @@ async function told(webhookUrl: string, count = 1): Promise<string[]> {
 
 type Row = { status: string; attempts: number; last_status: number | null; last_error: string | null; due: boolean }
 const rows = () => ask<Row>(db, 'SELECT *, next_at <= now() AS due FROM webhook_deliveries ORDER BY id')
-/** Resolves once every delivery has been tried at least so often, and that is written down. */
+/** Resolves when every delivery has at least this number of settled attempts. */
 const settled = async (attempts = 1): Promise<Row[]> => {
   const done = (row: Row) => row.attempts >= attempts && (row.last_status !== null || row.last_error !== null)
   return expect
@@ -74,20 +74,20 @@ const settled = async (attempts = 1): Promise<Row[]> => {
     .toBe(true)
     .then(rows)
 }
-/** Nothing is tried again within the ten seconds that it may be, so that it can be counted. */
+/** Retries start after ten seconds at most, which the test does not wait for, so that attempts can be counted. */
 function retriesLate(): void {
   const random = vi.spyOn(Math, 'random').mockReturnValue(0.999)
   onTestFinished(() => random.mockRestore())
 }
-/** The time of the next attempt has come. */
+/** Makes all next attempts due. */
 const hasten = () => ask(db, `UPDATE webhook_deliveries SET next_at = now(), last_status = NULL, last_error = NULL`)
 
-it('an event is sent, signed so that the openai library believes it', async () => {
-  const [id] = await told(`${receiver.url}/hook`)
+it('an event is sent with a signature that the openai library accepts', async () => {
+  const [id] = await finishTasks(`${receiver.url}/hook`)
   const [key] = await ask<{ webhook_secret: Buffer }>(db, 'SELECT webhook_secret FROM api_keys')
   const { counted } = start()
   const [event] = await receiver.until(1)
-  const { webhooks } = new OpenAI({ apiKey: 'none', webhookSecret: secretText(key!.webhook_secret) })
+  const { webhooks } = new OpenAI({ apiKey: 'none', webhookSecret: formatSecret(key!.webhook_secret) })
   expect(await webhooks.unwrap(event!.body, event!.headers as Record<string, string>)).toEqual({
     id: event!.headers['webhook-id'],
     object: 'event',
@@ -100,10 +100,10 @@ it('an event is sent, signed so that the openai library believes it', async () =
   expect(await counted()).toEqual({ delivered: 1 })
 })
 
-it('what was not heard is sent again, under the same id and with a new signature', async () => {
+it('a failed delivery is retried under the same id with a new signature', async () => {
   retriesLate()
   receiver.answers(response => response.writeHead(500).end())
-  await told(receiver.url)
+  await finishTasks(receiver.url)
   const { counted } = start()
   expect(await settled()).toMatchObject([
     { status: 'pending', attempts: 1, last_status: 500, last_error: 'answered 500' },
@@ -120,9 +120,9 @@ it.each([
   [302, 'pending', 'answered 302; redirects are not followed'],
   [410, 'failed', 'answered 410'],
   [429, 'pending', 'answered 429'],
-])('after %i it is %s', async (status, became, last_error) => {
+])('a response with status %i: the delivery is %s', async (status, became, last_error) => {
   receiver.answers(response => response.writeHead(status, { location: hanging.url, 'retry-after': '1800' }).end())
-  await told(receiver.url)
+  await finishTasks(receiver.url)
   start()
   expect(await settled()).toMatchObject([{ status: became, last_status: status, last_error, due: expect.any(Boolean) }])
   if (became === 'pending') {
@@ -136,10 +136,10 @@ it.each([
   expect(hanging.received).toEqual([])
 })
 
-it('a target that is not allowed is not asked, by whatever name, and nobody learns its address', async () => {
+it('a forbidden target gets no request under any name, and its address is not revealed', async () => {
   retriesLate()
-  for (const host of ['127.0.0.1', 'localhost', '[::1]']) await told(`http://${host}:${receiver.port}/`)
-  const { counted } = start({ allow: parseTargets('10.0.0.0/8') })
+  for (const host of ['127.0.0.1', 'localhost', '[::1]']) await finishTasks(`http://${host}:${receiver.port}/`)
+  const { counted } = start({ allow: parseTargetPolicy('10.0.0.0/8') })
   for (const row of await settled()) {
     expect(row).toMatchObject({ status: 'pending', last_status: null })
     expect(row.last_error).toMatch(/^the target is not allowed/)
@@ -149,20 +149,20 @@ it('a target that is not allowed is not asked, by whatever name, and nobody lear
   expect(receiver.received).toEqual([])
 })
 
-it('one host that hangs does not delay the others, with thousands of events before theirs', async () => {
-  await told(hanging.url, 3000)
+it('one host that hangs with thousands of events does not delay the others', async () => {
+  await finishTasks(hanging.url, 3000)
   start({ timeoutMs: 600_000 })
   await hanging.until(8)
-  const ids = await told(receiver.url, 100)
+  const ids = await finishTasks(receiver.url, 100)
   const came = await receiver.until(100)
-  // None of those that hang can have been given up by then.
+  // Deliveries that hang cannot have timed out by then.
   expect((await rows()).filter(row => row.last_error !== null)).toEqual([])
   expect(new Set(came.map(one => JSON.parse(one.body).data.id)).size).toBe(ids.length)
   expect(hanging.received).toHaveLength(8)
 })
 
 it('two processes send each event once', async () => {
-  await told(receiver.url, 300)
+  await finishTasks(receiver.url, 300)
   for (const of of database.dbs) start({ of })
   await settled()
   const ids = receiver.received.map(one => one.headers['webhook-id'])
@@ -170,8 +170,8 @@ it('two processes send each event once', async () => {
   expect(new Set(ids).size).toBe(300)
 })
 
-it('a process that stops gives back what it could not finish, for another one to send at once', async () => {
-  await told(hanging.url)
+it('a process that stops releases unfinished deliveries, and another one sends them at once', async () => {
+  await finishTasks(hanging.url)
   const { stop } = start()
   await hanging.until(1)
   await stop()
@@ -180,8 +180,8 @@ it('a process that stops gives back what it could not finish, for another one to
   await hanging.until(2)
 })
 
-it('what was leased by a process that died is sent by another, under the same id', async () => {
-  await told(receiver.url)
+it('another process sends the deliveries of a dead one, under the same ids', async () => {
+  await finishTasks(receiver.url)
   receiver.answers(() => {})
   start()
   const [first] = await receiver.until(1)

@@ -1,43 +1,45 @@
 import type { Config } from '#shared/config.ts'
-import { persist } from '#shared/db/persist.ts'
 import type { Db } from '#shared/db/pool.ts'
-import { createDeliverySettler, type LeasedDelivery, leaseDeliveries, readTraceparents } from '#shared/db/webhooks.ts'
-import { every, withDeadline } from '#shared/lifecycle.ts'
-import type { Logger } from '#shared/logger.ts'
-import type { Metrics } from '#shared/metrics.ts'
+import { retryUnavailable } from '#shared/db/retry-unavailable.ts'
+import { type LeasedDelivery, leaseDeliveries, readTraceparents } from '#shared/db/webhooks/lease.ts'
+import { createDeliverySettler } from '#shared/db/webhooks/settle.ts'
+import type { Metrics } from '#shared/metrics/metrics.ts'
+import { now } from '#shared/process/clock.ts'
+import { repeatEvery, withDeadline } from '#shared/process/lifecycle.ts'
+import type { Logger } from '#shared/process/logger.ts'
 import { inSpan, type Tracing } from '#shared/tracing/tracing.ts'
 import { eventId, eventJson, signedHeaders } from './event.ts'
-import { createHosts } from './hosts.ts'
-import { waitMs } from './retry.ts'
-import { createSend, type Send, type Sent } from './send.ts'
+import { createHostConcurrency } from './host-concurrency.ts'
+import { retryDelayMs } from './retry.ts'
+import { createSend, type Send, type SendOutcome } from './send.ts'
 
 const ROUND_MS = 1000
-/** Deliveries under way in one process, and of one key: it may name any number of hosts that hang. */
-const AT_ONCE = 96
+/** Concurrent deliveries per process, and per key, whose webhooks may name many hosts that hang. */
+const CONCURRENCY = 96
 const PER_KEY = 64
-/** How long those under way may go on when the process stops. */
+/** Time for deliveries in flight to finish when the process stops. */
 const FINISH_MS = 1000
 
-/** Delivers webhooks until it is stopped: every worker process runs it, and each event is somebody's. @returns how to stop it */
-export function startDeliverer(deps: {
+/** Delivers webhooks. Every worker process runs it, and each event is leased by one of them. @returns stops it */
+export function startWebhookDelivery(deps: {
   db: Db
-  config: Pick<Config, 'webhookTargets'>
+  config: Pick<Config, 'webhookTargets' | 'proxies'>
   metrics: Pick<Metrics, 'webhookAttempts' | 'webhooksEnded'>
   tracing: Tracing | null
   logger: Logger
   send?: Send
 }): () => Promise<void> {
   const { db, metrics, tracing, logger } = deps
-  const send = deps.send ?? createSend({ policy: deps.config.webhookTargets })
+  const send = deps.send ?? createSend({ policy: deps.config.webhookTargets, proxies: deps.config.proxies })
   const settle = createDeliverySettler(db)
-  const hosts = createHosts()
-  const underWay = new Set<Promise<void>>()
+  const hosts = createHostConcurrency()
+  const inFlight = new Set<Promise<void>>()
   const byKey = new Map<string, number>()
   const stopping = new AbortController()
   const abort = new AbortController()
 
   async function round(): Promise<boolean> {
-    const limit = AT_ONCE - underWay.size
+    const limit = CONCURRENCY - inFlight.size
     if (limit === 0) return false
     const keys = Array.from(byKey, ([apiKeyId, active]) => ({ apiKeyId, room: PER_KEY - active }))
     const { leased, putOff } = await leaseDeliveries(db, { ...hosts.room(), keys, perKey: PER_KEY, limit })
@@ -46,14 +48,14 @@ export function startDeliverer(deps: {
       const work = deliver(one, parents?.get(one.subject_id) ?? null)
         .catch(error => logger.error({ err: error, event: eventId(one.id) }, 'a webhook was not settled'))
         .finally(() => {
-          underWay.delete(work)
+          inFlight.delete(work)
           countKey(one.api_key_id, -1)
         })
-      underWay.add(work)
+      inFlight.add(work)
       countKey(one.api_key_id, 1)
       return work
     })
-    // Not all: one that hangs must not keep the next round waiting.
+    // Half of them, so that deliveries that hang do not delay the next round.
     await half(begun, ROUND_MS, stopping.signal)
     return putOff || leased.length > 0
   }
@@ -65,34 +67,34 @@ export function startDeliverer(deps: {
   }
 
   async function deliver(one: LeasedDelivery, parent: string | null): Promise<void> {
-    const back = hosts.begin(one.host)
+    const end = hosts.begin(one.host)
     const sent = tracing ? await traced(tracing, one, parent) : await attempt(one)
-    back(sent)
+    end(sent)
     if (sent.kind === 'stopped') {
-      await persist(() => settle({ ...one, delivered: false, status: null, error: 'interrupted', waitMs: 0 }))
+      await retryUnavailable(() => settle({ ...one, delivered: false, status: null, error: 'interrupted', waitMs: 0 }))
       return
     }
     const delivered = sent.kind === 'answered' && sent.status >= 200 && sent.status < 300
     metrics.webhookAttempts.inc({ outcome: delivered ? 'delivered' : sent.kind === 'answered' ? 'refused' : sent.kind })
     const status = sent.kind === 'answered' ? sent.status : null
     const error = delivered ? null : errorOf(sent)
-    const became = await persist(() =>
+    const settled = await retryUnavailable(() =>
       settle({ ...one, delivered, status, error, waitMs: delivered || status === GONE ? null : waitFor(one, sent) }),
     )
-    if (became === 'delivered' || became === 'failed') metrics.webhooksEnded.inc({ status: became })
-    // A URL may hold a secret: its host has to do.
+    if (settled === 'delivered' || settled === 'failed') metrics.webhooksEnded.inc({ status: settled })
+    // The URL may contain a secret.
     const line = { event: eventId(one.id), host: one.host, attempts: one.attempts, error }
-    if (became === 'failed') logger.warn(line, 'a webhook was given up')
+    if (settled === 'failed') logger.warn(line, 'the delivery of a webhook failed finally')
     else if (!delivered) logger.debug(line, 'a webhook was not delivered')
   }
 
-  function traced(tracing: Tracing, one: LeasedDelivery, parent: string | null): Promise<Sent> {
+  function traced(tracing: Tracing, one: LeasedDelivery, parent: string | null): Promise<SendOutcome> {
     const span = tracing.start(`webhook ${one.type}`, {
       kind: 'client',
       parent,
       attributes: {
         'http.request.method': 'POST',
-        // A URL may hold a secret: its host has to do.
+        // The URL may contain a secret.
         'server.address': one.host,
         'http.request.resend_count': one.attempts - 1,
         'sluice.event.id': eventId(one.id),
@@ -107,23 +109,23 @@ export function startDeliverer(deps: {
     })
   }
 
-  async function attempt(one: LeasedDelivery, more: Record<string, string> = {}): Promise<Sent> {
-    if (!one.secret) return { kind: 'forbidden', message: 'its key is not there' }
+  async function attempt(one: LeasedDelivery, more: Record<string, string> = {}): Promise<SendOutcome> {
+    if (!one.secret) return { kind: 'forbidden', message: 'has no API key' }
     const body = eventJson(one)
     const headers = {
       'content-type': 'application/json',
       'user-agent': 'Sluice',
       ...more,
-      ...signedHeaders(one, body, one.secret, new Date()),
+      ...signedHeaders(one, body, [one.secret, ...one.retired_secrets], new Date(now())),
     }
     return send({ url: one.url, headers, body }, abort.signal)
   }
 
-  const stop = every(ROUND_MS, round, error => logger.warn({ err: error }, 'webhooks: cannot look for what is due'))
+  const stop = repeatEvery(ROUND_MS, round, error => logger.warn({ err: error }, 'webhooks: cannot lease deliveries'))
   return async () => {
     stopping.abort()
     await stop()
-    const rest = Promise.all(underWay)
+    const rest = Promise.all(inFlight)
     await withDeadline(rest, FINISH_MS).catch(() => abort.abort())
     await rest
   }
@@ -131,10 +133,10 @@ export function startDeliverer(deps: {
 
 const GONE = 410
 
-const waitFor = (one: LeasedDelivery, sent: Sent): number =>
-  waitMs(one.attempts, sent.kind === 'answered' ? sent.retryAfterMs : null)
+const waitFor = (one: LeasedDelivery, sent: SendOutcome): number =>
+  retryDelayMs(one.attempts, sent.kind === 'answered' ? sent.retryAfterMs : null)
 
-function errorOf(sent: Exclude<Sent, { kind: 'stopped' }>): string {
+function errorOf(sent: Exclude<SendOutcome, { kind: 'stopped' }>): string {
   if (sent.kind === 'answered') {
     const redirect = sent.status >= 300 && sent.status < 400
     return `answered ${sent.status}${redirect ? '; redirects are not followed' : ''}`
@@ -143,7 +145,7 @@ function errorOf(sent: Exclude<Sent, { kind: 'stopped' }>): string {
   return sent.kind === 'timeout' ? 'no answer in time' : `not reached: ${sent.code}`
 }
 
-/** Resolves when half of it is done, or after `ms`, or at `signal`. */
+/** Resolves when half of `work` is done, after `ms`, or at `signal`. */
 async function half(work: Promise<void>[], ms: number, signal: AbortSignal): Promise<void> {
   if (work.length === 0 || signal.aborted) return
   const { promise, resolve } = Promise.withResolvers<void>()

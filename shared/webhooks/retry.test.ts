@@ -1,29 +1,29 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { parseRetryAfter, waitMs } from './retry.ts'
+import { parseRetryAfter, retryDelayMs } from './retry.ts'
 
 const HOUR = 3_600_000
 
-describe('the wait before the next attempt', () => {
-  it('doubles its bound, up to an hour, and is anything below it', () => {
-    const bounds = [1, 2, 3, 9, 10, 11, 500].map(attempts => waitMs(attempts, null, () => 1))
+describe('the delay before the next attempt', () => {
+  it('is random below a bound that doubles up to an hour', () => {
+    const bounds = [1, 2, 3, 9, 10, 11, 500].map(attempts => retryDelayMs(attempts, null, () => 1))
     expect(bounds).toEqual([10_000, 20_000, 40_000, 2_560_000, HOUR, HOUR, HOUR])
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 32_767 }),
         fc.double({ min: 0, max: 1, noNaN: true }),
         (attempts, random) => {
-          const wait = waitMs(attempts, null, () => random)
+          const wait = retryDelayMs(attempts, null, () => random)
           expect(wait).toBeCloseTo(random * Math.min(HOUR, 10_000 * 2 ** (attempts - 1)), 3)
         },
       ),
     )
   })
 
-  it('is as long as the receiver asks, within an hour', () => {
-    expect(waitMs(1, 120_000, () => 0.5)).toBe(120_000)
-    expect(waitMs(1, 1, () => 0.5)).toBe(5000)
-    expect(waitMs(1, 100 * HOUR, () => 0.5)).toBe(HOUR)
+  it('is at least the Retry-After of the receiver, up to an hour', () => {
+    expect(retryDelayMs(1, 120_000, () => 0.5)).toBe(120_000)
+    expect(retryDelayMs(1, 1, () => 0.5)).toBe(5000)
+    expect(retryDelayMs(1, 100 * HOUR, () => 0.5)).toBe(HOUR)
   })
 })
 

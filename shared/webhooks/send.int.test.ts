@@ -4,7 +4,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Receiver, startReceiver } from '#shared/testing/receiver.ts'
 import { createSend } from './send.ts'
-import { parseTargets } from './target.ts'
+import { parseTargetPolicy } from './target.ts'
 
 let receiver: Receiver
 beforeAll(async () => {
@@ -16,7 +16,7 @@ beforeEach(() => {
   receiver.answers(response => response.writeHead(204).end())
 })
 
-const local = parseTargets('127.0.0.0/8, ::1')
+const local = parseTargetPolicy('127.0.0.0/8, ::1')
 const never = new AbortController().signal
 const message = (url: string) => ({
   url,
@@ -26,7 +26,7 @@ const message = (url: string) => ({
 const send = (url: string, options: Partial<Parameters<typeof createSend>[0]> = {}) =>
   createSend({ policy: local, ...options })(message(url), never)
 
-it('POSTs what it is given, and answers the status', async () => {
+it('sends the body with POST and returns the status', async () => {
   receiver.answers(response => response.writeHead(503, { 'retry-after': '7' }).end('busy'))
   expect(await send(`${receiver.url}/hook?a=b#c`)).toEqual({ kind: 'answered', status: 503, retryAfterMs: 7000 })
   expect(receiver.received).toMatchObject([
@@ -38,18 +38,18 @@ it('POSTs what it is given, and answers the status', async () => {
   ])
 })
 
-describe('nobody is asked', () => {
+describe('no request is made', () => {
   it.each(['localhost', 'localhost.', '127.0.0.1', '0x7f.1', '[::ffff:127.0.0.1]', '0'])(
-    'at %s, which is this machine, unless it is allowed',
+    'to %s, which is this machine, unless it is allowed',
     async host => {
       const url = `http://${host}:${receiver.port}/`
       for (const allow of ['', '10.0.0.0/8, other.app'])
-        expect(await send(url, { policy: parseTargets(allow) })).toMatchObject({ kind: 'forbidden' })
+        expect(await send(url, { policy: parseTargetPolicy(allow) })).toMatchObject({ kind: 'forbidden' })
       expect(receiver.received).toEqual([])
     },
   )
 
-  it('at a name of which one address is not allowed, whatever the others are', async () => {
+  it('to a name with one forbidden address', async () => {
     const addresses = [
       { address: '127.0.0.1', family: 4 },
       { address: '10.0.0.1', family: 4 },
@@ -60,7 +60,7 @@ describe('nobody is asked', () => {
     expect(receiver.received).toEqual([])
   })
 
-  it('where a redirect leads to', async () => {
+  it('to the target of a redirect', async () => {
     const other = await startReceiver()
     for (const status of [301, 302, 303, 307, 308]) {
       receiver.answers(response => response.writeHead(status, { location: `${other.url}/secret` }).end())
@@ -70,7 +70,7 @@ describe('nobody is asked', () => {
     await other.close()
   })
 
-  it('through a proxy', async () => {
+  it('through a proxy from the environment', async () => {
     const back = http.setGlobalProxyFromEnv({ http_proxy: 'http://127.0.0.1:9', https_proxy: 'http://127.0.0.1:9' })
     try {
       expect(await send(receiver.url)).toMatchObject({ status: 204 })
@@ -80,14 +80,14 @@ describe('nobody is asked', () => {
   })
 })
 
-it('connects to the address that was checked: the name is asked for once', async () => {
+it('connects to the checked address: the name is resolved once', async () => {
   const answers = [[{ address: '127.0.0.1', family: 4 }], [{ address: '127.0.0.2', family: 4 }]]
   let asked = 0
   const resolve = async (host: string) => {
     expect(host).toBe('rebinds.app')
     return answers[asked++]!
   }
-  const policy = parseTargets('127.0.0.1')
+  const policy = parseTargetPolicy('127.0.0.1')
   const url = `http://rebinds.app:${receiver.port}/`
   expect(await send(url, { resolve, policy })).toMatchObject({ kind: 'answered', status: 204 })
   expect(asked).toBe(1)
@@ -95,12 +95,12 @@ it('connects to the address that was checked: the name is asked for once', async
   expect(await createSend({ policy, resolve })(message(url), never)).toMatchObject({ kind: 'forbidden' })
 })
 
-it('finds a name that only the system knows', async () => {
+it('resolves a name that only the system knows', async () => {
   expect(await send(`http://localhost:${receiver.port}/`)).toMatchObject({ status: 204 })
 })
 
 describe('gives up', () => {
-  it('on one that accepts and says nothing, on one whose name is not found in time, and when it is to stop', async () => {
+  it('on a target that does not answer, a name that does not resolve in time, and when it is stopped', async () => {
     receiver.answers(() => {})
     expect(await send(receiver.url, { timeoutMs: 50 })).toEqual({ kind: 'timeout' })
     const resolve = () => new Promise<never>(() => {})
@@ -114,7 +114,7 @@ describe('gives up', () => {
     expect(await createSend({ policy: local })(message(receiver.url), stop.signal)).toEqual({ kind: 'stopped' })
   })
 
-  it('on one that is not there, has no name, speaks something else or hangs up', async () => {
+  it('on a target that is missing, has no name, speaks another protocol or hangs up', async () => {
     const server = createServer(socket => socket.once('data', () => socket.end('220 mail.example ESMTP\r\n'))).listen(0)
     await once(server, 'listening')
     const { port } = server.address() as AddressInfo
@@ -129,7 +129,7 @@ describe('gives up', () => {
   })
 })
 
-it('does not read a long answer, and hangs up on one that never ends', async () => {
+it('does not read a long response, and closes one that never ends', async () => {
   const closed: Promise<void>[] = []
   for (const piece of ['x'.repeat(100_000), 'x']) {
     receiver.answers(response => {

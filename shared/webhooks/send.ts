@@ -1,39 +1,58 @@
 import http from 'node:http'
 import https from 'node:https'
-import type { LookupFunction } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
+import { now } from '#shared/process/clock.ts'
+import { type ProxySettings, proxyEnv, proxyFor } from '#shared/settings/proxy.ts'
 import { createResolve, type Resolve } from './resolve.ts'
 import { parseRetryAfter } from './retry.ts'
-import { hostOf, mayReach, refusal, type TargetPolicy } from './target.ts'
+import { hostName, isAllowedAddress, isAllowedName, notAllowedMessage, type TargetPolicy } from './target.ts'
 
-export type Sent =
+export type SendOutcome =
   | { kind: 'answered'; status: number; retryAfterMs: number | null }
-  /** Nobody was asked: the address is not one that may be. */
+  /** The address is not allowed. No request was made. */
   | { kind: 'forbidden'; message: string }
   | { kind: 'timeout' }
   /** `code` such as ECONNREFUSED, ENOTFOUND. */
   | { kind: 'unreachable'; code: string }
-  /** By `signal`. */
+  /** Aborted by `signal`. */
   | { kind: 'stopped' }
 
 export type Send = (
   message: { url: string; headers: Record<string, string>; body: string },
   signal: AbortSignal,
-) => Promise<Sent>
+) => Promise<SendOutcome>
 
-/** Name, connection and the head of the answer. */
+/** Time for name resolution, connection and response headers. */
 const TIMEOUT_MS = 10_000
-/** Of the answer's body, which nobody reads, so that a receiver can finish writing it. */
-const MOST_BODY_BYTES = 4096
+/** The response body is discarded up to these limits, so that the receiver can finish writing it. */
+const MAX_BODY_BYTES = 4096
 const BODY_MS = 1000
 
 /**
- * POSTs to targets that clients named. Addresses are checked after the name was resolved, and those that were checked
- * are connected to. No redirect is followed, no proxy asked and no connection kept.
+ * Sends POST requests to targets chosen by clients. Names are resolved first, and the connection goes to the checked address, also
+ * through a proxy, which receives the address instead of the name. Only a name that does not resolve here and that WEBHOOK_ALLOW
+ * contains is resolved by the proxy. Redirects are not followed, and connections are not kept.
  */
-export function createSend(options: { policy: TargetPolicy; resolve?: Resolve; timeoutMs?: number }): Send {
-  const { policy, resolve = createResolve(), timeoutMs = TIMEOUT_MS } = options
+export function createSend(options: {
+  policy: TargetPolicy
+  proxies?: ProxySettings | undefined
+  resolve?: Resolve
+  timeoutMs?: number
+}): Send {
+  const { policy, proxies, resolve = createResolve(), timeoutMs = TIMEOUT_MS } = options
   const plain = new http.Agent()
   const tls = new https.Agent()
+
+  const agents = new Map<string, http.Agent>()
+  const agentOf = (proxy: string, protocol: string): http.Agent => {
+    const key = `${protocol} ${proxy}`
+    let agent = agents.get(key)
+    if (!agent) {
+      agent = new (protocol === 'https:' ? https : http).Agent({ proxyEnv: proxyEnv(proxy) })
+      agents.set(key, agent)
+    }
+    return agent
+  }
 
   return async ({ url: text, headers, body }, stop) => {
     if (stop.aborted) return { kind: 'stopped' }
@@ -47,32 +66,42 @@ export function createSend(options: { policy: TargetPolicy; resolve?: Resolve; t
     stop.addEventListener('abort', abort)
     try {
       const url = new URL(text)
-      const addresses = await unlessAborted(resolve(hostOf(url)), cancel.signal)
-      if (!addresses.every(({ address }) => mayReach(url, address, policy)))
-        return { kind: 'forbidden', message: refusal(url) }
+      const proxy = proxies ? proxyFor(proxies, url) : null
+      const host = hostName(url)
+      const addresses = await unlessAborted(resolve(host), cancel.signal).catch(error => {
+        if (proxy === null || cancel.signal.aborted || !isAllowedName(host, policy)) throw error
+        return []
+      })
+      if (!addresses.every(({ address }) => isAllowedAddress(url, address, policy)))
+        return { kind: 'forbidden', message: notAllowedMessage(url) }
       const { promise, resolve: done, reject } = Promise.withResolvers<http.IncomingMessage>()
       const request = (url.protocol === 'https:' ? https : http).request({
         method: 'POST',
-        agent: url.protocol === 'https:' ? tls : plain,
-        host: hostOf(url),
+        ...(proxy === null
+          ? { agent: url.protocol === 'https:' ? tls : plain, host }
+          : {
+              agent: agentOf(proxy, url.protocol),
+              host: addresses[0]?.address ?? host,
+              servername: isIP(host) ? '' : host,
+            }),
         port: url.port,
         path: `${url.pathname}${url.search}`,
-        headers: { ...headers, 'content-length': Buffer.byteLength(body) },
-        // Not called for a literal address, which is itself what was checked.
+        headers: { host: url.host, ...headers, 'content-length': Buffer.byteLength(body) },
+        // Not called for a literal address, which was checked itself.
         lookup: ((_, { all }, callback) =>
           all
             ? callback(null, addresses)
             : callback(null, addresses[0]!.address, addresses[0]!.family)) as LookupFunction,
         signal: cancel.signal,
       })
-      // Also after the answer's head, when nobody waits any more.
+      // Also needed after the response headers, when the promise is settled.
       request.on('error', reject)
       request.on('response', done)
       request.end(body)
       const response = await promise
       skipBody(response)
       const { statusCode: status = 0 } = response
-      return { kind: 'answered', status, retryAfterMs: parseRetryAfter(response.headers['retry-after'], Date.now()) }
+      return { kind: 'answered', status, retryAfterMs: parseRetryAfter(response.headers['retry-after'], now()) }
     } catch (error) {
       if (stop.aborted) return { kind: 'stopped' }
       if (late) return { kind: 'timeout' }
@@ -91,11 +120,11 @@ function skipBody(response: http.IncomingMessage): void {
   response.on('error', () => {})
   response.on('data', (chunk: Buffer) => {
     bytes += chunk.length
-    if (bytes > MOST_BODY_BYTES) response.destroy()
+    if (bytes > MAX_BODY_BYTES) response.destroy()
   })
 }
 
-/** DNS cannot be interrupted: it is left alone. */
+/** Rejects when aborted. The DNS lookup itself cannot be interrupted and continues. */
 function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>()
   signal.addEventListener('abort', () => reject(signal.reason), { once: true })

@@ -1,9 +1,9 @@
 import { isIPv4 } from 'node:net'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { assertTarget, hostOf, mayReach, parseTargets } from './target.ts'
+import { hostName, isAllowedAddress, parseTargetPolicy, targetProblem } from './target.ts'
 
-const none = parseTargets('')
+const none = parseTargetPolicy('')
 const https = new URL('https://x.app')
 const http = new URL('http://x.app')
 
@@ -30,7 +30,7 @@ const inside = fc.oneof(
   within([240, 0, 0, 0], 4),
 )
 
-/** Every way in which the WHATWG parser, inet_aton and people write an IPv4 address. */
+/** Every notation of an IPv4 address in the WHATWG parser, in inet_aton and in practice. */
 const written = (address: fc.Arbitrary<[number, number, number, number]>) =>
   fc
     .tuple(
@@ -48,13 +48,13 @@ const written = (address: fc.Arbitrary<[number, number, number, number]>) =>
         return (radix === 16 ? '0x' : radix === 8 ? '0' : '') + part.toString(radix)
       })
       const host = spelled.join('.') + dot
-      // Full-width digits and dots are digits and dots to a URL parser.
+      // URL parsers accept full-width digits and dots.
       return wide
         ? host.replace(/\d/g, digit => String.fromCodePoint(0xff10 + Number(digit))).replaceAll('.', '。')
         : host
     })
 
-/** IPv6 addresses that hold an IPv4 one: compatible, mapped, translated, NAT64, 6to4, Teredo's server. */
+/** IPv6 addresses that contain an IPv4 address: compatible, mapped, translated, NAT64, 6to4, Teredo server. */
 const embedding = ([a, b, c, d]: [number, number, number, number]) => {
   const hex = (one: number, two: number) => ((one << 8) | two).toString(16)
   const [high, low] = [hex(a, b), hex(c, d)]
@@ -70,22 +70,22 @@ const embedding = ([a, b, c, d]: [number, number, number, number]) => {
   ]
 }
 
-describe('an address that is not for everybody', () => {
-  it('is refused however it is written', () => {
+describe('a special-purpose address', () => {
+  it('is refused in every notation', () => {
     fc.assert(
       fc.property(written(inside), host => {
         for (const scheme of ['http', 'https', 'HTTPS'])
-          expect(assertTarget(`${scheme}://${host}:8080/hook?a=b`, none), host).toMatch(/not allowed/)
+          expect(targetProblem(`${scheme}://${host}:8080/hook?a=b`, none), host).toMatch(/not allowed/)
       }),
     )
   })
 
-  it('is refused within an IPv6 address, and so is any other', () => {
+  it('is refused inside an IPv6 address, like any other IPv4 address', () => {
     fc.assert(
       fc.property(fc.oneof(inside, ipv4), one => {
         for (const address of embedding(one)) {
-          expect(assertTarget(`https://[${address}]/`, none), address).toMatch(/not allowed/)
-          expect(mayReach(https, address, none), address).toBe(false)
+          expect(targetProblem(`https://[${address}]/`, none), address).toMatch(/not allowed/)
+          expect(isAllowedAddress(https, address, none), address).toBe(false)
         }
       }),
     )
@@ -103,8 +103,8 @@ describe('an address that is not for everybody', () => {
     ],
     ...['198.18.0.1', '192.0.2.1', '203.0.113.9', '::', '::1', 'fe80::1', 'fe80::1%eth0', 'fc00::1', 'fd00:ec2::254'],
     ...['ff02::1', 'fec0::1', '100::1', '2001:db8::1', '2001:10::1', '3fff::1', '5f00::1', '4000::1', 'localhost', ''],
-  ])('such as %s is not connected to', address => {
-    expect(mayReach(https, address, none)).toBe(false)
+  ])('such as %s is refused', address => {
+    expect(isAllowedAddress(https, address, none)).toBe(false)
   })
 })
 
@@ -118,10 +118,10 @@ describe('a public address', () => {
     '100.128.0.1',
     '2606:4700::1111',
     '2a00::1',
-  ])('such as %s is connected to with TLS, and without it only if it is allowed', address => {
-    expect(mayReach(https, address, none)).toBe(true)
-    expect(mayReach(http, address, none)).toBe(false)
-    expect(mayReach(http, address, parseTargets(address))).toBe(true)
+  ])('such as %s is allowed with TLS, and without TLS only if the operator allows it', address => {
+    expect(isAllowedAddress(https, address, none)).toBe(true)
+    expect(isAllowedAddress(http, address, none)).toBe(false)
+    expect(isAllowedAddress(http, address, parseTargetPolicy(address))).toBe(true)
   })
 })
 
@@ -133,7 +133,7 @@ describe('a target', () => {
     'https://1.1.1.1/',
     'https://[2606:4700::1111]:444/hook',
     'https://münchen.example/hook',
-  ])('may be %s', url => expect(assertTarget(url, none)).toBeNull())
+  ])('may be %s', url => expect(targetProblem(url, none)).toBeNull())
 
   it.each([
     ['my.app/hook', 'is not a URL'],
@@ -157,18 +157,18 @@ describe('a target', () => {
     ['https://①②⑦.⓪.⓪.①', expect.stringMatching(/not allowed/)],
     ['https:\\\\127.0.0.1\\', expect.stringMatching(/not allowed/)],
     ['https:127.0.0.1', expect.stringMatching(/not allowed/)],
-  ])('may not be %j', (url, wrong) => expect(assertTarget(url, none)).toEqual(wrong))
+  ])('may not be %j', (url, wrong) => expect(targetProblem(url, none)).toEqual(wrong))
 })
 
 describe('WEBHOOK_ALLOW', () => {
-  const policy = parseTargets(' 10.1.0.0/16, fd00::/8,127.0.0.1 , Hooks.internal,*.apps.internal')
+  const policy = parseTargetPolicy(' 10.1.0.0/16, fd00::/8,127.0.0.1 , Hooks.internal,*.apps.internal')
 
   it.each([
     ['http://10.1.2.3/', true],
     ['http://10.2.2.3/', false],
     ['http://127.0.0.1:3000/', true],
     ['http://127.0.0.2:3000/', false],
-    // Another address, though the same machine.
+    // A different address of the same machine.
     ['http://[::ffff:127.0.0.1]/', false],
     ['https://[fd12::1]/', true],
     ['https://[fc12::1]/', false],
@@ -177,10 +177,10 @@ describe('WEBHOOK_ALLOW', () => {
     ['http://x.hooks.internal/', true],
     ['http://a.b.apps.internal/', true],
     ['http://localhost/', true],
-  ])('has %s looked at: %s', (url, fine) => expect(assertTarget(url, policy) === null).toBe(fine))
+  ])('has %s looked at: %s', (url, fine) => expect(targetProblem(url, policy) === null).toBe(fine))
 
-  it('names hosts, which may then be anywhere, and addresses, which may then have any name', () => {
-    const at = (url: string, address: string) => mayReach(new URL(url), address, policy)
+  it('allows hosts at any address and addresses under any name', () => {
+    const at = (url: string, address: string) => isAllowedAddress(new URL(url), address, policy)
     expect(at('http://hooks.internal', '192.168.0.1')).toBe(true)
     expect(at('http://x.hooks.internal', '192.168.0.1')).toBe(false)
     expect(at('http://x.apps.internal', '::1')).toBe(true)
@@ -203,27 +203,27 @@ describe('WEBHOOK_ALLOW', () => {
     '[::1]',
     'fe80::1%1',
     '1.2.3',
-  ])('does not take %j', part =>
-    expect(() => parseTargets(`ok.app,${part}`)).toThrow(`"${part}" is no address, CIDR or name`),
+  ])('rejects %j', part =>
+    expect(() => parseTargetPolicy(`ok.app,${part}`)).toThrow(`"${part}" is no address, CIDR or name`),
   )
 
-  it('allows nothing beyond its addresses', () => {
+  it('allows no other addresses', () => {
     fc.assert(
       fc.property(ipv4, fc.integer({ min: 0, max: 32 }), ipv4, (net, bits, other) => {
         const mask = (bits === 0 ? 0 : ~0 << (32 - bits)) >>> 0
         const allowed = ((toNumber(net) ^ toNumber(other)) & mask) >>> 0 === 0
-        expect(mayReach(http, text(other), parseTargets(`${text(net)}/${bits}`))).toBe(allowed)
+        expect(isAllowedAddress(http, text(other), parseTargetPolicy(`${text(net)}/${bits}`))).toBe(allowed)
       }),
     )
   })
 })
 
-it('the host is what is resolved, and of an address what is connected to', () => {
-  expect(hostOf(new URL('https://[::1]:80/'))).toBe('::1')
-  expect(hostOf(new URL('https://MY.app.:80/'))).toBe('my.app')
+it('the host of a URL is the name to resolve or the address to connect to', () => {
+  expect(hostName(new URL('https://[::1]:80/'))).toBe('::1')
+  expect(hostName(new URL('https://MY.app.:80/'))).toBe('my.app')
   fc.assert(
     fc.property(written(ipv4), host => {
-      expect(isIPv4(hostOf(new URL(`http://${host}/`)))).toBe(true)
+      expect(isIPv4(hostName(new URL(`http://${host}/`)))).toBe(true)
     }),
   )
 })

@@ -1,6 +1,6 @@
 import { openAiOutputLine } from '#shared/batches/output.ts'
-import type { BatchRow } from '#shared/db/batches.ts'
-import { streamResults } from '#shared/db/lines.ts'
+import { streamResults } from '#shared/db/batches/read-lines.ts'
+import type { BatchRow } from '#shared/db/batches/row.ts'
 import type { Db } from '#shared/db/pool.ts'
 import type { FileStore, FileWriter } from '#shared/files/store.ts'
 import { toWire } from '#shared/ids.ts'
@@ -11,19 +11,19 @@ const KINDS = ['output', 'error'] as const
 type Kind = (typeof KINDS)[number]
 export type OutputFiles = Record<Kind, string | null>
 
-/** Characters that are gathered before they are written. */
-const PIECE = 262_144
+/** Characters that are buffered before they are written. */
+const BUFFER_CHARACTERS = 262_144
 
 /**
- * The id of the file that one claim of a chunk writes: who takes the chunk over knows what the one before may have left. Two
+ * The id of the file that one claim of a chunk writes. It is computed, so that the next claim can delete files of earlier claims. Two
  * claims never write the same file.
  */
 export const outputFileId = (chunk: { id: string; epoch: number }, kind: Kind): string =>
   chunk.id.slice(0, -4) + ((chunk.epoch * KINDS.length + KINDS.indexOf(kind)) % 65_536).toString(16).padStart(4, '0')
 
 /**
- * Writes what became of all lines into an output and an error file, of which there is none that would be empty.
- * @returns null: it was stopped, and has left nothing behind
+ * Writes the results of all lines to an output and an error file. Empty files are not created.
+ * @returns null: it was stopped, and its files were deleted
  */
 export async function writeOutput(
   { db, files }: WriteDeps,
@@ -32,11 +32,11 @@ export async function writeOutput(
   signal: AbortSignal,
 ): Promise<OutputFiles | null> {
   const writers: Partial<Record<Kind, FileWriter>> = {}
-  const pieces = { output: '', error: '' }
+  const buffers = { output: '', error: '' }
   const flush = async (kind: Kind) => {
-    if (pieces[kind] === '') return
-    const text = pieces[kind]
-    pieces[kind] = ''
+    if (buffers[kind] === '') return
+    const text = buffers[kind]
+    buffers[kind] = ''
     writers[kind] ??= await files.create({
       id: outputFileId(chunk, kind),
       apiKeyId: batch.api_key_id,
@@ -55,8 +55,8 @@ export async function writeOutput(
       }
       for (const line of slice) {
         const { file, text } = openAiOutputLine(batch.endpoint ?? '', line)
-        pieces[file] += `${text}\n`
-        if (pieces[file].length >= PIECE) await flush(file)
+        buffers[file] += `${text}\n`
+        if (buffers[file].length >= BUFFER_CHARACTERS) await flush(file)
       }
     }
     for (const kind of KINDS) await flush(kind)
@@ -73,7 +73,7 @@ export async function writeOutput(
   }
 }
 
-/** Removes what earlier claims of the chunk wrote: of a worker that died, or before the batch was tried again. */
+/** Deletes files of earlier claims of the chunk, whose worker died or whose batch was retried. */
 export async function removeEarlier(
   files: Pick<FileStore, 'remove'>,
   chunk: { id: string; epoch: number },

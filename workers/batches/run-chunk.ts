@@ -1,18 +1,19 @@
-import { type Counts, finishChunk } from '#shared/db/chunks.ts'
-import { listOpenLines } from '#shared/db/lines.ts'
-import { persist } from '#shared/db/persist.ts'
+import type { LineCounts } from '#shared/db/batches/chunk.ts'
+import { finishChunk } from '#shared/db/batches/finish-chunk.ts'
+import { listOpenLines } from '#shared/db/batches/read-lines.ts'
 import type { Db } from '#shared/db/pool.ts'
+import { retryUnavailable } from '#shared/db/retry-unavailable.ts'
+import type { RunOutcome } from '#shared/engine/conclude.ts'
 import { toWire } from '#shared/ids.ts'
-import type { Logger } from '#shared/logger.ts'
-import type { RunOutcome } from '#workers/pipeline/run.ts'
-import { createPace } from './pace.ts'
-import type { Share } from './share.ts'
+import type { Logger } from '#shared/process/logger.ts'
+import type { LineConcurrency } from './line-concurrency.ts'
+import { createLineThrottle } from './line-throttle.ts'
 
 export type HeldChunk = { id: string; epoch: number; workerId: string; signal: AbortSignal }
 
-/** `later`: none of its lines can run before `ms` are over. `stopped`: by its signal, nothing of it is under way any more. */
+/** `later`: no line can run for `ms`. `stopped`: its signal stopped it, and no line is running. */
 export type ChunkOutcome =
-  | { kind: 'finished'; counts: Counts }
+  | { kind: 'finished'; counts: LineCounts }
   | { kind: 'lost' }
   | { kind: 'later'; ms: number }
   | { kind: 'stopped' }
@@ -20,26 +21,26 @@ export type ChunkOutcome =
 export type RunChunkDeps = {
   db: Db
   run(line: { id: string; epoch: number }, slow: () => void): Promise<RunOutcome>
-  share: Share
+  lineConcurrency: LineConcurrency
   logger: Logger
 }
 
-/** A chunk all of whose lines wait for longer gives its place to another. */
+/** A chunk whose lines all wait longer than this is released, so that another can run. */
 const PARK_MS = 5000
-/** The longest that it waits without looking around. */
-const LOOK_MS = 250
-/** Lines that should have ended and have not: of a dead worker, until they are taken over, or after a bug. */
+/** Maximum wait before the lines are examined again. */
+const POLL_MS = 250
+/** Pause before lines that should have ended are read again: those of a dead worker are taken over in the meantime. */
 const AGAIN_MS = 500
 
 type Waiting = { id: string; epoch: number; target: string; due: number }
 
-/** Runs the lines of a claimed chunk that have not ended, each through the pipeline of all tasks, until none is left. */
+/** Runs the open lines of a claimed chunk through the engine until all have ended. */
 export async function runChunk(deps: RunChunkDeps, chunk: HeldChunk): Promise<ChunkOutcome> {
   const { db } = deps
   for (let pass = 0; ; pass++) {
-    const open = await persist(() => listOpenLines(db, chunk, chunk.workerId))
+    const open = await retryUnavailable(() => listOpenLines(db, chunk, chunk.workerId))
     if (open.length === 0) {
-      const finished = await persist(() => finishChunk(db, chunk))
+      const finished = await retryUnavailable(() => finishChunk(db, chunk))
       if (finished === null) return { kind: 'lost' }
       if (finished.open === 0) return { kind: 'finished', counts: finished }
     }
@@ -54,25 +55,25 @@ export async function runChunk(deps: RunChunkDeps, chunk: HeldChunk): Promise<Ch
   }
 }
 
-/** @returns null: all have been run */
+/** @returns null: all lines were run */
 async function runLines(deps: RunChunkDeps, lines: Waiting[], signal: AbortSignal): Promise<ChunkOutcome | null> {
   const { logger } = deps
-  const pace = createPace()
-  const share = deps.share.enter()
+  const throttle = createLineThrottle()
+  const slots = deps.lineConcurrency.enter()
   let waiting = lines
   let active = 0
-  let kick: () => void = () => undefined
+  let wake: () => void = () => undefined
 
   async function runLine({ id, epoch, target }: Waiting): Promise<void> {
     active++
-    pace.started(target)
-    share.started()
+    throttle.started(target)
+    slots.started()
     let slow = false
     const again = (epoch: number, ms: number) => waiting.push({ id, epoch, target, due: performance.now() + ms })
-    let ended: Parameters<typeof pace.ended>[1] = 'neither'
+    let ended: Parameters<typeof throttle.ended>[1] = 'neither'
     try {
       const outcome = await deps.run({ id, epoch }, () => {
-        slow ||= share.slow()
+        slow ||= slots.slow()
       })
       if (outcome === 'done') ended = 'answered'
       else if (outcome !== 'give_back') {
@@ -83,9 +84,9 @@ async function runLines(deps: RunChunkDeps, lines: Waiting[], signal: AbortSigna
       logger.error({ err: error, task_id: toWire('task', id) }, 'a line failed outside its run')
     } finally {
       active--
-      pace.ended(target, ended)
-      share.ended(slow)
-      kick()
+      throttle.ended(target, ended)
+      slots.ended(slow)
+      wake()
     }
   }
 
@@ -96,24 +97,24 @@ async function runLines(deps: RunChunkDeps, lines: Waiting[], signal: AbortSigna
         const now = performance.now()
         const left: Waiting[] = []
         for (const line of waiting) {
-          if (line.due <= now && share.mayStart() && pace.mayStart(line.target)) void runLine(line)
+          if (line.due <= now && slots.mayStart() && throttle.mayStart(line.target)) void runLine(line)
           else left.push(line)
         }
         waiting = left
       }
       if (waiting.length === 0 && active === 0) return null
-      const soonest = Math.min(...waiting.map(line => Math.max(line.due, pace.waitsUntil(line.target))))
+      const soonest = Math.min(...waiting.map(line => Math.max(line.due, throttle.waitsUntil(line.target))))
       const ms = soonest - performance.now()
       if (active === 0 && ms > PARK_MS) return { kind: 'later', ms }
       const { promise, resolve } = Promise.withResolvers<void>()
-      kick = resolve
-      // Those that are due wait for a place: they are kicked when there is one.
-      const timer = setTimeout(resolve, ms > 0 ? Math.min(ms, LOOK_MS) : LOOK_MS)
+      wake = resolve
+      // Lines that are due wait for a slot; a line that ends wakes them.
+      const timer = setTimeout(resolve, ms > 0 ? Math.min(ms, POLL_MS) : POLL_MS)
       await promise
       clearTimeout(timer)
     }
   } finally {
-    share.leave()
+    slots.leave()
   }
 }
 

@@ -1,10 +1,11 @@
 import { expect, it } from 'vitest'
-import { createBatch, startBatch, validateJob } from '#shared/db/batches.ts'
-import { claimChunk } from '#shared/db/chunks.ts'
+import { claimChunk } from '#shared/db/batches/claim-chunk.ts'
+import { createBatch, validationJob } from '#shared/db/batches/create.ts'
+import { startBatch } from '#shared/db/batches/start.ts'
 import { jobs } from '#shared/jobs/index.ts'
 import { createPrices } from '#shared/models/prices.ts'
 import { newBatch } from '#shared/testing/batches.ts'
-import { lookWith } from '#shared/testing/kinds.ts'
+import { contextWith } from '#shared/testing/kinds.ts'
 import { ask, fileDatabase, newBeat } from '#shared/testing/postgres.ts'
 import { writeLines } from './validate.ts'
 
@@ -12,10 +13,10 @@ const database = fileDatabase()
 
 const LINES = 450
 const SHORT = 10
-/** Some 130 of them fill a statement. */
+/** Characters of a long text; about 130 such lines fill a statement. */
 const LONG = 30_000
 
-/** Reads the file with texts of so many characters in place of what the lines name, up to a line. */
+/** Validates the lines of a batch up to `upTo`, each with a prompt of `characters` characters. */
 async function write(batchId: string, characters: number, upTo = Number.POSITIVE_INFINITY): Promise<boolean> {
   const generate = jobs.get('generate')!
   const kind = { ...generate, prepare: async () => ({ input: { prompt: 'a'.repeat(characters) } }) }
@@ -24,7 +25,7 @@ async function write(batchId: string, characters: number, upTo = Number.POSITIVE
     jobs: new Map([['generate', kind]]),
     available: async () => [],
     prices: createPrices(),
-    lookup: () => lookWith(),
+    lookup: () => contextWith(),
   }
   const format = {
     surface: 'native',
@@ -48,11 +49,11 @@ it.each([
   ['a part, of longer texts', LONG, 300, SHORT],
   ['all, of shorter texts', SHORT, Number.POSITIVE_INFINITY, LONG],
   ['all, of longer texts', LONG, Number.POSITIVE_INFINITY, SHORT],
-])('a validation that finds %s of an earlier one has every line in one chunk of 200', async (_, before, upTo, now) => {
+])('a validation after %s of an earlier one puts every line into one chunk of 200', async (_, before, upTo, now) => {
   const [db] = database.dbs
   const batch = newBatch()
   await createBatch(db, batch)
-  const claim = { ...validateJob(batch), workerId: newBeat().id }
+  const claim = { ...validationJob(batch), workerId: newBeat().id }
   await claimChunk(db, claim)
   expect(await write(batch.id, before, upTo)).toBe(upTo > LINES)
   expect(await write(batch.id, now)).toBe(true)

@@ -1,50 +1,56 @@
-import { type CheckDeps, createBreath, type InputFormat, prepared, readOptions } from '#shared/batches/check-input.ts'
-import { isProblem, readLines } from '#shared/batches/lines.ts'
+import {
+  type CheckDeps,
+  createYielder,
+  type InputFormat,
+  prepareLine,
+  readOptions,
+} from '#shared/batches/check-input.ts'
 import { rejectedError } from '#shared/batches/openai.ts'
+import { isProblem, readLines } from '#shared/batches/read-lines.ts'
 import type { ParsedLine } from '#shared/batches/types.ts'
-import { taskCacheKey } from '#shared/cache-key.ts'
-import type { BatchRow } from '#shared/db/batches.ts'
+import { taskCacheKey } from '#shared/cache/cache-key.ts'
+import { insertLines, type NewChunk, type NewLine } from '#shared/db/batches/insert-lines.ts'
+import type { BatchRow } from '#shared/db/batches/row.ts'
 import { jsonOrNull } from '#shared/db/json.ts'
-import { insertLines, type NewChunk, type NewLine } from '#shared/db/lines.ts'
-import { persist } from '#shared/db/persist.ts'
 import type { Db } from '#shared/db/pool.ts'
+import { retryUnavailable } from '#shared/db/retry-unavailable.ts'
 import { newId } from '#shared/ids.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
 import { promptVersionOf } from '#shared/jobs/prompt.ts'
 
 /**
- * Lines of a chunk. Nothing else says where one ends: a validation that is repeated may find other texts in the lines (a policy
- * or a document was changed), and must come to the same chunks.
+ * Lines of a chunk. Chunks end by this number alone: a repeated validation may find other texts in the lines, because a policy or a
+ * document was changed, and must arrive at the same chunks.
  */
 const CHUNK_LINES = 200
-/** Of one statement. */
+/** Maximum size of one statement. */
 const SLICE_LINES = 1000
 const SLICE_CHARACTERS = 4_000_000
-/** Writes all lines and their chunks. To be repeated at will. @returns false: the batch is validated no more */
+/** Writes all lines and their chunks. It may be repeated. @returns false: the batch is no longer being validated */
 export async function writeLines(
   deps: CheckDeps & { db: Db },
   batch: Pick<BatchRow, 'id'> & InputFormat,
   bytes: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const breath = createBreath()
+  const breath = createYielder()
   let lines: NewLine[] = []
   let chunks: NewChunk[] = []
   let characters = 0
   let inChunk = 0
-  /** One statement is under way while the next is made. */
+  /** One statement runs while the next is built. */
   let writing: Promise<boolean> = Promise.resolve(true)
 
   async function flush(): Promise<boolean> {
     const slice = [lines, chunks] as const
     const begun = inChunk > 0 ? chunks.at(-1) : undefined
     lines = []
-    // Where it ends is written with each slice that it is part of.
+    // Each slice that contains a part of a chunk writes its end.
     chunks = begun ? [{ ...begun }] : []
     characters = 0
     if (!(await writing)) return false
-    writing = persist(() => insertLines(deps.db, batch.id, ...slice))
-    // It is awaited before the next one, or at the end.
+    writing = retryUnavailable(() => insertLines(deps.db, batch.id, ...slice))
+    // It is awaited before the next statement, or at the end.
     writing.catch(() => undefined)
     return true
   }
@@ -53,8 +59,8 @@ export async function writeLines(
   for await (const read of readLines(bytes, readOptions(batch, deps, await deps.available()))) {
     await breath()
     if (signal.aborted) return false
-    const one = isProblem(read) ? read : await prepared(deps, read, lookup)
-    if (isProblem(one)) throw new Error(`line ${one.line} was fine when it was checked: ${one.message}`)
+    const one = isProblem(read) ? read : await prepareLine(deps, read, lookup)
+    if (isProblem(one)) throw new Error(`line ${one.line} passed the first check and fails now: ${one.message}`)
     const line = newLine(deps, batch.api_key_id, one)
     lines.push(line)
     characters += line.input.length + line.options.length

@@ -1,19 +1,25 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { cancelBatch, createBatch, findBatch, startBatch, validateJob } from '#shared/db/batches.ts'
-import { type ChunkJob, claimChunk, listStoppedChunks, topUp } from '#shared/db/chunks.ts'
-import { insertLines } from '#shared/db/lines.ts'
+import { cancelBatch } from '#shared/db/batches/cancel.ts'
+import type { ChunkJob } from '#shared/db/batches/chunk.ts'
+import { claimChunk } from '#shared/db/batches/claim-chunk.ts'
+import { createBatch, validationJob } from '#shared/db/batches/create.ts'
+import { dispatchNextChunks, listStoppedChunks } from '#shared/db/batches/dispatch-chunks.ts'
+import { insertLines } from '#shared/db/batches/insert-lines.ts'
+import { findBatch } from '#shared/db/batches/read.ts'
+import { startBatch } from '#shared/db/batches/start.ts'
 import { DatabaseUnavailable, type Db } from '#shared/db/pool.ts'
-import { createEnder } from '#shared/db/tasks.ts'
-import { beat } from '#shared/db/workers.ts'
+import { createFinisher } from '#shared/db/tasks/finish.ts'
+import { writeHeartbeat } from '#shared/db/workers.ts'
 import { jobs } from '#shared/jobs/index.ts'
-import { createLogger } from '#shared/logger.ts'
-import { createMetrics } from '#shared/metrics.ts'
+import { takeOverChunks } from '#shared/maintenance/sweep-batches.ts'
+import { createMetrics } from '#shared/metrics/metrics.ts'
 import { createPrices } from '#shared/models/prices.ts'
-import { takeOverChunks } from '#shared/sweep-batches.ts'
+import { LIVENESS } from '#shared/process/liveness.ts'
+import { createLogger } from '#shared/process/logger.ts'
 import { newBatch, newLines } from '#shared/testing/batches.ts'
-import { lookWith } from '#shared/testing/kinds.ts'
+import { contextWith } from '#shared/testing/kinds.ts'
 import { ask, fileDatabase, newBeat } from '#shared/testing/postgres.ts'
-import { createShare } from './share.ts'
+import { createLineConcurrency } from './line-concurrency.ts'
 import { type BatchWork, createBatchWork } from './work.ts'
 
 const database = fileDatabase()
@@ -24,10 +30,10 @@ beforeEach(() => {
 })
 afterEach(() => Promise.all(working.splice(0).map(one => one.stop())))
 
-/** A worker that lives; it reads `input` whichever file is asked for, and runs no line. */
+/** A live worker. It reads `input` in place of any file, and runs no line. */
 async function createWorker({ through = db, input = '' } = {}) {
   const worker = newBeat({ queues: ['batch'] })
-  await beat(db, worker, [])
+  await writeHeartbeat(db, worker, [])
   const file = async () => ({
     bytes: (async function* () {
       yield Buffer.from(input)
@@ -40,13 +46,14 @@ async function createWorker({ through = db, input = '' } = {}) {
     jobs,
     available: async () => [],
     prices: createPrices(),
-    lookup: () => lookWith(),
-    end: createEnder(db, () => {}),
+    lookup: () => contextWith(),
+    end: createFinisher(db, () => {}),
     producer: { dispatch: async () => {} },
     run: async () => 'done',
-    share: createShare(() => 1),
+    lineConcurrency: createLineConcurrency(() => 1),
     draining: () => false,
-    whenFit: async () => undefined,
+    untilHealthy: async () => undefined,
+    liveness: LIVENESS,
     metrics: createMetrics('worker'),
     tracing: null,
     logger: createLogger({ level: 'silent', name: 'test' }),
@@ -72,20 +79,20 @@ function losing(statement: string, meanwhile: () => Promise<unknown>): Db {
 
 const chunks = () => ask(db, `SELECT step, status, worker_id FROM batch_chunks WHERE step <> 'validate'`)
 
-describe('a chunk whose claim was committed while its answer was lost', () => {
+describe('a chunk whose claim was committed but not confirmed', () => {
   /** A batch of two lines in one chunk, which is dispatched. */
   async function dispatched(): Promise<{ id: string; job: ChunkJob }> {
     const batch = newBatch()
     await createBatch(db, batch)
-    const claim = { ...validateJob(batch), workerId: newBeat().id }
+    const claim = { ...validationJob(batch), workerId: newBeat().id }
     await claimChunk(db, claim)
     const { lines, chunks } = newLines(2, 2)
     await insertLines(db, batch.id, lines, chunks)
     await startBatch(db, claim, { total: 2, boundUsd: null, model: null })
-    return { id: batch.id, job: (await topUp(db, batch.id))[0]! }
+    return { id: batch.id, job: (await dispatchNextChunks(db, batch.id))[0]! }
   }
 
-  it('is given back if its batch was cancelled meanwhile, so that its lines are ended', async () => {
+  it('is released if its batch was cancelled meanwhile, so that its lines are ended', async () => {
     const { id, job } = await dispatched()
     const { work } = await createWorker({ through: losing('chunks_claim', () => cancelBatch(db, id)) })
     expect(await work.run(job)).toBe('done')
@@ -93,7 +100,7 @@ describe('a chunk whose claim was committed while its answer was lost', () => {
     expect(await listStoppedChunks(db, 10)).toMatchObject([{ id: job.id, ending: 'cancelled' }])
   })
 
-  it('stays with another that has it', async () => {
+  it('stays with the worker that has claimed it since', async () => {
     const { id, job } = await dispatched()
     const other = await createWorker()
     await claimChunk(db, { ...job, workerId: other.id })
@@ -104,20 +111,21 @@ describe('a chunk whose claim was committed while its answer was lost', () => {
   })
 })
 
-describe('a batch that fails with lines that an earlier validation had written', () => {
+describe('a batch that fails after an earlier validation wrote lines', () => {
   const sweep = () =>
     takeOverChunks({
       db,
-      end: createEnder(db, () => {}),
+      end: createFinisher(db, () => {}),
       producer: { dispatch: async () => {} } as never,
       files: { sweep: async () => false },
+      liveness: LIVENESS,
       metrics: createMetrics('api'),
       logger: createLogger({ level: 'silent', name: 'test' }),
       resultRetentionDays: 0,
     })
   const lines = () => ask(db, `SELECT line, status, error->>'code' AS code FROM tasks ORDER BY line`)
 
-  /** Five lines, of a worker that was killed, and the batch in the hands of one that lives. */
+  /** A killed worker wrote five lines of a batch, and a live worker validates the batch again. */
   async function repeated(input: string, chunk: { size: number; lastLine?: number }) {
     const batch = newBatch({ maxCostUsd: '1', mapping: { format: 'jsonl' } })
     await createBatch(db, batch)
@@ -125,12 +133,12 @@ describe('a batch that fails with lines that an earlier validation had written',
     if (chunk.lastLine) chunks[0]!.lastLine = chunk.lastLine
     await insertLines(db, batch.id, lines, chunks)
     const { work } = await createWorker({ input })
-    await work.run(validateJob(batch))
+    await work.run(validationJob(batch))
     return (await findBatch(db, batch.id))!
   }
   const good = `${JSON.stringify({ input: { prompt: 'Hi' } })}\n`
 
-  it('has all of them ended by the sweeper, chunk by chunk', async () => {
+  it('has its lines ended by the sweeper, chunk by chunk', async () => {
     const batch = await repeated(`${good.repeat(4)}{"input": {}}\n`, { size: 2 })
     expect(batch).toMatchObject({ status: 'failed', errors: [{ line: 5, code: 'invalid_input' }] })
     await sweep()
@@ -140,7 +148,7 @@ describe('a batch that fails with lines that an earlier validation had written',
     expect(await findBatch(db, batch.id)).toMatchObject({ status: 'failed', errors: batch.errors })
   })
 
-  it('fails also because its chunks do not fit together, and is not run in part', async () => {
+  it('also fails if its chunks do not cover all lines, and runs none of them', async () => {
     const batch = await repeated(good.repeat(5), { size: 2, lastLine: 3 })
     expect(batch).toMatchObject({ status: 'failed', errors: [{ line: null, code: 'lines_uneven' }] })
     await sweep()

@@ -137,7 +137,7 @@ export async function startFakeSluice() {
     rate_per_second: batch.counts.succeeded > 0 ? 12.5 : null,
     eta_seconds: batch.status === 'in_progress' ? 90 : null,
     cost_usd: batch.counts.succeeded * 0.001,
-    usage: { input_tokens: 0, output_tokens: 0 },
+    usage: { input_tokens: 0, output_tokens: 0, cache_read_tokens: 0, cache_write_tokens: 0, reasoning_tokens: 0 },
     cost_bound_usd: null,
     max_cost_usd: batch.max_cost_usd,
     model: null,
@@ -282,7 +282,7 @@ export async function startFakeSluice() {
     stop,
     step,
     move,
-    /** Whether every look at a batch takes it a step further. */
+    /** Whether every request for a batch advances it by a step. */
     set stepping(on: boolean) {
       stepping = on
     },

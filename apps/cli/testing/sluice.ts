@@ -1,24 +1,32 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { resolve } from 'node:path'
-import { onTestFinished } from 'vitest'
+import { COMPILE_CACHE } from '#shared/process/compile-cache.ts'
 
 const MAIN = resolve(import.meta.dirname, '../main.ts')
 
 export type Ran = { code: number | null; stdout: string; stderr: string }
 
-/** The command line as a process of its own, in a directory of its own and with no other environment. */
-export function sluice(
-  args: string[],
-  {
+export type SluiceOptions = {
+  cwd: string
+  env?: Record<string, string>
+  node?: string
+  main?: string
+  stdout?: 'pipe' | number
+  stdin?: Buffer | 'open' | null
+}
+
+/** Runs the command line as a process with no other environment than `env`. */
+export function sluice(args: string[], options: SluiceOptions) {
+  const { cwd, env = {}, node = process.execPath, main = MAIN, stdout = 'pipe', stdin = null } = options
+  const child = spawn(node, [main, ...args], {
     cwd,
-    env = {},
-    node = process.execPath,
-    main = MAIN,
-    stdout = 'pipe',
-  }: { cwd: string; env?: Record<string, string>; node?: string; main?: string; stdout?: 'pipe' | number },
-) {
-  const child = spawn(node, [main, ...args], { cwd, env: { ...env }, stdio: ['ignore', stdout, 'pipe'] })
+    env: { ...COMPILE_CACHE, ...env },
+    stdio: [stdin === null ? 'ignore' : 'pipe', stdout, 'pipe'],
+  })
+  // The process may end before it has read all.
+  child.stdin?.on('error', () => {})
+  if (stdin !== 'open') child.stdin?.end(stdin)
   const said = { stdout: '', stderr: '' }
   const listeners = new Set<() => void>()
   for (const name of ['stdout', 'stderr'] as const) {
@@ -27,7 +35,6 @@ export function sluice(
       for (const listener of listeners) listener()
     })
   }
-  onTestFinished(() => void child.kill('SIGKILL'))
   const ended: Promise<Ran> = once(child, 'close').then(([code]) => ({ code: code as number | null, ...said }))
   return {
     ended,
@@ -37,21 +44,21 @@ export function sluice(
       child.stdout?.destroy()
       child.stderr?.destroy()
     },
-    /** Resolves when it has said so on stderr. @throws if it ends before */
-    async says(what: RegExp): Promise<void> {
-      const heard = new Promise<void>(resolve => {
-        const look = () => {
-          if (!what.test(said.stderr)) return
-          listeners.delete(look)
+    /** Resolves when stderr contains the text. @throws if the command ends before */
+    async says(pattern: RegExp): Promise<void> {
+      const matched = new Promise<void>(resolve => {
+        const check = () => {
+          if (!pattern.test(said.stderr)) return
+          listeners.delete(check)
           resolve()
         }
-        listeners.add(look)
-        look()
+        listeners.add(check)
+        check()
       })
       const silent = ended.then(({ code }) => {
-        if (!what.test(said.stderr)) throw new Error(`ended with ${code} without saying ${what}: ${said.stderr}`)
+        if (!pattern.test(said.stderr)) throw new Error(`ended with ${code} without writing ${pattern}: ${said.stderr}`)
       })
-      await Promise.race([heard, silent])
+      await Promise.race([matched, silent])
     },
   }
 }

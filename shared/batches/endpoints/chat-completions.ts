@@ -1,10 +1,12 @@
-import { conversation, isCutOff, readFormat, readTurn, type Turn, textOf } from './conversation.ts'
-import { answeredAt, type Endpoint, isRejected, reject, tail } from './define.ts'
+import type { EndedLine } from '#shared/db/batches/read-lines.ts'
+import type { FinishReason } from '#shared/models/finish-reasons.ts'
+import { conversation, finishReasonOf, readFormat, readTurn, type Turn, textOf } from './conversation.ts'
+import { answeredAt, type Endpoint, idSuffix, isRejected, rejection } from './define.ts'
 
 const MESSAGE = {
   role: 'read',
   content: 'read',
-  // What an answer has when it is sent back as a turn.
+  // Fields of a response that is sent back as a turn.
   refusal: [],
   annotations: 'ignored',
   audio: [],
@@ -14,9 +16,27 @@ const MESSAGE = {
   name: [],
 } as const
 
+/** OpenAI reports refusals as `stop`, and has no value for other reasons. */
+const FINISH_REASONS: Record<FinishReason, string> = {
+  stop: 'stop',
+  length: 'length',
+  content_filter: 'content_filter',
+  refusal: 'stop',
+  tool_calls: 'tool_calls',
+  other: 'stop',
+}
+
+function messageOf(line: EndedLine) {
+  const text = textOf(line)
+  if (line.finish_reason === 'refusal') return { role: 'assistant', content: null, refusal: text }
+  // An answer that was withheld completely is null, not an empty string.
+  return { role: 'assistant', content: text === '' ? null : text, refusal: null }
+}
+
 export const chatCompletions: Endpoint = {
   path: '/v1/chat/completions',
   kind: 'generate',
+  refusals: true,
   fields: {
     model: 'read',
     messages: 'read',
@@ -30,7 +50,7 @@ export const chatCompletions: Endpoint = {
     prompt_cache_options: 'ignored',
     prompt_cache_retention: 'ignored',
     safety_identifier: 'ignored',
-    // OpenAI promises no more than to try.
+    // Best effort in OpenAI's API too.
     seed: 'ignored',
     service_tier: 'ignored',
     store: 'ignored',
@@ -68,7 +88,7 @@ export const chatCompletions: Endpoint = {
 
   read({ messages, max_tokens, max_completion_tokens, temperature, response_format }) {
     if (!Array.isArray(messages) || messages.length === 0) {
-      return reject('invalid_value', 'messages', "'messages' must be a list with at least one message.")
+      return rejection('invalid_value', 'messages', "'messages' must be a list with at least one message.")
     }
     const turns: Turn[] = []
     for (const [i, message] of messages.entries()) {
@@ -82,28 +102,30 @@ export const chatCompletions: Endpoint = {
     if (isRejected(format)) return format
     const limits = new Set([max_completion_tokens, max_tokens].filter(one => one !== undefined && one !== null))
     if (limits.size > 1) {
-      return reject('invalid_value', 'max_tokens', "'max_tokens' and 'max_completion_tokens' say different things.")
+      return rejection('invalid_value', 'max_tokens', "'max_tokens' and 'max_completion_tokens' differ.")
     }
     return { input: { ...input, ...format }, options: { max_tokens: [...limits][0], temperature } }
   },
 
   answer: line => ({
-    id: `chatcmpl-${tail(line)}`,
+    id: `chatcmpl-${idSuffix(line)}`,
     object: 'chat.completion',
     created: answeredAt(line),
     model: line.model,
     choices: [
       {
         index: 0,
-        message: { role: 'assistant', content: textOf(line), refusal: null },
+        message: messageOf(line),
         logprobs: null,
-        finish_reason: isCutOff(line) ? 'length' : 'stop',
+        finish_reason: FINISH_REASONS[finishReasonOf(line)],
       },
     ],
     usage: {
       prompt_tokens: line.input_tokens,
       completion_tokens: line.output_tokens,
       total_tokens: line.input_tokens + line.output_tokens,
+      prompt_tokens_details: { cached_tokens: line.cache_read_tokens, cache_write_tokens: line.cache_write_tokens },
+      completion_tokens_details: { reasoning_tokens: line.reasoning_tokens },
     },
   }),
 }

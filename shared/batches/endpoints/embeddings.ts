@@ -1,6 +1,6 @@
 import { embeddingInput, embeddingsJson } from '#shared/embeddings/openai.ts'
 import type { Vectors } from '#shared/jobs/embed.ts'
-import { type Endpoint, reject } from './define.ts'
+import { type Endpoint, rejection } from './define.ts'
 
 export const embeddings: Endpoint = {
   path: '/v1/embeddings',
@@ -22,7 +22,7 @@ export const embeddings: Endpoint = {
 
   read(body) {
     const read = embeddingInput(body)
-    return 'wrong' in read ? reject('invalid_value', read.param, read.wrong) : { input: read.input, options: {} }
+    return 'wrong' in read ? rejection('invalid_value', read.param, read.wrong) : { input: read.input, options: {} }
   },
 
   answer: line => embeddingsJson(line.model, line.result as Vectors, line.input_tokens),

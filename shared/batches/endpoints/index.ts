@@ -5,7 +5,7 @@ import { embeddings } from './embeddings.ts'
 import { moderations } from './moderations.ts'
 import { responses } from './responses.ts'
 
-/** What OpenAI's API lets a batch ask. */
+/** The endpoints that OpenAI's batch API accepts. */
 export const OPENAI_ENDPOINTS = [
   '/v1/chat/completions',
   '/v1/responses',
@@ -14,13 +14,13 @@ export const OPENAI_ENDPOINTS = [
   '/v1/completions',
 ] as const
 
-/** Every endpoint that we serve, one line each. */
+/** The supported endpoints, one line each. */
 const registered: Endpoint[] = [chatCompletions, embeddings, moderations, responses]
 
 export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map(registered.map(one => [one.path, one]))
 
-/** For a batch that is to be created: why it cannot ask this; null: it can. */
-export function whyNotServed(endpoint: string, jobs: ReadonlyMap<string, JobKind>): string | null {
+/** Why a batch cannot use an endpoint; null: it can. */
+export function endpointProblem(endpoint: string, jobs: ReadonlyMap<string, JobKind>): string | null {
   const found = ENDPOINTS.get(endpoint)
   if (found && jobs.has(found.kind)) return null
   const served = [...ENDPOINTS.values()].filter(one => jobs.has(one.kind)).map(one => one.path)

@@ -1,20 +1,18 @@
-import type { Verdict } from '#shared/jobs/moderate.ts'
-import { isUnnamed, moderationJson, textsOf } from '#shared/moderation/openai.ts'
-import { type Endpoint, reject, tail } from './define.ts'
+import { moderationInput, moderationJson, usesDefaultModel } from '#shared/moderation/openai.ts'
+import type { Verdict } from '#shared/moderation/verdict.ts'
+import { type Endpoint, idSuffix, rejection } from './define.ts'
 
 export const moderations: Endpoint = {
   path: '/v1/moderations',
   kind: 'moderate',
   fields: { model: 'read', input: 'read' },
-  params: { '/input/texts': 'input', '/options/model': 'model' },
-  isUnnamed,
+  params: { '/input/text': 'input', '/input/texts': 'input', '/options/model': 'model' },
+  isPlaceholderModel: usesDefaultModel,
 
   read({ input }) {
-    const texts = textsOf(input)
-    if (!texts)
-      return reject('invalid_value', 'input', "'input' must be a text or a list of texts; images are not judged.")
-    return { input: { texts }, options: {} }
+    const read = moderationInput(input)
+    return 'wrong' in read ? rejection('invalid_value', read.param, read.wrong) : { input: read.input, options: {} }
   },
 
-  answer: line => moderationJson(tail(line), line.model, line.result as Verdict),
+  answer: line => moderationJson(idSuffix(line), line.model, line.result as Verdict),
 }

@@ -1,20 +1,28 @@
+import type { FinishReason } from '#shared/models/finish-reasons.ts'
 import { isObject } from '../checks.ts'
-import { conversation, isCutOff, readFormat, readTurn, type Turn, textOf } from './conversation.ts'
-import { answeredAt, type Endpoint, isRejected, refused, reject, tail } from './define.ts'
+import { conversation, finishReasonOf, readFormat, readTurn, type Turn, textOf } from './conversation.ts'
+import { answeredAt, type Endpoint, findUnsupportedField, idSuffix, isRejected, rejection } from './define.ts'
 
 const MESSAGE = {
   type: ['message'],
   role: 'read',
   content: 'read',
-  // What an answer has when it is sent back as a turn.
+  // Fields of a response that is sent back as a turn.
   id: 'ignored',
   status: 'ignored',
   phase: 'ignored',
 } as const
 
+/** OpenAI's reasons for incomplete responses. */
+const INCOMPLETE: { [Reason in FinishReason]?: string } = {
+  length: 'max_output_tokens',
+  content_filter: 'content_filter',
+}
+
 export const responses: Endpoint = {
   path: '/v1/responses',
   kind: 'generate',
+  refusals: true,
   fields: {
     model: 'read',
     input: 'read',
@@ -63,17 +71,17 @@ export const responses: Endpoint = {
     const turns: Turn[] = []
     if (instructions !== undefined && instructions !== null) {
       if (typeof instructions !== 'string')
-        return reject('invalid_type', 'instructions', "'instructions' must be a string.")
+        return rejection('invalid_type', 'instructions', "'instructions' must be a string.")
       turns.push({ role: 'system', text: instructions })
     }
     const items = typeof asked === 'string' ? [{ role: 'user', content: asked }] : asked
     if (!Array.isArray(items) || items.length === 0) {
-      return reject('invalid_value', 'input', "'input' must be a string or a list with at least one message.")
+      return rejection('invalid_value', 'input', "'input' must be a string or a list with at least one message.")
     }
     for (const [i, item] of items.entries()) {
       const path = typeof asked === 'string' ? 'input' : `input[${i}]`
       if (isObject(item) && (item.type ?? 'message') !== 'message') {
-        return reject('unsupported_value', `${path}.type`, 'Unsupported: only messages can be asked.')
+        return rejection('unsupported_value', `${path}.type`, 'Unsupported: only messages can be asked.')
       }
       const turn = readTurn(item, path, MESSAGE, ['input_text', 'output_text'])
       if (isRejected(turn)) return turn
@@ -87,28 +95,34 @@ export const responses: Endpoint = {
   },
 
   answer(line) {
-    const cut = isCutOff(line)
+    const reason = finishReasonOf(line)
+    const incomplete = INCOMPLETE[reason]
+    const status = incomplete ? 'incomplete' : 'completed'
     const { schema } = (line.input ?? {}) as { schema?: Record<string, unknown> }
     const { max_tokens, temperature } = line.options
     return {
-      id: `resp_${tail(line)}`,
+      id: `resp_${idSuffix(line)}`,
       object: 'response',
       created_at: answeredAt(line),
-      status: cut ? 'incomplete' : 'completed',
+      status,
       error: null,
       access_programs: null,
-      incomplete_details: cut ? { reason: 'max_output_tokens' } : null,
+      incomplete_details: incomplete ? { reason: incomplete } : null,
       instructions: null,
       max_output_tokens: max_tokens ?? null,
       metadata: null,
       model: line.model,
       output: [
         {
-          id: `msg_${tail(line)}`,
+          id: `msg_${idSuffix(line)}`,
           type: 'message',
           role: 'assistant',
-          status: cut ? 'incomplete' : 'completed',
-          content: [{ type: 'output_text', text: textOf(line), annotations: [] }],
+          status,
+          content: [
+            reason === 'refusal'
+              ? { type: 'refusal', refusal: textOf(line) }
+              : { type: 'output_text', text: textOf(line), annotations: [], logprobs: [] },
+          ],
         },
       ],
       parallel_tool_calls: true,
@@ -121,9 +135,9 @@ export const responses: Endpoint = {
       truncation: 'disabled',
       usage: {
         input_tokens: line.input_tokens,
-        input_tokens_details: { cached_tokens: 0, cache_write_tokens: 0 },
+        input_tokens_details: { cached_tokens: line.cache_read_tokens, cache_write_tokens: line.cache_write_tokens },
         output_tokens: line.output_tokens,
-        output_tokens_details: { reasoning_tokens: 0 },
+        output_tokens_details: { reasoning_tokens: line.reasoning_tokens },
         total_tokens: line.input_tokens + line.output_tokens,
       },
     }
@@ -132,7 +146,7 @@ export const responses: Endpoint = {
 
 function readText(text: unknown) {
   if (text === undefined || text === null) return {}
-  if (!isObject(text)) return reject('invalid_type', 'text', "'text' must be an object.")
-  const wrong = refused(text, { format: 'read', verbosity: ['medium'] }, 'text')
+  if (!isObject(text)) return rejection('invalid_type', 'text', "'text' must be an object.")
+  const wrong = findUnsupportedField(text, { format: 'read', verbosity: ['medium'] }, 'text')
   return wrong ?? readFormat(text.format, 'text.format', false)
 }

@@ -1,0 +1,195 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { taskCacheKey } from '#shared/cache/cache-key.ts'
+import type { NewTask } from '#shared/db/tasks/new-task.ts'
+import type { TaskView } from '#shared/db/tasks/read.ts'
+import { isTerminal } from '#shared/db/tasks/row.ts'
+import { type ErrorCode, SluiceError } from '#shared/errors.ts'
+import { newId } from '#shared/ids.ts'
+import { generate } from '#shared/jobs/generate.ts'
+import type { StoredOptions } from '#shared/jobs/options.ts'
+import type { FinishReason } from '#shared/models/finish-reasons.ts'
+import { now } from '#shared/process/clock.ts'
+import type { ChatAnswer, StreamEvent } from '#shared/requests/answer.ts'
+import { answerOf, type StoredAnswer, type StoredRequest } from '#shared/requests/stored.ts'
+import type { ParsedRequest } from '#shared/requests/wire.ts'
+import type { ApiDeps } from '../deps.ts'
+import { traceparentOf } from '../http/trace.ts'
+import { type Disconnect, watchDisconnect } from './disconnect.ts'
+import { followTask } from './follow-task.ts'
+
+/** A request of a compatible surface whose client waits for the answer. */
+export type LiveRequest = {
+  original: StoredRequest
+  parsed: ParsedRequest
+  metadata: Record<string, unknown> | null
+  /** The call continues when the client leaves: the answer is stored for it. */
+  finish: boolean
+  /** Receives the answer while the model writes it; absent: the client wants it whole. */
+  onEvent?: ((event: StreamEvent) => void) | undefined
+}
+
+/** `id`: of the task. `createdAt`: Unix seconds. */
+export type LiveAnswer = { id: string; createdAt: number; answer: ChatAnswer }
+
+/** The SDKs wait ten minutes by default. */
+const DEFAULT_SECONDS = 600
+
+/**
+ * Runs a request for a client that waits: in this process, or in the queue if this process or the gate is busy.
+ * @param begin called once with the id of the task, before any part of the answer
+ * @throws SluiceError why there is no answer
+ */
+export async function runLive(
+  deps: ApiDeps,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  live: LiveRequest,
+  begin: (task: { id: string; createdAt: number }) => void,
+): Promise<LiveAnswer> {
+  const options = optionsOf(request, live)
+  const fingerprint = { apiKeyId: request.apiKey.id, path: request.url, body: live.original.body }
+  const repeated = isRetry(request) ? await deps.retries.find(fingerprint) : null
+  const joined = repeated === null ? null : await joinTask(deps, request, live, repeated, begin)
+  if (joined) return joined
+
+  const task = newTask(request, live, options)
+  deps.preflight.check(generate, { input: task.input, options, apiKeyId: task.apiKeyId })
+  const createdAt = Math.floor(now() / 1000)
+  begin({ id: task.id, createdAt })
+  deps.retries.remember(fingerprint, task.id)
+  const client = watchDisconnect(reply.raw, { finish: live.finish })
+  const leave = deps.liveClients.enter(task.id, client)
+  try {
+    const answer = await runTask(deps, task, live, client)
+    return { id: task.id, createdAt, answer }
+  } finally {
+    leave()
+    client.done()
+  }
+}
+
+async function runTask(deps: ApiDeps, task: NewTask, live: LiveRequest, client: Disconnect): Promise<ChatAnswer> {
+  const ended = await deps.direct.run(task, { signal: client.signal, onEvent: live.onEvent })
+  deps.metrics.accepted.inc({ kind: task.kind })
+  if (ended !== null && ended !== 'full') {
+    const { end, answer } = ended
+    if (end.status !== 'succeeded') throw failure(end.status, end.error)
+    if (answer && 'parts' in answer) return answer
+    return storedAnswer(end.result, { finishReason: end.finishReason ?? null, model: end.model ?? null, usage: null })
+  }
+  if (ended === 'full') {
+    await deps.insert(task)
+    await deps.producer
+      .dispatch({ id: task.id, epoch: 0, queue: task.queue, priority: task.priority })
+      .catch(() => undefined)
+  }
+  return viewAnswer(
+    await followTask(deps, task.id, {
+      onEvent: live.onEvent,
+      signal: client.signal,
+      deadlineMs: task.deadlineSeconds * 1000,
+    }),
+  )
+}
+
+/** The answer of the task of an equal request; null: it must run again. */
+async function joinTask(
+  deps: ApiDeps,
+  request: FastifyRequest,
+  live: LiveRequest,
+  id: string,
+  begin: (task: { id: string; createdAt: number }) => void,
+): Promise<LiveAnswer | null> {
+  const release = deps.liveClients.join(id)
+  try {
+    const state = await deps.state(id)
+    if (!state || (isTerminal(state.status) && state.status !== 'succeeded')) return null
+    const leaving = new AbortController()
+    request.raw.socket.once('close', () => leaving.abort())
+    const view = await followTask(deps, id, {
+      onEvent: live.onEvent,
+      signal: leaving.signal,
+      deadlineMs: DEFAULT_SECONDS * 1000,
+      cancels: false,
+    })
+    const createdAt = Math.floor(view.created_at.getTime() / 1000)
+    begin({ id, createdAt })
+    return { id, createdAt, answer: viewAnswer(view) }
+  } finally {
+    release()
+  }
+}
+
+const isRetry = ({ headers }: FastifyRequest): boolean => Number(headers['x-stainless-retry-count'] ?? 0) > 0
+
+function optionsOf({ headers }: FastifyRequest, { parsed }: LiveRequest): StoredOptions {
+  const seconds = Math.floor(Number(headers['x-stainless-timeout'] ?? DEFAULT_SECONDS))
+  return {
+    ...(parsed.model !== undefined && { model: parsed.model }),
+    ...(parsed.maxTokens !== undefined && { max_tokens: parsed.maxTokens }),
+    priority: 'interactive',
+    deadline_seconds: seconds >= 1 && seconds <= 86_400 ? seconds : DEFAULT_SECONDS,
+    stream: parsed.stream,
+    // Clients expect sampling.
+    cache: headers['x-sluice-cache'] === 'use' ? 'use' : 'off',
+    on_budget: 'fail',
+    fallback: 'none',
+    prompt_version: generate.promptVersion,
+    refusals: 'result',
+    ...(parsed.stream && { streams: 'events' }),
+  }
+}
+
+function newTask(request: FastifyRequest, { original, metadata }: LiveRequest, options: StoredOptions): NewTask {
+  const apiKeyId = request.apiKey.id
+  const input = original
+  return {
+    id: newId(),
+    kind: generate.kind,
+    queue: generate.queue,
+    priority: options.priority,
+    apiKeyId,
+    input,
+    options,
+    metadata,
+    deadlineSeconds: options.deadline_seconds,
+    dispatched: true,
+    cacheKey: taskCacheKey(generate, { input, options, apiKeyId, variant: undefined }),
+    webhookUrl: null,
+    exposure: null,
+    traceparent: traceparentOf(request),
+    answer: null,
+    idempotency: null,
+  }
+}
+
+function viewAnswer(view: TaskView): ChatAnswer {
+  if (view.status !== 'succeeded') throw failure(view.status, view.error ?? undefined)
+  const { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens } = view
+  return storedAnswer(view.result, {
+    finishReason: view.finish_reason,
+    model: view.model,
+    usage: {
+      inputTokens: input_tokens,
+      outputTokens: output_tokens,
+      cacheReadTokens: cache_read_tokens,
+      cacheWriteTokens: cache_write_tokens,
+      reasoningTokens: reasoning_tokens,
+    },
+  })
+}
+
+const storedAnswer = (
+  result: unknown,
+  {
+    finishReason,
+    model,
+    usage,
+  }: { finishReason: FinishReason | null; model: string | null; usage: ChatAnswer['usage'] },
+): ChatAnswer => answerOf(result as StoredAnswer, { finishReason: finishReason ?? 'stop', model: model ?? '', usage })
+
+const failure = (status: string, error: { code: string; message: string } | undefined): SluiceError =>
+  new SluiceError(
+    (error?.code ?? (status === 'expired' ? 'deadline_exceeded' : 'internal')) as ErrorCode,
+    error?.message,
+  )

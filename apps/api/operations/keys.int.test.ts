@@ -1,0 +1,120 @@
+import { createHash } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { ADMIN, sharedStack } from '#shared/testing/stack.ts'
+
+const stack = sharedStack()
+
+describe('a key', () => {
+  it('is shown once and stored as a hash', async () => {
+    const made = await stack.call('POST', '/api/v1/keys', {
+      body: { name: 'secret', requests_per_minute: 9, weight: 3 },
+    })
+    const { key: secret, webhook_secret, ...rest } = made.body
+    expect(secret).toMatch(/^sk-sluice-[\w-]{43}$/)
+    expect(rest).toMatchObject({
+      name: 'secret',
+      scopes: ['submit', 'read'],
+      requests_per_minute: 9,
+      weight: 3,
+      hint: secret.slice(-4),
+    })
+    const list = await stack.call('GET', '/api/v1/keys')
+    expect(list.body.data).toContainEqual(rest)
+    expect(JSON.stringify(list.body)).not.toContain(secret)
+    expect(JSON.stringify(list.body)).not.toContain(webhook_secret)
+
+    const rows = await stack.sql<{ whole: string; secret_hash: Buffer }>(
+      `SELECT k::text AS whole, secret_hash FROM api_keys k WHERE name = 'secret'`,
+    )
+    expect(rows).toHaveLength(1)
+    expect(rows[0]!.whole).not.toContain(secret)
+    expect(rows[0]!.secret_hash).toEqual(createHash('sha256').update(secret).digest())
+  })
+
+  it('is accepted in both headers', async () => {
+    expect((await stack.call('GET', '/api/v1/tasks', { key: null, headers: { 'x-api-key': ADMIN } })).status).toBe(200)
+    expect(
+      (await stack.call('GET', '/api/v1/tasks', { key: null, headers: { authorization: `bearer ${ADMIN}` } })).status,
+    ).toBe(200)
+    const basic = { authorization: `Basic ${Buffer.from(`x:${ADMIN}`).toString('base64')}` }
+    expect((await stack.call('GET', '/api/v1/tasks', { key: null, headers: basic })).status).toBe(401)
+  })
+
+  it('is refused at once after it was revoked; its tasks continue', async () => {
+    const { id, secret } = await stack.makeKey({ name: 'to go' })
+    const { body } = await stack.submit({}, { key: secret })
+    expect(await stack.call('DELETE', `/api/v1/keys/${id}`)).toMatchObject({
+      status: 200,
+      body: { id, name: 'to go' },
+    })
+    expect((await stack.submit({}, { key: secret })).status).toBe(401)
+    expect((await stack.call('DELETE', `/api/v1/keys/${id}`)).status).toBe(404)
+    expect((await stack.call('GET', '/api/v1/keys')).body.data).not.toContainEqual(expect.objectContaining({ id }))
+    expect((await stack.call('GET', `${body.urls.self}?wait=30`)).body.status).toBe('succeeded')
+  })
+
+  it('may do what its scopes allow and nothing else', async () => {
+    const { body } = await stack.submit()
+    const id = body.task_id
+    const routes: [scope: string, method: string, path: string][] = [
+      ['submit', 'POST', '/api/v1/tasks/generate'],
+      ['submit', 'POST', '/api/v1/tasks/poem'],
+      ['submit', 'POST', `/api/v1/tasks/${id}/cancel`],
+      ['read', 'GET', '/api/v1/tasks'],
+      ['read', 'GET', `/api/v1/tasks/${id}`],
+      ['read', 'GET', `/api/v1/tasks/${id}/events`],
+      ['read', 'GET', '/api/v1/models'],
+      ['admin', 'GET', '/api/v1/keys'],
+      ['admin', 'POST', '/api/v1/keys'],
+      ['admin', 'DELETE', `/api/v1/keys/${id}`],
+      ['admin', 'GET', '/api/v1/workers'],
+      ['read', 'GET', '/api/v1/providers'],
+      ['read', 'GET', '/api/v1/providers/anthropic/health'],
+      ['read', 'GET', '/circuit-breaker'],
+      ['admin', 'PUT', '/api/v1/providers/anthropic/limits'],
+      ['admin', 'DELETE', '/api/v1/providers/anthropic/limits'],
+      ['admin', 'GET', '/api/v1/analytics/costs'],
+      ['admin', 'GET', '/cost'],
+      ['admin', 'GET', '/api/v1/budgets'],
+      ['admin', 'PUT', '/api/v1/budgets'],
+      ['admin', 'DELETE', `/api/v1/budgets/${id}`],
+      ['submit', 'GET', '/api/v1/keys/self/webhook-secret'],
+      ['submit', 'POST', '/api/v1/keys/self/webhook-secret'],
+      ['read', 'GET', '/api/v1/webhooks/deliveries'],
+      ['submit', 'POST', `/api/v1/webhooks/deliveries/${id}/redeliver`],
+    ]
+    for (const own of ['submit', 'read']) {
+      const { secret: key } = await stack.makeKey({ name: own, scopes: [own] })
+      for (const [scope, method, path] of routes) {
+        const answer = await stack.call(method, path, { key })
+        if (scope === own) expect([401, 403], path).not.toContain(answer.status)
+        else
+          expect(answer).toMatchObject({ status: 403, body: { code: 'forbidden', context: { scope, scopes: [own] } } })
+      }
+    }
+  })
+
+  it('sees only its own tasks; an admin key sees all', async () => {
+    const [{ secret: mine }, { secret: yours }] = [await stack.makeKey(), await stack.makeKey()]
+    const { body } = await stack.submit({}, { key: mine })
+    for (const [method, path] of [
+      ['GET', body.urls.self],
+      ['GET', `${body.urls.self}?wait=5`],
+      ['GET', body.urls.events],
+      ['POST', body.urls.cancel],
+    ] as const) {
+      const stranger = await stack.call(method, path, { key: yours })
+      expect(stranger).toMatchObject({ status: 404, body: { code: 'task_not_found' } })
+    }
+    expect((await stack.call('GET', '/api/v1/tasks', { key: yours })).body.data).toEqual([])
+    for (const key of [mine, ADMIN]) expect((await stack.call('GET', body.urls.self, { key })).status).toBe(200)
+  })
+
+  it('is limited, with Retry-After', async () => {
+    const { secret: key } = await stack.makeKey({ name: 'limited', requests_per_minute: 1 })
+    expect((await stack.call('GET', '/api/v1/tasks', { key })).status).toBe(200)
+    const refused = await stack.call('GET', '/api/v1/tasks', { key })
+    expect(refused).toMatchObject({ status: 429, body: { code: 'rate_limited', context: { requests_per_minute: 1 } } })
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+  })
+})

@@ -1,9 +1,0 @@
-import type { FastifyError } from 'fastify'
-import { expect, it } from 'vitest'
-import { GateUnavailable } from '#shared/gate/types.ts'
-import { toSluiceError } from './errors.ts'
-
-it('a gate that cannot be asked is worth trying again', () => {
-  const error = toSluiceError(new GateUnavailable('away') as unknown as FastifyError)
-  expect(error).toMatchObject({ code: 'gate_unavailable', retryAfter: expect.any(Number) })
-})

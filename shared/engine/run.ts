@@ -1,0 +1,155 @@
+import type { RunnableTask } from '#shared/db/tasks/load.ts'
+import { type Target, targetName } from '#shared/gate/target.ts'
+import type { JobKind, ModelRequest } from '#shared/jobs/define.ts'
+import type { StoredOptions } from '#shared/jobs/options.ts'
+import { buildRequest, promptText, repairPrompt } from '#shared/jobs/prompt.ts'
+import type { CallAnswer, EmbedAnswer } from '#shared/providers/define.ts'
+import type { StreamEvent } from '#shared/requests/answer.ts'
+import { type AvailableProvider, route, type Signals } from '#shared/routing.ts'
+import { afterAttempt, initialProgress, type Progress } from './after-attempt.ts'
+import { answerBeforeCalls, fallbackAnswer } from './answer-without-call.ts'
+import { type AttemptDeps, createAttempt } from './attempt.ts'
+import type { ClaimSession, ClaimSessionDeps, TaskEnd } from './claim-session.ts'
+import type { ConcludeDeps, Conclusion } from './conclude.ts'
+import { noAnswerError, refusingBudget, retryDelayMs } from './no-answer.ts'
+import { type OutputLimit, type OutputLimitDeps, outputLimitOf } from './output-limit.ts'
+import { mayRaiseLimit, repeatsFailure, truncatedAt } from './rejections.ts'
+import type { StageTimer } from './stage-timer.ts'
+
+export type RunDeps = AttemptDeps &
+  ClaimSessionDeps &
+  ConcludeDeps &
+  Pick<OutputLimitDeps, 'limitsOf'> & {
+    jobs: ReadonlyMap<string, JobKind>
+    load(job: { id: string; epoch: number }): Promise<RunnableTask | null>
+    available(): Promise<AvailableProvider[]>
+    scores(): ReadonlyMap<string, Signals>
+    maxAttempts: number
+    backoff: { baseMs: number; maxMs: number }
+  }
+
+/** Failed attempts after which no answer is repaired. */
+const MAX_REPAIRS = 2
+
+/** The client of a run that waits for it. */
+export type LiveRun = {
+  /** Aborts when the client leaves: the call is stopped, and the task cancelled. */
+  signal: AbortSignal
+  /** Receives the answer while the model writes it. */
+  onEvent?: ((event: StreamEvent) => void) | undefined
+  /**
+   * Called when the task has ended in this run. `answer`: the model's; null: there was no call, or none succeeded. Not called if the task
+   * continues in the queue, or another process has ended it.
+   */
+  onEnd(end: TaskEnd, answer: CallAnswer | EmbedAnswer | null): void
+}
+
+/** One run of a task. */
+export type Run = {
+  task: RunnableTask
+  kind: JobKind
+  session: ClaimSession
+  time: StageTimer
+  onSlow: () => void
+  onEvent?: LiveRun['onEvent']
+  onEnd?: LiveRun['onEnd']
+}
+
+/**
+ * Tries the task's targets, best first, until one answers or the task has to wait or end without. This file alone owns the loop over
+ * targets (failover, repair, retry); no stage calls another.
+ */
+export async function answer(deps: RunDeps, run: Run): Promise<Conclusion> {
+  const { task, kind, session } = run
+  const before = await answerBeforeCalls(deps, task, kind)
+  if (before === 'follows') return { kind: 'leave' }
+  if (before) return { kind: 'use', answer: before }
+
+  const options = task.options as StoredOptions
+  const request = buildRequest(kind, task.input, options)
+  const available = await deps.available()
+  const targets = targetsOf(deps, run, request, available)
+  const attempt = createAttempt(deps, run)
+  let progress = initialProgress(task)
+
+  const mayContinue = () => session.failedAttempts < deps.maxAttempts && session.leftMs() > 0
+
+  /** Attempts one target until it answers, cannot, or its answer cannot be repaired. @returns null: try the next target */
+  async function tryTarget(target: Target, book: boolean): Promise<Conclusion | null> {
+    const ownPrompt = kind.operation === 'chat' ? kind.promptFor(task.input, target.model) : null
+    const base = ownPrompt ?? request
+    for (let prompt = base; ; ) {
+      const limit = limitFor(target, prompt)
+      if (!limit) return null
+      const outcome = await attempt({ target, prompt, limit, book })
+      const context = { kind, options, failedAttempts: session.failedAttempts, backoff: deps.backoff }
+      const next = afterAttempt(context, progress, target, outcome)
+      progress = next.progress
+      const { step } = next
+      if (step.kind === 'conclude') return step.conclusion
+      if (step.kind === 'next_target' || !mayContinue()) return null
+      if (step.kind === 'repair') {
+        // A guard model knows no conversation: it would judge our request for another answer, and find it safe.
+        if (ownPrompt || 'texts' in base || session.failedAttempts > MAX_REPAIRS) return null
+        prompt = repairPrompt(base, step.answer, step.reason)
+      }
+    }
+  }
+
+  /** @returns null: a truncated answer is not requested again with the same limit */
+  function limitFor(target: Target, prompt: ModelRequest): OutputLimit | null {
+    const limit = outputLimitOf(deps, kind, options, prompt, target, truncatedAt(progress.rejected))
+    const ceiling = progress.ceilings.get(targetName(target)) ?? Number.POSITIVE_INFINITY
+    return limit && { max: Math.min(limit.max, ceiling), min: Math.min(limit.min, ceiling) }
+  }
+
+  for (const target of targets) {
+    if (!mayContinue() || !mayRaiseLimit(progress.rejected, target)) break
+    // With a single target, the gate may book a slot at once.
+    const conclusion = await tryTarget(target, targets.length === 1)
+    if (conclusion) return conclusion
+  }
+  // All are busy: book a slot where it is soonest.
+  const soonest = progress.waits.toSorted((a, b) => a.ms - b.ms)[0]
+  if (targets.length > 1 && soonest?.bookable && mayContinue()) {
+    progress = { ...progress, waits: progress.waits.filter(one => one !== soonest) }
+    const conclusion = await tryTarget(soonest.target, true)
+    if (conclusion) return conclusion
+  }
+  return await withoutAnswer(deps, run, progress, { available, attempted: targets.length > 0 })
+}
+
+/** The targets of a task in the order of their scores, without those that cannot answer it. */
+function targetsOf(deps: RunDeps, { task, kind }: Run, request: ModelRequest, available: AvailableProvider[]) {
+  const { rejected, dead_ends } = task
+  return route(task.options as StoredOptions, available, {
+    scores: deps.scores(),
+    prompt: promptText(request),
+    operation: kind.operation,
+    ...(!('schema' in request && request.schema) && { kind: kind.kind }),
+  }).filter(
+    one => !dead_ends.includes(targetName(one)) && mayRaiseLimit(rejected, one) && !repeatsFailure(rejected, one),
+  )
+}
+
+/** No target answered: the task waits for the one that may answer first, falls back, or fails. */
+async function withoutAnswer(
+  deps: RunDeps,
+  { task, kind, session }: Run,
+  progress: Progress,
+  { available, attempted }: { available: AvailableProvider[]; attempted: boolean },
+): Promise<Conclusion> {
+  const options = task.options as StoredOptions
+  const delayMs = retryDelayMs(task, progress, session.leftMs())
+  if (session.failedAttempts < deps.maxAttempts && delayMs < session.leftMs()) return { kind: 'requeue', delayMs }
+  // Tasks stored before `on_budget` existed have none.
+  if (!refusingBudget(progress) || (options.on_budget ?? 'fallback') === 'fallback') {
+    const answer = await fallbackAnswer(deps, task, kind)
+    if (answer) return { kind: 'use', answer }
+  }
+  if (session.leftMs() <= 0) return { kind: 'expire', failed: progress.failed }
+  const { provider = null, model = null } = options
+  const asked = attempted || task.dead_ends.length > 0 || progress.rejected.length > 0
+  const error = noAnswerError(progress, asked, { provider, model, available })
+  return { kind: 'fail', error, finishReason: error.code === 'output_truncated' ? 'length' : null }
+}

@@ -1,0 +1,196 @@
+import { type ChatResponse, type EmbedResponse, type ListResponse, type ModelResponse, Ollama } from 'ollama'
+import type { FinishReason } from '#shared/models/finish-reasons.ts'
+import { type Operation, operationOf } from '#shared/models/models.ts'
+import { messageText } from '#shared/requests/text.ts'
+import { CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
+import { failureOfAnswer, failureOfBody } from './failures.ts'
+import {
+  type Answer,
+  assertAnswered,
+  type Call,
+  guarded,
+  schemaInstruction,
+  textParts,
+  tokens,
+  type Vectors,
+  vectorsOf,
+} from './guard.ts'
+import { assertNotTruncated, assertWindowNotFilled } from './input-truncation.ts'
+import { createListing, PROBE_TIMEOUT_MS } from './listing.ts'
+import { createWindows, type Window } from './ollama-context.ts'
+import { providerSchemas } from './schemas/provider-schemas.ts'
+import { trackedFetch } from './transport.ts'
+
+const DEFAULT_MAX_CONTEXT = 32_768
+
+export const ollama: ProviderFactory = (config, fetch = trackedFetch) => {
+  // One client per call: creating one is cheap, one signal aborts all calls of a client, and a client never releases a
+  // failed stream.
+  const clientFor = (signal: AbortSignal) => new Ollama({ host: config.baseUrl, fetch: strictFetch(fetch, signal) })
+  const windows = createWindows(config.maxContext ?? DEFAULT_MAX_CONTEXT, clientFor)
+  const listing = createListing(config, async () => {
+    const { models }: ListResponse = await clientFor(AbortSignal.timeout(PROBE_TIMEOUT_MS)).list()
+    // The list starts with the model pulled last, whatever its operation.
+    return models.map(model => ({ name: model.name, operation: useOf(model) }))
+  })
+  return {
+    name: config.name,
+    ping: async signal => void (await clientFor(signal).list()),
+    defaultModel: listing.finder('chat', config.model),
+    listed: listing.names,
+    call: async (request, context) => {
+      const window = await windows.windowFor(request, context.signal)
+      // Always streams, even without a reader.
+      return guarded({ ...context, onEvent: context.onEvent ?? (() => undefined) }, async call => {
+        const ask = async (window: Window) => {
+          const stream = await clientFor(call.signal).chat({ ...toParams(request, window), stream: true })
+          const answer = await readStream(stream, call, window.maxTokens)
+          assertWindowNotFilled(request, answer.usage, window.size)
+          return answer
+        }
+        try {
+          return await ask(window)
+        } catch (error) {
+          const refused = error instanceof CallFailure && error.kind === 'context_exceeded' && !call.begun
+          if (!refused || !window.mayGrow) throw error
+          return await ask(await windows.windowFor(request, call.signal, true))
+        }
+      })
+    },
+    embedding: {
+      defaultModel: listing.finder('embed', config.embeds?.model ?? null),
+      call: ({ model, texts, dimensions }, context) =>
+        guarded<Vectors>(context, async call => {
+          // A text that is too long must be refused: the vector of a silently cut text would be wrong.
+          const params = { model, input: texts, truncate: false, ...(dimensions !== undefined && { dimensions }) }
+          const vectors = readVectors(await clientFor(call.signal).embed(params), model)
+          assertNotTruncated({ messages: texts.map(content => ({ role: 'user', content })) }, vectors.usage)
+          return vectors
+        }),
+    },
+  }
+}
+
+const useOf = ({ name, details }: ModelResponse): Operation =>
+  /bert/i.test(details?.family ?? '') ? 'embed' : operationOf(name)
+
+function readVectors(answer: EmbedResponse, asked: string): Vectors {
+  const { error } = (answer ?? {}) as { error?: unknown }
+  if (error) throw failureOfBody(error)
+  const count = answer?.prompt_eval_count
+  const usage = { inputTokens: tokens(count), outputTokens: 0, cacheReadTokens: 0, cacheWriteTokens: 0 }
+  const known = count === undefined ? null : usage
+  return { vectors: vectorsOf(answer?.embeddings, known), usage: known, model: answer.model ?? asked }
+}
+
+function toParams(request: CallRequest, window: Window) {
+  const { model, sampling: { temperature } = {} } = request
+  const messages = request.messages.map(one => ({ role: one.role, content: messageText(one) }))
+  const sent = request.schema && providerSchemas(request.schema)
+  const system = sent && !sent.grammar ? schemaInstruction(request.system, sent.portable) : request.system
+  return {
+    model,
+    messages: system ? [{ role: 'system', content: system }, ...messages] : messages,
+    // Forbids the server to drop the beginning of the prompt, also while the model writes. Older servers ignore both
+    // fields.
+    truncate: false,
+    shift: false,
+    options: {
+      num_ctx: window.size,
+      num_predict: window.maxTokens,
+      ...(temperature === undefined ? {} : { temperature }),
+    },
+    ...(sent?.grammar ? { format: sent.grammar } : sent?.isObject ? { format: 'json' } : {}),
+  }
+}
+
+/** Calls always stream, because an unstreamed call sends no headers for minutes while the model loads. */
+async function readStream(stream: AsyncIterable<ChatResponse>, call: Call, maxTokens: number): Promise<Answer> {
+  let text = ''
+  for await (const part of stream) {
+    call.begun = true
+    const delta = part.message?.content ?? ''
+    text += delta
+    if (delta) call.emit({ type: 'text', part: 0, delta })
+    if (part.done) {
+      return assertAnswered({
+        parts: textParts(text),
+        finishReason: toFinishReason(part, maxTokens),
+        usage: toUsage(part),
+        model: part.model,
+      })
+    }
+  }
+  throw new CallFailure('connection', 'The stream ended before the answer did')
+}
+
+/** Versions before 0.1.33 give no reason. There, an answer that used its whole limit was cut off. */
+function toFinishReason({ done_reason: reason, eval_count: written }: ChatResponse, maxTokens: number): FinishReason {
+  if (!reason) return tokens(written) >= maxTokens ? 'length' : 'stop'
+  return reason === 'length' || reason === 'stop' ? reason : 'other'
+}
+
+/** Ollama omits counts of 0, such as `prompt_eval_count` of a cached prompt. */
+function toUsage(part: ChatResponse): Usage | null {
+  if (part.prompt_eval_count === undefined && part.eval_count === undefined) return null
+  return {
+    inputTokens: tokens(part.prompt_eval_count),
+    outputTokens: tokens(part.eval_count),
+    cacheReadTokens: 0,
+    cacheWriteTokens: 0,
+  }
+}
+
+/**
+ * A fetch for the SDK that aborts, classifies errors, and passes on only complete lines with JSON objects. The SDK
+ * itself ignores signals before the headers arrive, drops the headers and type of errors, and prints lines that it
+ * cannot parse.
+ */
+function strictFetch(send: typeof fetch, signal: AbortSignal): typeof fetch {
+  return async (input, init) => {
+    const response = await send(input, { ...init, signal })
+    if (!response.ok) {
+      const body = await response.text()
+      throw failureOfAnswer(response.status, response.headers, body, errorOf(body) ?? `HTTP ${response.status}`)
+    }
+    if (!response.body || !String(input).endsWith('/api/chat')) return response
+    return new Response(response.body.pipeThrough(checkedLines()))
+  }
+}
+
+function checkedLines(): TransformStream<Uint8Array, Uint8Array> {
+  const decoder = new TextDecoder()
+  const encoder = new TextEncoder()
+  let rest = ''
+  let state: 'empty' | 'begun' | 'done' = 'empty'
+  const pass = (line: string, controller: TransformStreamDefaultController<Uint8Array>) => {
+    if (!line.trim()) return
+    const part: unknown = JSON.parse(line)
+    if (typeof part !== 'object' || part === null) throw new CallFailure('bad_response', 'A line is not an object')
+    if ('error' in part) throw failureOfBody(part.error)
+    if (!('message' in part) && !('done' in part)) throw new CallFailure('bad_response', 'A line is not of an answer')
+    state = 'done' in part && part.done ? 'done' : 'begun'
+    controller.enqueue(encoder.encode(`${line}\n`))
+  }
+  return new TransformStream({
+    transform(chunk, controller) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) pass(line, controller)
+    },
+    flush(controller) {
+      pass(rest + decoder.decode(), controller)
+      if (state === 'empty') throw new CallFailure('bad_response', 'The answer is empty')
+      if (state === 'begun') throw new CallFailure('connection', 'The stream ended before the answer did')
+    },
+  })
+}
+
+function errorOf(body: string): string | undefined {
+  try {
+    const { error } = JSON.parse(body)
+    return typeof error === 'string' ? error : error?.message
+  } catch {
+    return body.slice(0, 200) || undefined
+  }
+}

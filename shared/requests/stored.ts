@@ -1,0 +1,35 @@
+import { cleanDeep } from '#shared/text.ts'
+import type { ChatAnswer } from './answer.ts'
+import type { AssistantPart, ChatRequest, Original } from './request.ts'
+import { isFault } from './wire.ts'
+import { wireFormat } from './wires.ts'
+
+/** The input of a task whose request came in a wire format. */
+export type StoredRequest = Original
+
+/** The result of such a task: the provider's answer as it was written, or its parts if the provider speaks another format. */
+export type StoredAnswer = { original: Original } | { parts: AssistantPart[]; stop_sequence?: string }
+
+export const isStoredRequest = (input: unknown): input is StoredRequest =>
+  typeof input === 'object' && input !== null && 'wire' in input && 'body' in input
+
+/** @throws Error if the request is invalid; it was valid when it was accepted */
+export function requestOf({ wire, body }: StoredRequest): ChatRequest {
+  const parsed = wireFormat(wire).parse(body)
+  if (isFault(parsed)) throw new Error(`${parsed.param ?? 'the body'}: ${parsed.message}`)
+  return parsed.request
+}
+
+export const toStored = ({ original, parts, stopSequence }: ChatAnswer): StoredAnswer =>
+  cleanDeep(original ? { original } : { parts, ...(stopSequence !== undefined && { stop_sequence: stopSequence }) })
+
+/** The answer of a task, from its result and the ledger. */
+export function answerOf(
+  result: StoredAnswer,
+  known: Pick<ChatAnswer, 'finishReason' | 'usage' | 'model'>,
+): ChatAnswer {
+  if ('original' in result)
+    return { ...wireFormat(result.original.wire).readAnswer(result.original.body), ...known, original: result.original }
+  const { parts, stop_sequence: stopSequence } = result
+  return { parts, ...(stopSequence !== undefined && { stopSequence }), ...known }
+}
