@@ -30,6 +30,7 @@ describe('settings', () => {
       OLLAMA_MAX_CONTEXT: 32_768,
       CACHE_MAX_MB: 256,
       DB_POOL: 10,
+      DIRECT_CONCURRENCY: 1000,
       WORKERS_MIN: 1,
       BATCH_PROCESSES: 1,
       WORKER_CONCURRENCY: 100,

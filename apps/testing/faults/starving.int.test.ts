@@ -150,9 +150,9 @@ test('a client that disconnects before its key is verified has no stream open', 
 })
 
 test.each([
-  // One statement, in addition to those of the sweeper.
+  // One statement, in addition to those of the sweeper and of the heartbeat.
   ['/metrics', 'webhook_deliveries', 2, 200],
-  ['/health/ready', 'workers', 3, 200],
+  ['/health/ready', 'workers', 4, 200],
 ])(
   '%s is computed once for concurrent requests, also while Postgres does not answer',
   async (path, table, most, status) => {
