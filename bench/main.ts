@@ -9,10 +9,11 @@ import { benchGate } from './gate.ts'
 import { benchHang } from './hang.ts'
 import { benchLatency } from './latency.ts'
 import { benchLimit } from './limit.ts'
+import { benchLive, type Rate } from './live.ts'
 import { startServers } from './servers.ts'
 
 /**
- * `npm run bench [-- --only accept,cached,latency,drain,gate,limit,hang,batch,batches,cpu] [--quick]` prints the figures of
+ * `npm run bench [-- --only accept,cached,latency,live,drain,gate,limit,hang,batch,batches,cpu] [--quick]` prints the figures of
  * docs/benchmarks.md. The load generator, Postgres with fsync on, Redis, the fake provider and Sluice share the machine:
  * compare ratios within a run.
  */
@@ -64,6 +65,18 @@ try {
     ])
     rows.push(['latency: p99', `${n(p99 - upstreamP99, 1)} ms`, '<= 25 ms'])
     rows.push(['latency: three bare commits in sequence, p50, p99', `${n(commitsP50, 1)}, ${n(commitsP99, 1)} ms`, ''])
+  }
+  if (wanted('live')) {
+    await servers.clear()
+    for (const { connections, portkey, sluice } of await benchLive(
+      servers,
+      quick ? { rounds: 1, seconds: 5 } : { rounds: 3, seconds: 10 },
+    )) {
+      const show = ({ perSecond, p50, p99 }: Rate) => `${n(perSecond)}/s, p50 ${n(p50, 1)} ms, p99 ${n(p99, 1)} ms`
+      const name = `live: chat completions, ${connections} connection${connections > 1 ? 's' : ''}`
+      rows.push([`${name}, Portkey`, show(portkey), ''])
+      rows.push([`${name}, Sluice`, show(sluice), 'better'])
+    }
   }
   if (wanted('drain')) {
     await servers.clear()

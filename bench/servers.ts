@@ -24,6 +24,8 @@ export type Servers = {
   upstreamUrl: string
   /** Starts a process of ours and waits until it serves. */
   start(script: string, env?: Record<string, string>, args?: string[]): Promise<Child>
+  /** Starts Node with these arguments. */
+  startScript(args: string[], env: Record<string, string>): Promise<Child>
   /** Deletes all tasks, between two parts of the bench. Our processes must have stopped. */
   clear(): Promise<void>
   /** Memory of the queue's Redis, MB. */
@@ -42,10 +44,13 @@ export async function startServers(): Promise<Servers> {
   ])
   await migrate(postgres.url)
 
-  async function start(script: string, env: Record<string, string> = {}, args: string[] = []): Promise<Child> {
+  /** Our processes run as `npm start` runs them. */
+  const start = (script: string, env: Record<string, string> = {}, args: string[] = []): Promise<Child> =>
+    startScript([...(/main\.ts$/.test(script) ? nodeFlags(script) : []), join(root, script), ...args], env)
+
+  async function startScript(args: string[], env: Record<string, string>): Promise<Child> {
     const child = await startChild({
-      // Our processes run as `npm start` runs them.
-      args: [...(/main\.ts$/.test(script) ? nodeFlags(script) : []), join(root, script), ...args],
+      args,
       cwd: root,
       env: {
         PATH: process.env.PATH,
@@ -79,6 +84,7 @@ export async function startServers(): Promise<Servers> {
     databaseUrl: postgres.url,
     upstreamUrl: `http://127.0.0.1:${upstream.port}`,
     start,
+    startScript,
     async clear() {
       const client = new pg.Client({ connectionString: postgres.url })
       await client.connect()
