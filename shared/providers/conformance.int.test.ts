@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vit
 import type { ProviderConfig } from '#shared/config.ts'
 import { type StreamEvent, textOfParts } from '#shared/requests/answer.ts'
 import { type Script, startUpstream, type Upstream } from '#shared/testing/upstream.ts'
-import { vectorOf } from '#shared/testing/upstream-wire.ts'
+import { vectorOf } from '#shared/testing/upstream-wires/index.ts'
 import {
   type CallAnswer,
   type CallContext,

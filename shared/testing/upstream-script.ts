@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
 import { constrainedText, formatOf } from './upstream-schema.ts'
-import { type Stop, vectorOf, type Wire, type WireAnswer, type WireName } from './upstream-wire.ts'
+import { vectorOf } from './upstream-wires/index.ts'
+import type { Stop, Wire, WireAnswer, WireName } from './upstream-wires/wire.ts'
 
 /** Scripts of the fake upstream, and their execution. See `upstream.ts`. */
 
@@ -13,6 +14,10 @@ export type Script = {
   vectors?: unknown[]
   /** Chunks of a streamed text, or their number. */
   chunks?: string[] | number
+  /** Reasoning before the text. */
+  thinking?: string
+  /** Tool calls after the text, which is then '' by default. `arguments`: an object. */
+  toolCalls?: { id?: string; name: string; arguments: object }[]
   /** null: no usage is reported. Absent counts are estimated from the lengths. */
   usage?: Partial<NonNullable<WireAnswer['usage']>> | null
   stop?: Stop
@@ -138,13 +143,21 @@ export async function perform({
 export function toAnswer(call: Call, script: Script, defaultChunks = 3): WireAnswer {
   const { usage = {}, stop = 'end', chunks = defaultChunks } = script
   const schema = formatOf(call.body)
-  const written = script.text ?? 'Hello from upstream.'
-  const text = schema ? constrainedText(written, schema) : written
+  const { thinking, toolCalls = [] } = script
+  const written = script.text ?? (toolCalls.length > 0 ? '' : 'Hello from upstream.')
+  const text = schema && toolCalls.length === 0 ? constrainedText(written, schema) : written
   const { input = [], dimensions = 8 } = call.body as { input?: string | string[]; dimensions?: number }
   return {
     text,
     vectors: script.vectors ?? [input].flat().map(one => vectorOf(one, dimensions)),
     chunks: Array.isArray(chunks) ? chunks : cut(text, chunks),
+    ...(thinking !== undefined && { thinking }),
+    toolCalls: toolCalls.map(({ id, name, arguments: given }, n) => ({
+      id: id ?? `call_${n + 1}`,
+      name,
+      arguments: JSON.stringify(given),
+    })),
+    choices: typeof call.body.n === 'number' ? call.body.n : 1,
     stop,
     model: script.model ?? call.model,
     usageInStream: (call.body.stream_options as { include_usage?: boolean } | undefined)?.include_usage === true,

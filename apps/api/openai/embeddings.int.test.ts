@@ -2,7 +2,7 @@ import OpenAI, { toFile } from 'openai'
 import { describe, expect, it, vi } from 'vitest'
 import { startStack } from '#shared/testing/stack.ts'
 import type { Script } from '#shared/testing/upstream.ts'
-import { vectorOf } from '#shared/testing/upstream-wire.ts'
+import { vectorOf } from '#shared/testing/upstream-wires/index.ts'
 
 const stack = startStack(upstream => ({
   PROVIDERS: 'anthropic,openai,ollama',
