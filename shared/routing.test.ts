@@ -323,3 +323,13 @@ describe('route, for any scores', () => {
 })
 
 const byName = (a: { provider: string }, b: { provider: string }) => (a.provider < b.provider ? -1 : 1)
+
+it('route leaves out models that are declared not to meet the needs of the request', () => {
+  const available: AvailableProvider[] = [
+    { name: 'local', defaultModel: 'text-only', capabilities: { 'text-only': { images: false } } },
+    ...ALL,
+  ]
+  expect(routed({}, available)[0]).toBe('local text-only')
+  expect(routed({}, available, { needs: ['tools'] })[0]).toBe('local text-only')
+  expect(routed({}, available, { needs: ['images'] })).toEqual(routed({}))
+})

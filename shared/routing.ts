@@ -2,6 +2,12 @@ import type { ProviderConfig } from './config.ts'
 import { canonicalTarget, type Target, targetName } from './gate/target.ts'
 import type { TargetState } from './gate/types.ts'
 import { autoTier } from './models/auto.ts'
+import {
+  type DeclaredCapabilities,
+  declaredCapabilities,
+  type RequestNeeds,
+  unmetNeeds,
+} from './models/capabilities.ts'
 import { isCatalogued, matchesName, pricedNames } from './models/catalogue.ts'
 import { listedAs } from './models/listed-name.ts'
 import { type Operation, operationOf } from './models/models.ts'
@@ -23,6 +29,10 @@ export type AvailableProvider = {
   priced?: readonly string[]
   /** The only kinds that it serves; absent: all. */
   kinds?: readonly string[]
+  /** The wire format that it speaks; absent: that of the catalogue. */
+  format?: ProviderDescriptor['adapter']
+  /** What the operator declares about its models. */
+  capabilities?: DeclaredCapabilities
 }
 
 /** `model` may be `auto`, also as `<provider>/auto`. */
@@ -47,6 +57,8 @@ export type RouteOptions = {
   operation?: Operation
   /** The task's kind, for providers that do not serve every kind. */
   kind?: string
+  /** Models that are declared not to meet them are no targets. */
+  needs?: RequestNeeds
 }
 
 export const AUTO = 'auto'
@@ -68,7 +80,7 @@ export const SCORE_MARGIN = 0.05
 export function route(
   request: RouteRequest,
   available: readonly AvailableProvider[],
-  { scores, prompt = '', operation = 'chat', kind }: RouteOptions = {},
+  { scores, prompt = '', operation = 'chat', kind, needs = [] }: RouteOptions = {},
 ): Target[] {
   const { provider, model } = request
   const named = provider === undefined && model !== undefined && model !== AUTO
@@ -77,7 +89,8 @@ export function route(
     if (provider !== undefined && one.name !== provider) return []
     if (one.kinds && !one.kinds.includes(kind ?? '')) return []
     const asked = model === undefined || model === AUTO ? defaultModelOf(one, operation, model, prompt) : model
-    return asked && supports(one, asked, operation) ? [{ provider: one.name, model: asked }] : []
+    if (!asked || unmetNeeds(declaredCapabilities(one.capabilities, asked), needs).length > 0) return []
+    return supports(one, asked, operation) ? [{ provider: one.name, model: asked }] : []
   })
   if (operation === 'embed') return candidates.filter(one => one.model === candidates[0]!.model)
   return scores ? byScore(candidates, scores) : candidates
