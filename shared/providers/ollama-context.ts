@@ -8,9 +8,9 @@ import type { CallRequest } from './define.ts'
  */
 
 const PROBE_TIMEOUT_MS = 1000
-const LENGTH_TTL_MS = 600_000
+const INFO_TTL_MS = 600_000
 /** Shorter, so that an unreachable server is asked again soon. */
-const UNKNOWN_LENGTH_TTL_MS = 30_000
+const UNKNOWN_INFO_TTL_MS = 30_000
 /** Ollama reloads the model for each new size, so a larger size is kept for this time after its last use. */
 const SIZE_TTL_MS = 600_000
 const MIN_SIZE = 4096
@@ -25,7 +25,7 @@ export type Window = {
   mayGrow: boolean
 }
 
-type Sized = Pick<CallRequest, 'model' | 'system' | 'messages' | 'maxTokens'>
+type Sized = Pick<CallRequest, 'model' | 'system' | 'messages' | 'tools' | 'maxTokens'>
 
 /** Bounds the memory, because clients can invent model names. */
 const MAX_REMEMBERED = 1000
@@ -36,21 +36,21 @@ function remember<T>(known: Map<string, T>, model: string, value: T): void {
 
 /** @param maxContext maximum context to request, in tokens, even if the model supports more */
 export function createWindows(maxContext: number, clientFor: (signal: AbortSignal) => Pick<Ollama, 'show'>) {
-  const lengths = new Map<string, { length: Promise<number | null>; until: number }>()
+  const models = new Map<string, { info: Promise<ModelInfo>; until: number }>()
   const sizes = new Map<string, { size: number; neededAt: number }>()
 
-  async function lengthOf(model: string, signal: AbortSignal): Promise<number | null> {
-    const known = lengths.get(model)
-    if (known && known.until > performance.now()) return known.length
+  async function infoOf(model: string, signal: AbortSignal): Promise<ModelInfo> {
+    const known = models.get(model)
+    if (known && known.until > performance.now()) return known.info
     const asked = {
-      length: contextLength(() => clientFor(AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)])), model),
-      until: performance.now() + LENGTH_TTL_MS,
+      info: modelInfo(() => clientFor(AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)])), model),
+      until: performance.now() + INFO_TTL_MS,
     }
-    remember(lengths, model, asked)
-    void asked.length.then(length => {
-      if (length === null) asked.until = performance.now() + UNKNOWN_LENGTH_TTL_MS
+    remember(models, model, asked)
+    void asked.info.then(({ length }) => {
+      if (length === null) asked.until = performance.now() + UNKNOWN_INFO_TTL_MS
     })
-    return asked.length
+    return asked.info
   }
 
   function keep(model: string, needed: number, limit: number): number {
@@ -62,13 +62,15 @@ export function createWindows(maxContext: number, clientFor: (signal: AbortSigna
   }
 
   return {
+    infoOf,
     /** @param whole the prompt exceeded the estimate: reserve one token per byte, an upper bound for any text */
     async windowFor(request: Sized, signal: AbortSignal, whole = false): Promise<Window> {
-      const limit = Math.min(maxContext, (await lengthOf(request.model, signal)) ?? maxContext)
+      const limit = Math.min(maxContext, (await infoOf(request.model, signal)).length ?? maxContext)
       // The schema becomes a grammar and is not part of the prompt.
       const most = inputTokenBound({
         ...(request.system !== undefined && { system: request.system }),
         messages: request.messages,
+        ...(request.tools && { tools: request.tools }),
       })
       const input = whole ? most : Math.ceil(most / 2)
       const needed = Math.max(MIN_SIZE, 2 ** Math.ceil(Math.log2(input + request.maxTokens)))
@@ -79,14 +81,24 @@ export function createWindows(maxContext: number, clientFor: (signal: AbortSigna
   }
 }
 
-/** The context length of the model; null: the server does not report it. */
-async function contextLength(client: () => Pick<Ollama, 'show'>, model: string): Promise<number | null> {
+/** What the server says about a model. */
+export type ModelInfo = {
+  /** Context length in tokens; null: not reported. */
+  length: number | null
+  /** Such as `tools`, `vision` and `thinking`; null: not reported. */
+  capabilities: readonly string[] | null
+}
+
+async function modelInfo(client: () => Pick<Ollama, 'show'>, model: string): Promise<ModelInfo> {
   try {
-    const { model_info: info } = await client().show({ model })
+    const { model_info: info, capabilities } = await client().show({ model })
     const fields = info instanceof Map ? Object.fromEntries(info) : (info as unknown as Record<string, unknown>)
     const length = Object.entries(fields ?? {}).find(([name]) => name.endsWith('.context_length'))?.[1]
-    return typeof length === 'number' && length > 0 ? length : null
+    return {
+      length: typeof length === 'number' && length > 0 ? length : null,
+      capabilities: Array.isArray(capabilities) ? capabilities : null,
+    }
   } catch {
-    return null
+    return { length: null, capabilities: null }
   }
 }

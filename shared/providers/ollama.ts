@@ -1,24 +1,24 @@
-import { type ChatResponse, type EmbedResponse, type ListResponse, type ModelResponse, Ollama } from 'ollama'
+import {
+  type ChatResponse,
+  type EmbedResponse,
+  type ListResponse,
+  type ModelResponse,
+  Ollama,
+  type ToolCall,
+} from 'ollama'
 import type { FinishReason } from '#shared/models/finish-reasons.ts'
 import { type Operation, operationOf } from '#shared/models/models.ts'
-import { messageText } from '#shared/requests/text.ts'
+import { addToParts, type StreamEvent } from '#shared/requests/answer.ts'
+import { newCallId } from '#shared/requests/openai-chat/read-answer.ts'
+import { imagesOf } from '#shared/requests/parts.ts'
+import type { AssistantPart } from '#shared/requests/request.ts'
 import { CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
 import { failureOfAnswer, failureOfBody } from './failures.ts'
-import {
-  type Answer,
-  assertAnswered,
-  type Call,
-  guarded,
-  schemaInstruction,
-  textParts,
-  tokens,
-  type Vectors,
-  vectorsOf,
-} from './guard.ts'
+import { type Answer, assertAnswered, type Call, guarded, tokens, type Vectors, vectorsOf } from './guard.ts'
 import { assertNotTruncated, assertWindowNotFilled } from './input-truncation.ts'
 import { createListing, PROBE_TIMEOUT_MS } from './listing.ts'
-import { createWindows, type Window } from './ollama-context.ts'
-import { providerSchemas } from './schemas/provider-schemas.ts'
+import { createWindows, type ModelInfo, type Window } from './ollama-context.ts'
+import { toParams } from './ollama-request.ts'
 import { trackedFetch } from './transport.ts'
 
 const DEFAULT_MAX_CONTEXT = 32_768
@@ -38,7 +38,8 @@ export const ollama: ProviderFactory = (config, fetch = trackedFetch) => {
     ping: async signal => void (await clientFor(signal).list()),
     defaultModel: listing.finder('chat', config.model),
     listed: listing.names,
-    call: async (request, context) => {
+    call: async (given, context) => {
+      const request = suited(given, await windows.infoOf(given.model, context.signal))
       const window = await windows.windowFor(request, context.signal)
       // Always streams, even without a reader.
       return guarded({ ...context, onEvent: context.onEvent ?? (() => undefined) }, async call => {
@@ -71,6 +72,23 @@ export const ollama: ProviderFactory = (config, fetch = trackedFetch) => {
   }
 }
 
+/**
+ * The request without reasoning for a model that does not reason; the server would refuse it.
+ * @throws CallFailure if the model lacks what the request cannot do without
+ */
+function suited(request: CallRequest, { capabilities }: ModelInfo): CallRequest {
+  if (capabilities === null) return request
+  const lacks = (capability: string, what: string) => {
+    if (!capabilities.includes(capability))
+      throw new CallFailure('unknown_model', `"${request.model}" ${what}`, { sent: false })
+  }
+  if (request.tools?.length && request.toolChoice !== 'none') lacks('tools', 'calls no tools')
+  if (imagesOf(request).length > 0) lacks('vision', 'reads no images')
+  if (capabilities.includes('thinking')) return request
+  const { effort: _, thinking: __, ...rest } = request
+  return rest
+}
+
 const useOf = ({ name, details }: ModelResponse): Operation =>
   /bert/i.test(details?.family ?? '') ? 'embed' : operationOf(name)
 
@@ -83,51 +101,54 @@ function readVectors(answer: EmbedResponse, asked: string): Vectors {
   return { vectors: vectorsOf(answer?.embeddings, known), usage: known, model: answer.model ?? asked }
 }
 
-function toParams(request: CallRequest, window: Window) {
-  const { model, sampling: { temperature } = {} } = request
-  const messages = request.messages.map(one => ({ role: one.role, content: messageText(one) }))
-  const sent = request.schema && providerSchemas(request.schema)
-  const system = sent && !sent.grammar ? schemaInstruction(request.system, sent.portable) : request.system
-  return {
-    model,
-    messages: system ? [{ role: 'system', content: system }, ...messages] : messages,
-    // Forbids the server to drop the beginning of the prompt, also while the model writes. Older servers ignore both
-    // fields.
-    truncate: false,
-    shift: false,
-    options: {
-      num_ctx: window.size,
-      num_predict: window.maxTokens,
-      ...(temperature === undefined ? {} : { temperature }),
-    },
-    ...(sent?.grammar ? { format: sent.grammar } : sent?.isObject ? { format: 'json' } : {}),
-  }
-}
-
 /** Calls always stream, because an unstreamed call sends no headers for minutes while the model loads. */
 async function readStream(stream: AsyncIterable<ChatResponse>, call: Call, maxTokens: number): Promise<Answer> {
-  let text = ''
-  for await (const part of stream) {
+  const parts: AssistantPart[] = []
+  const add = (event: Exclude<StreamEvent, { type: 'original' }>) => {
+    addToParts(parts, event)
+    call.emit(event)
+  }
+  /** Appends to the last part of the type, or begins one. */
+  const addText = (type: 'text' | 'thinking', delta: string | undefined) => {
+    if (delta) add({ type, part: parts.at(-1)?.type === type ? parts.length - 1 : parts.length, delta })
+  }
+  for await (const one of stream) {
     call.begun = true
-    const delta = part.message?.content ?? ''
-    text += delta
-    if (delta) call.emit({ type: 'text', part: 0, delta })
-    if (part.done) {
+    addText('thinking', one.message?.thinking)
+    addText('text', one.message?.content)
+    // Calls come whole.
+    for (const called of one.message?.tool_calls ?? []) {
+      const part = parts.length
+      add({ type: 'tool_call', part, ...readCall(called) })
+      add({ type: 'tool_arguments', part, delta: JSON.stringify(called.function?.arguments ?? {}) })
+    }
+    if (one.done) {
       return assertAnswered({
-        parts: textParts(text),
-        finishReason: toFinishReason(part, maxTokens),
-        usage: toUsage(part),
-        model: part.model,
+        parts,
+        finishReason: toFinishReason(one, maxTokens, parts),
+        usage: toUsage(one),
+        model: one.model,
       })
     }
   }
   throw new CallFailure('connection', 'The stream ended before the answer did')
 }
 
+/** Most versions give no ids. */
+function readCall(called: ToolCall): { id: string; name: string } {
+  const { id } = called as { id?: unknown }
+  return { id: typeof id === 'string' && id !== '' ? id : newCallId(), name: called.function?.name ?? '' }
+}
+
 /** Versions before 0.1.33 give no reason. There, an answer that used its whole limit was cut off. */
-function toFinishReason({ done_reason: reason, eval_count: written }: ChatResponse, maxTokens: number): FinishReason {
-  if (!reason) return tokens(written) >= maxTokens ? 'length' : 'stop'
-  return reason === 'length' || reason === 'stop' ? reason : 'other'
+function toFinishReason(
+  { done_reason: reason, eval_count: written }: ChatResponse,
+  maxTokens: number,
+  parts: readonly AssistantPart[],
+): FinishReason {
+  if (reason === 'length' || (!reason && tokens(written) >= maxTokens)) return 'length'
+  if (reason && reason !== 'stop') return 'other'
+  return parts.some(one => one.type === 'tool_call') ? 'tool_calls' : 'stop'
 }
 
 /** Ollama omits counts of 0, such as `prompt_eval_count` of a cached prompt. */
