@@ -34,6 +34,24 @@ function isUnique(items: unknown[]): boolean {
   return known
 }
 
+/** Maximum length of a reason, because Ajv lists every error. */
+const MAX_REASON = 500
+
+/** Maximum number of compiled schemas, and of refused ones, that a process remembers. Compiling takes milliseconds. */
+const MAX_REMEMBERED = 200
+
+/** A cache that evicts the oldest entry. */
+function createMemory<Value>() {
+  const found = new Map<string, Value>()
+  return {
+    get: (key: string) => found.get(key),
+    set(key: string, value: Value) {
+      // A Map iterates in order of insertion.
+      if (found.size >= MAX_REMEMBERED) found.delete(found.keys().next().value!)
+      found.set(key, value)
+    },
+  }
+}
 /** Shared, because it compiles the meta-schemas, which takes longer than most schemas. */
 const meta = new Ajv2020({ strict: false, logger: false })
 addFormats.default(meta)
@@ -86,6 +104,27 @@ function compile(schema: Record<string, unknown>): ValidateFunction {
   return createAjv().compile(current)
 }
 
+const sound = createMemory<string | null>()
+
+/** @returns the error in a JSON Schema that is only passed on; null: there is none. Limits and patterns are the provider's matter. */
+export function schemaProblem(schema: Record<string, unknown>): string | null {
+  const key = createHash('sha256').update(JSON.stringify(schema)).digest('base64')
+  let problem = sound.get(key)
+  if (problem === undefined) {
+    problem = findProblem(schema)
+    sound.set(key, problem)
+  }
+  return problem
+}
+
+function findProblem(schema: Record<string, unknown>): string | null {
+  try {
+    return meta.validateSchema(toDraft2020(toDoubles(schema))) ? null : metaViolation(meta.errors ?? [])
+  } catch (error) {
+    return error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message.slice(0, MAX_REASON)
+  }
+}
+
 /** Describes the deepest error. Ajv lists an error for every alternative that it tried. */
 function metaViolation(errors: ErrorObject[]): string {
   const deepest = Math.max(...errors.map(one => one.instancePath.split('/').length))
@@ -119,24 +158,6 @@ function tryPattern(pattern: string, path: string): void {
   }
 }
 
-/** Maximum length of a reason, because Ajv lists every error. */
-const MAX_REASON = 500
-
-/** Maximum number of compiled schemas, and of refused ones, that a process remembers. Compiling takes milliseconds. */
-const MAX_REMEMBERED = 200
-
-/** A cache that evicts the oldest entry. */
-function createMemory<Value>() {
-  const found = new Map<string, Value>()
-  return {
-    get: (key: string) => found.get(key),
-    set(key: string, value: Value) {
-      // A Map iterates in order of insertion.
-      if (found.size >= MAX_REMEMBERED) found.delete(found.keys().next().value!)
-      found.set(key, value)
-    },
-  }
-}
 const compiled = createMemory<ValidateFunction>()
 const refused = createMemory<string>()
 

@@ -1,4 +1,5 @@
 import { isRawNumber } from '#shared/json/lossless.ts'
+import type { ToolProblem } from './tools.ts'
 import type { RequestFault } from './wire.ts'
 
 /** Readers for the fields of OpenAI's requests, with the codes and the wording of OpenAI's errors. null counts as absent. */
@@ -40,6 +41,13 @@ export const invalidValue = (value: unknown, param: string, supported: readonly 
 
 export const missing = (param: string): never =>
   fault('missing_required_parameter', param, `Missing required parameter: '${param}'.`)
+
+/** @param path of the tool */
+export function refuseTool(problem: ToolProblem | null, path: string): void {
+  if (!problem) return
+  const { field, code, message } = problem
+  fault(code, `${path}.${field}`, field === 'name' ? `Invalid '${path}.name': ${message}.` : message)
+}
 
 export const isAbsent = (value: unknown): value is null | undefined => value === undefined || value === null
 

@@ -1,5 +1,6 @@
 import { among, type Fields, fault, fields, isAbsent, list, optional, required, text } from '../openai-fields.ts'
 import type { AssistantPart, ChatRequest, Message, TextPart, ToolResultPart } from '../request.ts'
+import { createCallCheck } from '../tools.ts'
 import { readUserPart } from './parse-parts.ts'
 
 const ROLES = ['developer', 'system', 'user', 'assistant', 'tool', 'function'] as const
@@ -26,11 +27,13 @@ export function readMessages(given: unknown[], untranslated: string[]): Pick<Cha
   const messages: Message[] = []
   /** Ids for calls in the older notation, by the function's name. */
   const olderCalls = new Map<string, string>()
+  const calls = createCallCheck()
   for (const [i, one] of given.entries()) {
     const path = `messages[${i}]`
     const message = fields(one, path)
     const role = required(message.role, `${path}.role`, among(ROLES))
     noteUnknown(message, path, untranslated)
+    if (role !== 'tool' && role !== 'function') refuseUnanswered(calls.unanswered())
     if (role === 'system' || role === 'developer') {
       const content = readTexts(message.content, `${path}.content`)
       if (messages.length > 0) messages.push({ role: 'system', content })
@@ -39,14 +42,36 @@ export function readMessages(given: unknown[], untranslated: string[]): Pick<Cha
     else if (role === 'assistant') {
       const call = readOlderCall(message, path, i)
       if (call) olderCalls.set(call.name, call.id)
-      messages.push({ role, content: readAssistant(message, path, call, untranslated) })
-    } else addResult(messages, readResult(message, path, role, olderCalls))
+      const content = readAssistant(message, path, call, untranslated)
+      for (const part of typeof content === 'string' ? [] : content)
+        if (part.type === 'tool_call') calls.called(part.id)
+      messages.push({ role, content })
+    } else {
+      const result = readResult(message, path, role, olderCalls)
+      if (!calls.answered(result.id))
+        fault(
+          'invalid_value',
+          `${path}.tool_call_id`,
+          `Invalid parameter: messages with role '${role}' must be a response to a preceding message with 'tool_calls'. No call has the id '${result.id.slice(0, 100)}'.`,
+        )
+      addResult(messages, result)
+    }
   }
+  refuseUnanswered(calls.unanswered())
   if (system.length === 0) return { messages }
   const instructions = system.join('\n\n')
   // OpenAI's models answer instructions alone. Others need a turn of the user.
   if (messages.length === 0) return { messages: [{ role: 'user', content: instructions }] }
   return { system: instructions, messages }
+}
+
+function refuseUnanswered(ids: string[]): void {
+  if (ids.length === 0) return
+  fault(
+    'invalid_value',
+    'messages',
+    `An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: ${ids.slice(0, 20).join(', ')}`,
+  )
 }
 
 function noteUnknown(message: Fields, path: string, untranslated: string[]): void {

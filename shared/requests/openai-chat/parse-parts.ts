@@ -1,3 +1,4 @@
+import { base64Problem, imageProblem, splitDataUrl } from '../media.ts'
 import { among, type Fields, fault, fields, optional, required, text } from '../openai-fields.ts'
 import type { Source, UserPart } from '../request.ts'
 
@@ -22,13 +23,16 @@ export function readUserPart(given: unknown, path: string, untranslated: string[
 function readImage(image: Fields, path: string): UserPart {
   const detail = optional(image.detail, `${path}.detail`, among(['auto', 'low', 'high', 'original']))
   const source = readUrl(required(image.url, `${path}.url`, text), `${path}.url`)
+  if (source.kind === 'base64') refuse('invalid_image', `${path}.url`, imageProblem(source))
   return { type: 'image', source, ...(detail && { detail }) }
 }
 
 function readAudio(audio: Fields, path: string): UserPart {
+  const data = required(audio.data, `${path}.data`, text)
+  refuse('invalid_value', `${path}.data`, base64Problem(data))
   return {
     type: 'audio',
-    data: required(audio.data, `${path}.data`, text),
+    data,
     format: required(audio.format, `${path}.format`, among(['wav', 'mp3'])),
   }
 }
@@ -41,13 +45,18 @@ function readFile(file: Fields, path: string): UserPart {
     : readUrl(required(file.file_data, `${path}.file_data`, text), `${path}.file_data`)
   if (source.kind === 'url')
     fault('invalid_value', `${path}.file_data`, `Invalid '${path}.file_data': expected a data URL.`)
+  if (source.kind === 'base64') refuse('invalid_value', `${path}.file_data`, base64Problem(source.data))
   return { type: 'document', source, ...(title !== undefined && { title }) }
+}
+
+function refuse(code: string, path: string, problem: string | null): void {
+  if (problem !== null) fault(code, path, `Invalid '${path}': ${problem}.`)
 }
 
 function readUrl(url: string, path: string): Source {
   if (/^https?:\/\//i.test(url)) return { kind: 'url', url }
-  const found = /^data:([\w.+-]+\/[\w.+-]+)(?:;[\w=.+-]+)*;base64,/i.exec(url)
-  if (!found)
+  const data = splitDataUrl(url)
+  if (!data)
     return fault('invalid_value', path, `Invalid '${path}': expected an https URL or a data URL with base64 content.`)
-  return { kind: 'base64', mediaType: found[1]!.toLowerCase(), data: url.slice(found[0].length) }
+  return { kind: 'base64', ...data }
 }

@@ -1,5 +1,18 @@
-import { among, type Fields, fault, fields, flag, isFields, list, optional, required, text } from '../openai-fields.ts'
+import {
+  among,
+  type Fields,
+  fault,
+  fields,
+  flag,
+  isFields,
+  list,
+  optional,
+  refuseTool,
+  required,
+  text,
+} from '../openai-fields.ts'
 import type { ChatRequest, Tool, ToolChoice } from '../request.ts'
+import { createToolCheck } from '../tools.ts'
 
 type ToolFields = Pick<ChatRequest, 'tools' | 'toolChoice' | 'parallelToolCalls'>
 
@@ -8,7 +21,8 @@ type ToolFields = Pick<ChatRequest, 'tools' | 'toolChoice' | 'parallelToolCalls'
  * @param untranslated receives tools that only OpenAI knows
  */
 export function readTools(body: Fields, untranslated: string[]): ToolFields {
-  const tools = [...currentTools(body, untranslated), ...olderTools(body)]
+  const check = createToolCheck()
+  const tools = [...currentTools(body, untranslated, check), ...olderTools(body, check)]
   const { choice, allowed } = readChoice(body, untranslated)
   if (typeof choice === 'object' && !tools.some(one => one.name === choice.name))
     fault(
@@ -33,7 +47,9 @@ export function readTools(body: Fields, untranslated: string[]): ToolFields {
   }
 }
 
-function currentTools(body: Fields, untranslated: string[]): Tool[] {
+type Check = ReturnType<typeof createToolCheck>
+
+function currentTools(body: Fields, untranslated: string[], check: Check): Tool[] {
   return (optional(body.tools, 'tools', list) ?? []).flatMap((given, i) => {
     const path = `tools[${i}]`
     const tool = fields(given, path)
@@ -41,25 +57,27 @@ function currentTools(body: Fields, untranslated: string[]): Tool[] {
       untranslated.push(path)
       return []
     }
-    return readFunction(required(tool.function, `${path}.function`, fields), `${path}.function`)
+    return readFunction(required(tool.function, `${path}.function`, fields), `${path}.function`, check)
   })
 }
 
-const olderTools = (body: Fields): Tool[] =>
+const olderTools = (body: Fields, check: Check): Tool[] =>
   (optional(body.functions, 'functions', list) ?? []).map((one, i) =>
-    readFunction(fields(one, `functions[${i}]`), `functions[${i}]`),
+    readFunction(fields(one, `functions[${i}]`), `functions[${i}]`, check),
   )
 
-function readFunction(given: Fields, path: string): Tool {
+function readFunction(given: Fields, path: string, check: Check): Tool {
   const description = optional(given.description, `${path}.description`, text)
   const parameters = optional(given.parameters, `${path}.parameters`, fields)
   const strict = optional(given.strict, `${path}.strict`, flag)
-  return {
+  const tool = {
     name: required(given.name, `${path}.name`, text),
     ...(description !== undefined && { description }),
     ...(parameters && { parameters }),
     ...(strict !== undefined && { strict }),
   }
+  refuseTool(check(tool), path)
+  return tool
 }
 
 const MODES = ['none', 'auto', 'required'] as const

@@ -1,8 +1,8 @@
+import { base64Problem, imageProblem, splitDataUrl } from '../media.ts'
 import { among, type Fields, fault, missing, optional, text } from '../openai-fields.ts'
 import type { DocumentPart, ImagePart, Source } from '../request.ts'
 
 const DETAILS = ['auto', 'low', 'high', 'original'] as const
-const DATA_URL = /^data:([\w.+-]+\/[\w.+-]+);base64,([A-Za-z0-9+/]+={0,2})$/
 
 export function readImage(part: Fields, at: string): ImagePart {
   const url = optional(part.image_url, `${at}.image_url`, text)
@@ -14,6 +14,7 @@ export function readImage(part: Fields, at: string): ImagePart {
         ? missing(`${at}.image_url`)
         : fileSource(id)
       : urlSource(url, `${at}.image_url`)
+  if (source.kind === 'base64') refuse('invalid_image', `${at}.image_url`, imageProblem(source))
   return { type: 'image', source, ...(detail && { detail }) }
 }
 
@@ -30,6 +31,8 @@ export function readFile(part: Fields, at: string): DocumentPart {
         : id !== undefined
           ? fileSource(id)
           : missing(`${at}.file_id`)
+  if (source.kind === 'base64')
+    refuse('invalid_value', `${at}.${data === undefined ? 'file_url' : 'file_data'}`, base64Problem(source.data))
   return { type: 'document', source, ...(title !== undefined && { title }) }
 }
 
@@ -42,13 +45,17 @@ const urlSource = (url: string, param: string): Source =>
       ? { kind: 'url', url }
       : fault('invalid_value', param, `Invalid '${param}': expected an http(s) URL or a base64 data URL.`)
 
+function refuse(code: string, param: string, problem: string | null): void {
+  if (problem !== null) fault(code, param, `Invalid '${param}': ${problem}.`)
+}
+
 function dataSource(url: string, param: string): Source {
-  const [, mediaType, data] = DATA_URL.exec(url) ?? []
-  if (mediaType === undefined || data === undefined)
+  const split = splitDataUrl(url)
+  if (!split)
     return fault(
       'invalid_value',
       param,
       `Invalid '${param}': expected a base64-encoded data URL, data:<type>;base64,<data>.`,
     )
-  return { kind: 'base64', mediaType, data }
+  return { kind: 'base64', ...split }
 }

@@ -17,6 +17,7 @@ import {
   text,
 } from '../openai-fields.ts'
 import { EFFORTS } from '../request.ts'
+import { unmatchedCall } from '../tools.ts'
 import type { ParsedRequest, RequestFault } from '../wire.ts'
 import { readInput } from './input.ts'
 import { readToolChoice, readTools } from './tools.ts'
@@ -69,6 +70,7 @@ function read(body: Fields): ParsedRequest {
   checkHarmless(body)
   const instructions = optional(body.instructions, 'instructions', text)
   const conversation = readInput(required(body.input, 'input', value => value))
+  checkCalls(body, conversation)
   const { tools, untranslated: hostedTools } = readTools(optional(body.tools, 'tools', list) ?? [])
   const choice = readToolChoice(body.tool_choice, tools)
   const format = readText(optional(body.text, 'text', fields) ?? {})
@@ -105,6 +107,21 @@ function read(body: Fields): ParsedRequest {
       ...untranslatedReasoning(reasoning),
     ],
   }
+}
+
+/** Earlier responses, and items that only OpenAI knows, may contain the calls or their results. */
+function checkCalls(body: Fields, { messages, untranslated }: ReturnType<typeof readInput>): void {
+  if (!isAbsent(body.previous_response_id) || !isAbsent(body.conversation) || untranslated.length > 0) return
+  const unmatched = unmatchedCall({ messages })
+  if (!unmatched) return
+  const { type, id } = unmatched
+  fault(
+    'invalid_value',
+    'input',
+    type === 'result'
+      ? `No tool call found for function call output with call_id ${id.slice(0, 100)}.`
+      : `No tool output found for function call ${id.slice(0, 100)}.`,
+  )
 }
 
 const defined = <Name extends string, T>(name: Name, value: T | undefined): { [name in Name]?: T } =>

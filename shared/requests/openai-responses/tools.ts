@@ -1,25 +1,26 @@
 import {
   among,
   type Fields,
-  fault,
   fields,
   flag,
   invalidValue,
   isAbsent,
   list,
   optional,
+  refuseTool,
   required,
   text,
 } from '../openai-fields.ts'
 import type { Tool, ToolChoice } from '../request.ts'
+import { createToolCheck } from '../tools.ts'
 
 const FUNCTION_FIELDS = new Set(['type', 'name', 'description', 'parameters', 'strict'])
-const NAME = /^[\w-]{1,128}$/
 
 /** Hosted and custom tools need a provider with this wire format. */
 export function readTools(tools: unknown[]): { tools: Tool[]; untranslated: string[] } {
   const read: Tool[] = []
   const untranslated: string[] = []
+  const check = createToolCheck()
   for (const [i, one] of tools.entries()) {
     const at = `tools[${i}]`
     const tool = fields(one, at)
@@ -27,7 +28,9 @@ export function readTools(tools: unknown[]): { tools: Tool[]; untranslated: stri
       untranslated.push(at)
       continue
     }
-    read.push(readFunction(tool, at))
+    const named = readFunction(tool, at)
+    refuseTool(check(named), at)
+    read.push(named)
     for (const [name, value] of Object.entries(tool))
       if (!FUNCTION_FIELDS.has(name) && !isAbsent(value)) untranslated.push(`${at}.${name}`)
   }
@@ -36,12 +39,6 @@ export function readTools(tools: unknown[]): { tools: Tool[]; untranslated: stri
 
 function readFunction(tool: Fields, at: string): Tool {
   const name = required(tool.name, `${at}.name`, text)
-  if (!NAME.test(name))
-    fault(
-      'invalid_value',
-      `${at}.name`,
-      `Invalid '${at}.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.`,
-    )
   const description = optional(tool.description, `${at}.description`, text)
   const parameters = optional(tool.parameters, `${at}.parameters`, fields)
   const strict = optional(tool.strict, `${at}.strict`, flag)
