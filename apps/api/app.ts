@@ -29,6 +29,7 @@ import { trace } from './http/trace.ts'
 import { policies } from './moderation/policies.ts'
 import { reviews } from './moderation/reviews.ts'
 import { openAiBatches } from './openai/batches.ts'
+import { openAiChatCompletions } from './openai/chat-completions.ts'
 import { openAiEmbeddings } from './openai/embeddings.ts'
 import { openAiFiles } from './openai/files.ts'
 import { openAiModerations } from './openai/moderations.ts'
@@ -115,6 +116,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(feedback, deps)
   await app.register(openAiFiles, deps)
   await app.register(openAiBatches, deps)
+  await app.register(openAiChatCompletions, deps)
   await app.register(openAiModerations, deps)
   await app.register(openAiEmbeddings, deps)
   await app.register(batchUpload, deps)
