@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { InputContext, JobKind } from '#shared/jobs/define.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
-import { buildRequest, maxTokenUsage, promptText } from '#shared/jobs/prompt.ts'
+import { buildRequest, maxOutput, maxTokenUsage, promptText } from '#shared/jobs/prompt.ts'
 import type { Operation } from '#shared/models/models.ts'
 import { defaultOutputLimit } from '#shared/models/output-limit.ts'
 import { dollars, picodollars } from '#shared/models/picodollars.ts'
@@ -137,9 +137,10 @@ function worstCase(deps: CheckDeps, line: ParsedLine, available: readonly Availa
   const asked = options.model?.endsWith(AUTO) ? promptText(prompt) : ''
   let dearest = 0n
   for (const { provider, model } of route(options, available, { prompt: asked, operation: kind.operation })) {
-    const most = maxTokenUsage(kind, prompt, options)
+    const most = maxTokenUsage(kind, prompt, options, { provider, model })
     if (kind.operation === 'chat' && kind.openEnded && options.max_tokens === undefined)
       most.outputTokens = defaultOutputLimit(provider, model, { inputTokens: most.inputTokens, least: kind.maxTokens })
+    most.outputTokens = maxOutput(prompt, most.outputTokens)
     const usd = deps.prices.worstCaseOf(provider, model, most)
     if (usd === null) return null
     const amount = picodollars(usd)

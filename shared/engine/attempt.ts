@@ -141,9 +141,11 @@ export function createAttempt(
       const begun = reservation
       const outcome = await time('claim', () => session.begin(begun))
       const lower =
-        outcome.kind === 'refused' ? affordable(deps, request.target, reservation.inputTokens, limit, outcome.by) : null
+        outcome.kind === 'refused'
+          ? affordable(deps, { ...request, inputTokens: reservation.inputTokens }, limit, outcome.by)
+          : null
       const smaller = lower && reserve(request, lower)
-      if (!lower || !smaller) return { outcome, maxTokens: reservation.outputTokens }
+      if (!lower || !smaller) return { outcome, maxTokens: limit.max }
       limit = lower
       reservation = smaller
     }

@@ -16,8 +16,17 @@ const refusal = (left_usd: string, exceeded: boolean): BudgetRefusal => ({
   exceeded,
   resets_ms: null,
 })
-const reduced = (left: number, exceeded: boolean, limit = { max: 128_000, min: 2048 }) =>
-  affordable({ prices }, { provider: 'p', model: 'm' }, 1000, limit, refusal((left / 1e6).toFixed(12), exceeded))
+const reduced = (left: number, exceeded: boolean, limit = { max: 128_000, min: 2048 }, n = 1) =>
+  affordable(
+    { prices },
+    {
+      target: { provider: 'p', model: 'm' },
+      prompt: { messages: [], original: { wire: 'openai-chat', body: { n } } },
+      inputTokens: 1000,
+    },
+    limit,
+    refusal((left / 1e6).toFixed(12), exceeded),
+  )
 
 describe('the output limit that a budget has room for', () => {
   it('is the largest that fits', () => {
@@ -26,6 +35,10 @@ describe('the output limit that a budget has room for', () => {
         expect(reduced(left, true)!.max).toBe(Math.min(left - 1000, 127_999))
       }),
     )
+  })
+
+  it('is that of one answer of several', () => {
+    expect(reduced(50_000, true, { max: 128_000, min: 2048 }, 5)).toEqual({ max: 9800, min: 2048 })
   })
 
   it('is the minimum if no other fits, which the budget then refuses', () => {

@@ -3,7 +3,7 @@ import type { Target } from '#shared/gate/target.ts'
 import type { GateLimits } from '#shared/gate/types.ts'
 import type { JobKind, ModelRequest } from '#shared/jobs/define.ts'
 import type { StoredOptions } from '#shared/jobs/options.ts'
-import { maxTokenUsage } from '#shared/jobs/prompt.ts'
+import { maxOutput, maxTokenUsage } from '#shared/jobs/prompt.ts'
 import { defaultOutputLimit } from '#shared/models/output-limit.ts'
 import { picodollars } from '#shared/models/picodollars.ts'
 import type { Prices } from '#shared/models/prices.ts'
@@ -36,7 +36,7 @@ export function outputLimitOf(
   target: Target,
   cutAt: number,
 ): OutputLimit | null {
-  const { inputTokens, outputTokens } = maxTokenUsage(kind, prompt, options)
+  const { inputTokens, outputTokens } = maxTokenUsage(kind, prompt, options, target)
   const fixed = { max: outputTokens, min: outputTokens }
   if (kind.operation === 'embed') return fixed
   if (options.max_tokens !== undefined) return outputTokens > cutAt ? fixed : null
@@ -59,14 +59,14 @@ export const halved = ({ max, min }: OutputLimit): OutputLimit | null =>
  */
 export function affordable(
   deps: Pick<OutputLimitDeps, 'prices'>,
-  { provider, model }: Target,
-  inputTokens: number,
+  { target: { provider, model }, prompt, inputTokens }: { target: Target; prompt: ModelRequest; inputTokens: number },
   { max, min }: OutputLimit,
   { left_usd, exceeded }: BudgetRefusal,
 ): OutputLimit | null {
   if (max <= min) return null
   const left = picodollars(left_usd)
-  const fits = (outputTokens: number) => {
+  const fits = (maxTokens: number) => {
+    const outputTokens = maxOutput(prompt, maxTokens)
     const usd = deps.prices.worstCaseOf(provider, model, { inputTokens, outputTokens })
     return usd !== null && picodollars(usd) <= left
   }

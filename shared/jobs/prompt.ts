@@ -1,5 +1,6 @@
 import { upperBoundTokens } from '#shared/models/tokens.ts'
-import { inputTokenBound } from '#shared/requests/bounds.ts'
+import { inputTokenBound, outputTokenBound } from '#shared/requests/bounds.ts'
+import type { BoundTarget } from '#shared/requests/image-tokens.ts'
 import type { ChatRequest } from '#shared/requests/request.ts'
 import { messageText } from '#shared/requests/text.ts'
 import type { ChatKind, EmbedKind, JobKind, ModelRequest } from './define.ts'
@@ -37,16 +38,23 @@ export function buildRequest(
 export const promptText = (ask: ModelRequest): string =>
   'texts' in ask ? '' : [ask.system ?? '', ...ask.messages.map(messageText)].join('\n')
 
-/** Upper bounds of the tokens that a call reads and writes. */
+/** Upper bounds of the tokens that a call reads, and writes in one answer. @param target absent: of any model */
 export const maxTokenUsage = (
   job: Pick<JobKind, 'operation' | 'maxTokens'>,
   ask: ModelRequest,
   options: Pick<TaskOptions, 'max_tokens'>,
+  target?: BoundTarget,
 ): { inputTokens: number; outputTokens: number } => ({
   inputTokens:
-    'texts' in ask ? upperBoundTokens({ messages: ask.texts.map(content => ({ content })) }) : inputTokenBound(ask),
+    'texts' in ask
+      ? upperBoundTokens({ messages: ask.texts.map(content => ({ content })) })
+      : inputTokenBound(ask, target),
   outputTokens: job.operation === 'embed' ? 0 : (options.max_tokens ?? job.maxTokens),
 })
+
+/** An upper bound of all tokens that a call writes. @param maxTokens the limit of one answer */
+export const maxOutput = (ask: ModelRequest, maxTokens: number): number =>
+  'texts' in ask ? maxTokens : outputTokenBound(ask, maxTokens)
 
 /** Assumed length of a vector if the request names none. Some models use twice as many dimensions or more. */
 export const DEFAULT_DIMENSIONS = 1536

@@ -67,11 +67,14 @@ export function createWindows(maxContext: number, clientFor: (signal: AbortSigna
     async windowFor(request: Sized, signal: AbortSignal, whole = false): Promise<Window> {
       const limit = Math.min(maxContext, (await infoOf(request.model, signal)).length ?? maxContext)
       // The schema becomes a grammar and is not part of the prompt.
-      const most = inputTokenBound({
-        ...(request.system !== undefined && { system: request.system }),
-        messages: request.messages,
-        ...(request.tools && { tools: request.tools }),
-      })
+      const most = inputTokenBound(
+        {
+          ...(request.system !== undefined && { system: request.system }),
+          messages: request.messages,
+          ...(request.tools && { tools: request.tools }),
+        },
+        { provider: 'ollama', model: request.model },
+      )
       const input = whole ? most : Math.ceil(most / 2)
       const needed = Math.max(MIN_SIZE, 2 ** Math.ceil(Math.log2(input + request.maxTokens)))
       const size = keep(request.model, Math.min(limit, needed), limit)

@@ -22,6 +22,8 @@ export type ChatRequest = {
   user?: string
   /** The client's request, which a provider with the same wire format receives as it is. */
   original?: Original
+  /** Fields of `original` that change the answer and that this request does not carry. Only a provider with its format honours them. */
+  untranslated?: string[]
 }
 
 /** The formats that clients and providers speak. */

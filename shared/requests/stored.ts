@@ -17,7 +17,8 @@ export const isStoredRequest = (input: unknown): input is StoredRequest =>
 export function requestOf({ wire, body }: StoredRequest): ChatRequest {
   const parsed = wireFormat(wire).parse(body)
   if (isFault(parsed)) throw new Error(`${parsed.param ?? 'the body'}: ${parsed.message}`)
-  return parsed.request
+  const { request, untranslated } = parsed
+  return untranslated.length > 0 ? { ...request, untranslated } : request
 }
 
 export const toStored = ({ original, parts, stopSequence }: ChatAnswer): StoredAnswer =>

@@ -4,7 +4,7 @@ import { SluiceError } from '#shared/errors.ts'
 import type { Target } from '#shared/gate/target.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
 import type { TaskOptions } from '#shared/jobs/options.ts'
-import { buildRequest, maxTokenUsage, promptText } from '#shared/jobs/prompt.ts'
+import { buildRequest, maxOutput, maxTokenUsage, promptText } from '#shared/jobs/prompt.ts'
 import { picodollars } from '#shared/models/picodollars.ts'
 import type { Prices } from '#shared/models/prices.ts'
 import { unknownModel, unpricedModel } from '#shared/models/unknown-model.ts'
@@ -44,8 +44,9 @@ export function createPreflight(deps: {
 
   function checkBudgets(job: JobKind, { input, options, apiKeyId }: Parameters<Preflight['check']>[1]): void {
     const prompt = buildRequest(job, input, options)
-    const usage = maxTokenUsage(job, prompt, options)
     const exceededBudget = ({ provider, model }: Target): Budget | undefined => {
+      const { inputTokens, outputTokens } = maxTokenUsage(job, prompt, options, { provider, model })
+      const usage = { inputTokens, outputTokens: maxOutput(prompt, outputTokens) }
       const usd = prices.worstCaseOf(provider, model, usage)
       const scopes = ['global', `key:${apiKeyId}`, `kind:${job.kind}`, `provider:${provider}`]
       return perRequest.find(
