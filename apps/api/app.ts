@@ -25,6 +25,7 @@ import { bodyTimeout, MAX_BODY_MS } from './http/body-timeout.ts'
 import { BODY_LIMIT, errors, sendNotFound } from './http/errors.ts'
 import { openapi } from './http/openapi.ts'
 import { requestMetrics } from './http/request-metrics.ts'
+import { surfaces } from './http/surfaces.ts'
 import { trace } from './http/trace.ts'
 import { policies } from './moderation/policies.ts'
 import { reviews } from './moderation/reviews.ts'
@@ -33,12 +34,12 @@ import { openAiChatCompletions } from './openai/chat-completions.ts'
 import { openAiEmbeddings } from './openai/embeddings.ts'
 import { openAiFiles } from './openai/files.ts'
 import { openAiModerations } from './openai/moderations.ts'
-import { onlyOpenAi } from './openai/only-openai.ts'
 import { keys } from './operations/keys.ts'
 import { queueDashboard } from './operations/queue-dashboard.ts'
 import { operations } from './operations/routes.ts'
 import { scale } from './operations/scale.ts'
 import { webhooks } from './operations/webhooks.ts'
+import { compatibleModels } from './providers/compatible-models.ts'
 import { limits } from './providers/limits.ts'
 import { models } from './providers/models.ts'
 import { providers } from './providers/routes.ts'
@@ -89,7 +90,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(requestMetrics, deps)
   await app.register(trace, { tracing: deps.tracing })
   await app.register(bodyTimeout, {})
-  await app.register(onlyOpenAi)
+  await app.register(surfaces)
   await app.register(body, {
     maxBytes: deps.config.BODY_MEMORY_MB * MIB,
     uploadBytes: deps.config.FILES_URL ? S3_UPLOAD_BYTES : UPLOAD_BYTES,
@@ -100,6 +101,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(scale, deps)
   await app.register(keys, deps)
   await app.register(models, deps)
+  await app.register(compatibleModels, deps)
   await app.register(budgets, deps)
   await app.register(analytics, deps)
   await app.register(providers, deps)

@@ -218,6 +218,8 @@ it('every operation was called with every success status that it documents', asy
     '/api/v1/tasks',
     '/api/v1/keys',
     '/api/v1/models',
+    '/v1/models',
+    '/v1/models/claude-haiku-5-5',
     '/api/v1/budgets',
     '/api/v1/analytics/costs',
     '/cost',

@@ -55,6 +55,10 @@ describe('an error under /v1', () => {
     ['/v1?x=/', {}, 'openai'],
     ['/v1/files', { 'anthropic-version': '2023-06-01' }, 'anthropic'],
     ['/v1/files', { 'anthropic-version': '' }, 'anthropic'],
+    ['/v1/messages', {}, 'anthropic'],
+    ['/v1/messages/batches?limit=1', {}, 'anthropic'],
+    ['/v1/models', {}, 'openai'],
+    ['/v1/models', { 'anthropic-version': '2023-06-01' }, 'anthropic'],
     ['/v12/files', {}, 'native'],
     ['/api/v1/files', { 'anthropic-version': '2023-06-01' }, 'native'],
   ])('of %s with %o is %s', (url, headers, surface) => expect(surfaceOf({ url, headers })).toBe(surface))

@@ -8,9 +8,16 @@ export type Surface = 'native' | 'openai' | 'anthropic'
 
 export const isCompatiblePath = (url: string): boolean => /^\/v1(?:[/?]|$)/.test(url)
 
-/** Both vendors have /v1/files and /v1/models. Only Anthropic's clients send `anthropic-version`. */
+const ANTHROPIC_ONLY = /^\/v1\/messages(?:[/?]|$)/
+const BOTH = /^\/v1\/models(?:[/?]|$)/
+
+/** Whether a path under /v1/ serves clients of Anthropic's API. */
+export const servesAnthropic = (url: string): boolean => ANTHROPIC_ONLY.test(url) || BOTH.test(url)
+
+/** Both vendors have paths such as /v1/models. Only Anthropic's clients send `anthropic-version`. */
 export const surfaceOf = (request: { url: string; headers: Record<string, unknown> }): Surface => {
   if (!isCompatiblePath(request.url)) return 'native'
+  if (ANTHROPIC_ONLY.test(request.url)) return 'anthropic'
   return request.headers['anthropic-version'] === undefined ? 'openai' : 'anthropic'
 }
 

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { dropWhenStalled } from '../http/backpressure.ts'
+import { surfaceOf } from '../http/error-formats.ts'
 
 const KEEP_ALIVE_MS = 15_000
 /** Bytes that may wait for one client. The call cannot be slowed down, so a client that reads less than the model writes is cut off. */
@@ -33,6 +34,7 @@ export function createEventOutput(
       'cache-control': 'no-cache, no-transform',
       'x-accel-buffering': 'no',
       'x-request-id': request.id,
+      ...(surfaceOf(request) === 'anthropic' && { 'request-id': request.id }),
     })
     keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS)
     response.once('close', () => clearInterval(keepAlive))
