@@ -43,6 +43,7 @@ import { compatibleModels } from './providers/compatible-models.ts'
 import { limits } from './providers/limits.ts'
 import { models } from './providers/models.ts'
 import { providers } from './providers/routes.ts'
+import { openAiResponses } from './responses/routes.ts'
 import { events } from './tasks/events.ts'
 import { precomputed } from './tasks/precomputed.ts'
 import { tasks } from './tasks/routes.ts'
@@ -116,6 +117,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(events, deps)
   await app.register(experiments, deps)
   await app.register(feedback, deps)
+  await app.register(openAiResponses, deps)
   await app.register(openAiFiles, deps)
   await app.register(openAiBatches, deps)
   await app.register(openAiChatCompletions, deps)

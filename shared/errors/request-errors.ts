@@ -136,6 +136,12 @@ export const REQUEST_ERRORS = {
     title: 'No verdict: moderation did not complete',
     advice: 'Do not treat the text as safe; retry later.',
   },
+  response_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such response',
+    advice: 'Only responses with `store: true` can be read, by the key that created them, until they are deleted.',
+  },
   file_not_found: {
     status: 404,
     retryable: false,

@@ -3,6 +3,7 @@ import { SluiceError } from '#shared/errors.ts'
 import { toWire } from '#shared/ids.ts'
 import type { StreamEvent } from '#shared/requests/answer.ts'
 import type { Wire } from '#shared/requests/request.ts'
+import { type StoredRequest, wholeBody } from '#shared/requests/stored.ts'
 import { type AnswerContext, isFault, type ParsedRequest, type StreamRenderer } from '#shared/requests/wire.ts'
 import { wireFormat } from '#shared/requests/wires.ts'
 import type { ApiDeps } from '../deps.ts'
@@ -13,17 +14,20 @@ import { runLive } from './run-live.ts'
 
 export type LiveOptions = {
   wire: Wire
+  /** The items of the conversation that the request continues. */
+  before?: unknown[] | undefined
+  /** See the column `stored` of `tasks`. */
+  stored?: boolean
   metadata?: Record<string, unknown> | null
   /** The call continues when the client leaves. */
   finish?: boolean
 }
 
-/** Reads the body of a request in a wire format. @throws SluiceError invalid_request, naming the parameter */
-export function readLive(body: unknown, wire: Wire): ParsedRequest {
-  const given = body as Record<string, unknown>
-  assertDepth(given, '')
-  assertStorable(given)
-  const parsed = wireFormat(wire).parse(given)
+/** Reads a request in a wire format. @throws SluiceError invalid_request, naming the parameter */
+export function readLive(request: StoredRequest): ParsedRequest {
+  assertDepth(request.body, '')
+  assertStorable(request.body)
+  const parsed = wireFormat(request.wire).parse(wholeBody(request))
   if (!isFault(parsed)) return parsed
   throw new SluiceError('invalid_request', parsed.message, { context: { param: parsed.param, code: parsed.code } })
 }
@@ -33,12 +37,19 @@ export async function answerLive(
   deps: ApiDeps,
   request: FastifyRequest,
   reply: FastifyReply,
-  { wire, metadata = null, finish = request.headers['x-sluice-on-disconnect'] === 'finish' }: LiveOptions,
+  {
+    wire,
+    before,
+    stored,
+    metadata = null,
+    finish = request.headers['x-sluice-on-disconnect'] === 'finish',
+  }: LiveOptions,
 ): Promise<unknown> {
   const body = request.body as Record<string, unknown>
-  const parsed = readLive(body, wire)
+  const original = { wire, body, ...(before && { before }) }
+  const parsed = readLive(original)
   const format = wireFormat(wire)
-  const live = { original: { wire, body }, parsed, metadata, finish }
+  const live = { original, parsed, metadata, finish, ...(stored !== undefined && { stored }) }
   let context: AnswerContext | null = null
   let renderer: StreamRenderer | null = null
   let headers: Record<string, string> = {}

@@ -9,6 +9,8 @@ const MAX_UNSENT = 4 * 1024 * 1024
 export type EventOutput = {
   /** Whether the response has begun: a failure can no longer be a status. */
   readonly begun: boolean
+  /** Begins the response before the first frame. */
+  begin(): void
   /** Begins the response with the first frame. Frames for a client that has left are dropped. */
   write(frames: string): void
   end(): void
@@ -44,6 +46,7 @@ export function createEventOutput(
     get begun() {
       return begun
     },
+    begin,
     write(frames) {
       if (frames === '' || response.destroyed) return
       if (!begun) begin()

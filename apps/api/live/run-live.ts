@@ -1,21 +1,19 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { taskCacheKey } from '#shared/cache/cache-key.ts'
 import type { NewTask } from '#shared/db/tasks/new-task.ts'
-import type { TaskView } from '#shared/db/tasks/read.ts'
 import { isTerminal } from '#shared/db/tasks/row.ts'
-import { type ErrorCode, SluiceError } from '#shared/errors.ts'
 import { newId } from '#shared/ids.ts'
 import { generate } from '#shared/jobs/generate.ts'
 import type { StoredOptions } from '#shared/jobs/options.ts'
-import type { FinishReason } from '#shared/models/finish-reasons.ts'
 import { now } from '#shared/process/clock.ts'
 import type { ChatAnswer, StreamEvent } from '#shared/requests/answer.ts'
-import { answerOf, type StoredAnswer, type StoredRequest } from '#shared/requests/stored.ts'
+import type { StoredRequest } from '#shared/requests/stored.ts'
 import type { ParsedRequest } from '#shared/requests/wire.ts'
 import type { ApiDeps } from '../deps.ts'
 import { traceparentOf } from '../http/trace.ts'
 import { type Disconnect, watchDisconnect } from './disconnect.ts'
 import { followTask } from './follow-task.ts'
+import { answerOfView, failure, storedAnswer } from './stored-answer.ts'
 
 /** A request of a compatible surface whose client waits for the answer. */
 export type LiveRequest = {
@@ -24,6 +22,8 @@ export type LiveRequest = {
   metadata: Record<string, unknown> | null
   /** The call continues when the client leaves: the answer is stored for it. */
   finish: boolean
+  /** See the column `stored` of `tasks`. */
+  stored?: boolean
   /** Receives the answer while the model writes it; absent: the client wants it whole. */
   onEvent?: ((event: StreamEvent) => void) | undefined
 }
@@ -33,6 +33,8 @@ export type LiveAnswer = { id: string; createdAt: number; answer: ChatAnswer }
 
 /** The SDKs wait ten minutes by default. */
 const DEFAULT_SECONDS = 600
+/** The longest that a task may take. */
+const BACKGROUND_SECONDS = 86_400
 
 /**
  * Runs a request for a client that waits: in this process, or in the queue if this process or the gate is busy.
@@ -77,19 +79,42 @@ async function runTask(deps: ApiDeps, task: NewTask, live: LiveRequest, client: 
     if (answer && 'parts' in answer) return answer
     return storedAnswer(end.result, { finishReason: end.finishReason ?? null, model: end.model ?? null, usage: null })
   }
-  if (ended === 'full') {
-    await deps.insert(task)
-    await deps.producer
-      .dispatch({ id: task.id, epoch: 0, queue: task.queue, priority: task.priority })
-      .catch(() => undefined)
-  }
-  return viewAnswer(
+  if (ended === 'full') await enqueue(deps, task)
+  return answerOfView(
     await followTask(deps, task.id, {
       onEvent: live.onEvent,
       signal: client.signal,
       deadlineMs: task.deadlineSeconds * 1000,
     }),
   )
+}
+
+/** Without Redis, the sweeper dispatches the task. */
+async function enqueue(deps: ApiDeps, task: NewTask): Promise<void> {
+  await deps.insert(task)
+  await deps.producer
+    .dispatch({ id: task.id, epoch: 0, queue: task.queue, priority: task.priority })
+    .catch(() => undefined)
+}
+
+/** Queues a request whose client does not wait. Its events are streamed to Redis. @returns the id of its task */
+export async function runInBackground(
+  deps: ApiDeps,
+  request: FastifyRequest,
+  live: Omit<LiveRequest, 'finish' | 'onEvent'>,
+): Promise<string> {
+  const options: StoredOptions = {
+    ...optionsOf(request, live),
+    priority: 'normal',
+    deadline_seconds: BACKGROUND_SECONDS,
+    stream: true,
+    streams: 'events',
+  }
+  const task = newTask(request, live, options)
+  deps.preflight.check(generate, { input: task.input, options, apiKeyId: task.apiKeyId })
+  await enqueue(deps, task)
+  deps.metrics.accepted.inc({ kind: task.kind })
+  return task.id
 }
 
 /** The answer of the task of an equal request; null: it must run again. */
@@ -104,6 +129,8 @@ async function joinTask(
   try {
     const state = await deps.state(id)
     if (!state || (isTerminal(state.status) && state.status !== 'succeeded')) return null
+    const createdAt = secondsOf(id)
+    begin({ id, createdAt })
     const leaving = new AbortController()
     request.raw.socket.once('close', () => leaving.abort())
     const view = await followTask(deps, id, {
@@ -112,17 +139,18 @@ async function joinTask(
       deadlineMs: DEFAULT_SECONDS * 1000,
       cancels: false,
     })
-    const createdAt = Math.floor(view.created_at.getTime() / 1000)
-    begin({ id, createdAt })
-    return { id, createdAt, answer: viewAnswer(view) }
+    return { id, createdAt, answer: answerOfView(view) }
   } finally {
     release()
   }
 }
 
+/** When an id was made, Unix seconds: a UUIDv7 begins with the milliseconds. */
+const secondsOf = (id: string): number => Math.floor(Number.parseInt(id.replaceAll('-', '').slice(0, 12), 16) / 1000)
+
 const isRetry = ({ headers }: FastifyRequest): boolean => Number(headers['x-stainless-retry-count'] ?? 0) > 0
 
-function optionsOf({ headers }: FastifyRequest, { parsed }: LiveRequest): StoredOptions {
+function optionsOf({ headers }: FastifyRequest, { parsed }: Pick<LiveRequest, 'parsed'>): StoredOptions {
   const seconds = Math.floor(Number(headers['x-stainless-timeout'] ?? DEFAULT_SECONDS))
   return {
     ...(parsed.model !== undefined && { model: parsed.model }),
@@ -140,7 +168,11 @@ function optionsOf({ headers }: FastifyRequest, { parsed }: LiveRequest): Stored
   }
 }
 
-function newTask(request: FastifyRequest, { original, metadata }: LiveRequest, options: StoredOptions): NewTask {
+function newTask(
+  request: FastifyRequest,
+  { original, metadata, stored }: Pick<LiveRequest, 'original' | 'metadata' | 'stored'>,
+  options: StoredOptions,
+): NewTask {
   const apiKeyId = request.apiKey.id
   const input = original
   return {
@@ -157,39 +189,9 @@ function newTask(request: FastifyRequest, { original, metadata }: LiveRequest, o
     cacheKey: taskCacheKey(generate, { input, options, apiKeyId, variant: undefined }),
     webhookUrl: null,
     exposure: null,
+    ...(stored !== undefined && { stored }),
     traceparent: traceparentOf(request),
     answer: null,
     idempotency: null,
   }
 }
-
-function viewAnswer(view: TaskView): ChatAnswer {
-  if (view.status !== 'succeeded') throw failure(view.status, view.error ?? undefined)
-  const { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens } = view
-  return storedAnswer(view.result, {
-    finishReason: view.finish_reason,
-    model: view.model,
-    usage: {
-      inputTokens: input_tokens,
-      outputTokens: output_tokens,
-      cacheReadTokens: cache_read_tokens,
-      cacheWriteTokens: cache_write_tokens,
-      reasoningTokens: reasoning_tokens,
-    },
-  })
-}
-
-const storedAnswer = (
-  result: unknown,
-  {
-    finishReason,
-    model,
-    usage,
-  }: { finishReason: FinishReason | null; model: string | null; usage: ChatAnswer['usage'] },
-): ChatAnswer => answerOf(result as StoredAnswer, { finishReason: finishReason ?? 'stop', model: model ?? '', usage })
-
-const failure = (status: string, error: { code: string; message: string } | undefined): SluiceError =>
-  new SluiceError(
-    (error?.code ?? (status === 'expired' ? 'deadline_exceeded' : 'internal')) as ErrorCode,
-    error?.message,
-  )

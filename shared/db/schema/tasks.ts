@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import {
+  boolean,
   check,
   index,
   integer,
@@ -71,6 +72,8 @@ export const tasks = pgTable(
     variant: text('variant'),
     /** SHA-256 of the API key and the client's user id. The user id itself is not stored. */
     userHash: bytea('user_hash'),
+    /** A compatible surface serves it under its own path: `store` of OpenAI's API. false: deleted there; null: never stored. */
+    stored: boolean('stored'),
     /** W3C trace context of the submission, stored here because Redis may lose it; null: not traced. */
     traceparent: text('traceparent'),
     createdAt: timestamptz('created_at').notNull(),
@@ -91,6 +94,7 @@ export const tasks = pgTable(
     index('tasks_followers').on(table.leaderId).where(sql`leader_id IS NOT NULL`),
     index('tasks_live').on(table.deadlineAt).where(sql`status IN ('queued', 'running')`),
     index('tasks_running').on(table.workerId).where(sql`status = 'running'`),
+    index('tasks_stored').on(table.apiKeyId, table.id).concurrently().where(sql`stored`),
     index('tasks_exposed').on(table.experiment, table.userHash, table.id).where(sql`experiment IS NOT NULL`),
   ],
 )

@@ -20,6 +20,8 @@ export type NewTask = {
   webhookUrl: string | null
   /** The experiment and the assigned variant; null: none. */
   exposure: { experiment: string; variant: string; userHash: Buffer } | null
+  /** See the column `stored`; absent: null. */
+  stored?: boolean
   /** W3C trace context of the submission; null: not traced. */
   traceparent: string | null
   /** A cached answer: the row is written as succeeded. */
@@ -55,6 +57,7 @@ export const SUBMITTED_COLUMNS: readonly Column<SerializedTask>[] = [
   ['experiment', 'text', one => one.exposure?.experiment ?? null],
   ['variant', 'text', one => one.exposure?.variant ?? null],
   ['user_hash', 'bytea', one => one.exposure?.userHash ?? null],
+  ['stored', 'boolean', one => one.stored ?? null],
   ['traceparent', 'text', one => one.traceparent],
 ]
 
