@@ -25,20 +25,30 @@ function validatorOf(name: WireTypeName): ValidateFunction {
       jsDoc: 'none',
     })
     const schema = generator.createSchema(name[0]!.toUpperCase() + name.slice(1))
-    validator = new Ajv({ strict: false, allErrors: true }).compile(withoutComputedFields(schema))
+    validator = new Ajv({ strict: false, allErrors: true }).compile(asSent(schema))
     validators.set(name, validator)
   }
   return validator
 }
 
-/** `output_text` of a response is the SDK's own sum, not a field of the API. */
-function withoutComputedFields(schema: Schema): Record<string, unknown> {
-  return JSON.parse(JSON.stringify(schema), (_, value) =>
-    value?.required?.includes?.('output_text') && value.properties?.output
-      ? { ...value, required: value.required.filter((one: string) => one !== 'output_text') }
-      : value,
-  )
-}
+type ObjectSchema = { properties?: Record<string, { const?: unknown }>; required?: string[] }
+
+const CALL_DONE = 'response.function_call_arguments.done'
+
+/** What the API sends differs from the SDK's types in three fields. */
+const asSent = (schema: Schema): Record<string, unknown> =>
+  JSON.parse(JSON.stringify(schema), (_, value: ObjectSchema) => {
+    if (value?.properties?.output && value.required?.includes('output_text'))
+      return {
+        ...value,
+        properties: { ...value.properties, store: { type: 'boolean' } },
+        // The SDK computes it.
+        required: value.required.filter(one => one !== 'output_text'),
+      }
+    if (value?.properties?.type?.const === CALL_DONE)
+      return { ...value, properties: { ...value.properties, name: { type: 'string' } } }
+    return value
+  })
 
 /** @returns why a value is not of the type; null: it is */
 export function wireFault(name: WireTypeName, value: unknown): string | null {
