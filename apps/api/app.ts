@@ -10,6 +10,7 @@ import Fastify, {
 } from 'fastify'
 import { traceIds } from '#shared/tracing/tracing.ts'
 import packageJson from '../../package.json' with { type: 'json' }
+import { anthropicMessages } from './anthropic/messages.ts'
 import { batchUpload } from './batches/batch-upload.ts'
 import { batches } from './batches/routes.ts'
 import { analytics } from './budgets/analytics.ts'
@@ -119,6 +120,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(feedback, deps)
   await app.register(openAiResponses, deps)
   await app.register(openAiFiles, deps)
+  await app.register(anthropicMessages, deps)
   await app.register(openAiBatches, deps)
   await app.register(openAiChatCompletions, deps)
   await app.register(openAiModerations, deps)

@@ -1,20 +1,9 @@
 import Anthropic from '@anthropic-ai/sdk'
-import type { FinishReason } from '#shared/models/finish-reasons.ts'
-import type { Message } from '#shared/requests/request.ts'
-import { messageText } from '#shared/requests/text.ts'
-import { CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
-import { failureOfBody } from './failures.ts'
-import {
-  type Answer,
-  assertAnswered,
-  type Call,
-  guarded,
-  isCount,
-  reasoningOf,
-  schemaInstruction,
-  textParts,
-  tokens,
-} from './guard.ts'
+import type { ChatAnswer } from '#shared/requests/answer.ts'
+import { createAccumulator } from '#shared/requests/anthropic-messages/accumulate.ts'
+import { anthropicMessages } from '#shared/requests/anthropic-messages/index.ts'
+import type { CallRequest, ProviderFactory } from './define.ts'
+import { assertAnswered, type Call, guarded, schemaInstruction } from './guard.ts'
 import { createListing, listedModels, PROBE_TIMEOUT_MS } from './listing.ts'
 import { anthropicLimits } from './rate-limits.ts'
 import { providerSchemas } from './schemas/provider-schemas.ts'
@@ -22,17 +11,6 @@ import { trackedFetch } from './transport.ts'
 
 type Params = Anthropic.MessageCreateParamsNonStreaming
 type Stream = AsyncIterable<Anthropic.RawMessageStreamEvent>
-type WireUsage = { [K in keyof Anthropic.Usage]?: Anthropic.Usage[K] | null }
-
-const FINISH_REASONS: Partial<Record<Anthropic.StopReason, FinishReason>> = {
-  end_turn: 'stop',
-  stop_sequence: 'stop',
-  max_tokens: 'length',
-  model_context_window_exceeded: 'length',
-  refusal: 'refusal',
-  tool_use: 'tool_calls',
-}
-
 export const anthropic: ProviderFactory = (config, fetch = trackedFetch) => {
   const client = new Anthropic({
     baseURL: config.baseUrl,
@@ -60,100 +38,60 @@ export const anthropic: ProviderFactory = (config, fetch = trackedFetch) => {
       guarded(
         context,
         async call => {
-          const params = toParams(request)
+          const params = toParams(request, call.streaming)
           const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
-          return call.streaming
-            ? readStream(await client.messages.create({ ...params, stream: true }, options), call)
-            : readMessage(await client.messages.create(params, options))
+          const isForwarded = isOwnWire(request)
+          const answer = call.streaming
+            ? await readStream(await client.messages.create({ ...params, stream: true }, options), call, isForwarded)
+            : readMessage(await client.messages.create(params, options), isForwarded)
+          return assertAnswered({ ...answer, model: answer.model || request.model })
         },
         anthropicLimits,
       ),
   }
 }
 
+/** Whether the client speaks the provider's format, so that its request and the answer are passed on as they are. */
+const isOwnWire = ({ original }: CallRequest): boolean => original?.wire === 'anthropic-messages'
+
 /**
- * Omits `temperature`: API version 2026-10-21, which this SDK uses, rejects it for current models and no longer
- * declares it. An answer at the default temperature is better than a failed task.
+ * A translated request has no sampling parameters: API version 2026-10-21, which this SDK uses, rejects them for current models and no
+ * longer declares them. An answer at the default temperature is better than a failed task.
  */
-function toParams(request: CallRequest): Params {
-  const params: Params = {
-    model: request.model,
-    max_tokens: request.maxTokens,
-    messages: request.messages.map(toMessage),
-  }
-  if (request.system) params.system = request.system
-  if (request.schema) {
-    const { closed, portable } = providerSchemas(request.schema)
-    if (closed) params.output_config = { format: { type: 'json_schema', schema: closed } }
-    else params.system = schemaInstruction(request.system, portable)
-  }
-  return params
+function toParams(request: CallRequest, stream: boolean): Params {
+  if (isOwnWire(request) || !request.schema) return rendered(request, stream)
+  const { schema, ...rest } = request
+  const { closed, portable } = providerSchemas(schema)
+  return closed
+    ? rendered({ ...rest, schema: closed }, stream)
+    : rendered({ ...rest, system: schemaInstruction(rest.system, portable) }, stream)
 }
 
-const toMessage = (message: Message) => ({ role: message.role, content: messageText(message) })
+/** The SDK sends fields that it does not declare, too. */
+const rendered = (request: CallRequest, stream: boolean): Params =>
+  anthropicMessages.render(request, { stream }) as object as Params
 
-function readMessage(message: Anthropic.Message): Answer {
-  if (!Array.isArray(message?.content)) {
-    const { error } = (message ?? {}) as { error?: unknown }
-    throw error ? failureOfBody(error) : new CallFailure('bad_response', 'The answer is not a message')
-  }
-  let text = ''
-  for (const block of message.content) if (block.type === 'text') text += block.text
-  return assertAnswered({
-    parts: textParts(text),
-    finishReason: toFinishReason(message.stop_reason),
-    usage: message.usage ? toUsage(message.usage) : null,
-    model: message.model,
-  })
+function readMessage(message: Anthropic.Message, isForwarded: boolean): ChatAnswer {
+  const answer = anthropicMessages.readAnswer(message)
+  return isForwarded ? withOriginal(answer, { ...message }) : answer
 }
 
-async function readStream(stream: Stream, call: Call): Promise<Answer> {
-  let text = ''
-  let model: string | null = null
-  let stop: Anthropic.StopReason | null = null
-  let usage: WireUsage = {}
-  let complete = false
-  // Counts are cumulative. They are null in events that do not repeat them.
-  const count = (more: WireUsage | null | undefined) => {
-    usage = { ...usage, ...Object.fromEntries(Object.entries(more ?? {}).filter(([, value]) => value !== null)) }
-  }
+async function readStream(stream: Stream, call: Call, isForwarded: boolean): Promise<ChatAnswer> {
+  const reader = anthropicMessages.readStream()
+  const whole = isForwarded ? createAccumulator() : null
   for await (const event of stream) {
     call.begun = true
-    if (event.type === 'message_start') {
-      model = event.message.model
-      count(event.message.usage)
-    } else if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') {
-      text += event.delta.text
-      call.emit({ type: 'text', part: 0, delta: event.delta.text })
-    } else if (event.type === 'message_delta') {
-      stop = event.delta.stop_reason ?? stop
-      count(event.usage as WireUsage)
-      // The output count of message_start does not cover the rest of the stream.
-      if (stop && typeof event.usage?.output_tokens === 'number') call.usage = toUsage(usage)
-    } else if (event.type === 'message_stop') complete = true
+    const events = reader.read(event)
+    whole?.add({ ...event })
+    if (isForwarded) call.emit({ type: 'original', event: { ...event } })
+    else for (const one of events) call.emit(one)
+    call.usage = reader.usage()
   }
-  if (model === null) throw new CallFailure('bad_response', 'The stream has no message')
-  if (!complete) throw new CallFailure('connection', 'The stream ended before the message did', { usage: call.usage })
-  return assertAnswered({ parts: textParts(text), finishReason: toFinishReason(stop), usage: call.usage, model })
+  const answer = reader.answer()
+  return whole ? withOriginal(answer, whole.message()) : answer
 }
 
-const toFinishReason = (reason: Anthropic.StopReason | null): FinishReason =>
-  (reason && FINISH_REASONS[reason]) || 'other'
-
-/**
- * `input_tokens` excludes tokens read from and written to the cache. @returns null: counts that the price needs are
- * missing
- */
-function toUsage(usage: WireUsage): Usage | null {
-  if (!isCount(usage.input_tokens) || !isCount(usage.output_tokens)) return null
-  const cacheReadTokens = tokens(usage.cache_read_input_tokens)
-  const cacheWriteTokens = tokens(usage.cache_creation_input_tokens)
-  const reasoning = usage.output_tokens_details?.thinking_tokens
-  return {
-    inputTokens: tokens(usage.input_tokens) + cacheReadTokens + cacheWriteTokens,
-    outputTokens: tokens(usage.output_tokens),
-    cacheReadTokens,
-    cacheWriteTokens,
-    ...reasoningOf(reasoning),
-  }
-}
+const withOriginal = (answer: ChatAnswer, body: Record<string, unknown>): ChatAnswer => ({
+  ...answer,
+  original: { wire: 'anthropic-messages', body },
+})

@@ -117,7 +117,7 @@ export const metadata: Reader<Record<string, string>> = (value, param) => {
   return value as Record<string, string>
 }
 
-const toNumber = (value: unknown): number | undefined =>
+export const toNumber = (value: unknown): number | undefined =>
   typeof value === 'number' ? value : isRawNumber(value) ? Number(value.rawJSON) : undefined
 
 function within(value: number, param: string, type: string, min: number, max: number): number {

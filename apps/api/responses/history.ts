@@ -7,11 +7,23 @@ import { type OwnResponse, ownResponse, responseJson } from './own-response.ts'
 
 const PARAM = 'previous_response_id'
 
+/** The items of the conversation that a request continues; undefined: it begins one. @throws SluiceError invalid_request */
+export async function conversationBefore(
+  deps: Pick<ApiDeps, 'db' | 'view' | 'responseMemory'>,
+  request: FastifyRequest<{ Body: Record<string, unknown> }>,
+): Promise<unknown[] | undefined> {
+  const { previous_response_id: previous, conversation } = request.body
+  if (typeof previous !== 'string') return undefined
+  if (conversation)
+    throw refused('previous_response_id and conversation exclude each other.', 'mutually_exclusive_parameters')
+  return await conversationUpTo(deps, request, previous)
+}
+
 /**
  * The conversation that ends with a response: its input, with everything before it, and its output.
  * @throws SluiceError invalid_request, naming `previous_response_id`
  */
-export async function conversationUpTo(
+async function conversationUpTo(
   deps: Pick<ApiDeps, 'db' | 'view' | 'responseMemory'>,
   request: FastifyRequest,
   responseId: string,

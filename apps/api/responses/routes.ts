@@ -4,11 +4,13 @@ import { isTerminal } from '#shared/db/tasks/row.ts'
 import { deleteStoredTask } from '#shared/db/tasks/stored.ts'
 import { SluiceError } from '#shared/errors.ts'
 import { toWire } from '#shared/ids.ts'
+import { generate } from '#shared/jobs/generate.ts'
+import { countTokens } from '#shared/requests/count-tokens.ts'
 import type { ApiDeps } from '../deps.ts'
 import { answerLive, readLive } from '../live/answer-live.ts'
 import { runInBackground } from '../live/run-live.ts'
 import { listJson, listSchema } from '../openai/list.ts'
-import { conversationUpTo, listedInput } from './history.ts'
+import { conversationBefore, listedInput } from './history.ts'
 import { type OwnResponse, ownResponse, responseJson } from './own-response.ts'
 import { streamResponse } from './stream-response.ts'
 
@@ -83,12 +85,7 @@ export const openAiResponses: FastifyPluginAsync<ApiDeps> = async (app, deps) =>
     },
     async (request, reply) => {
       const { body } = request
-      const previous = body.previous_response_id
-      if (typeof previous === 'string' && body.conversation)
-        throw new SluiceError('invalid_request', 'previous_response_id and conversation exclude each other.', {
-          context: { param: 'previous_response_id', code: 'mutually_exclusive_parameters' },
-        })
-      const before = typeof previous === 'string' ? await conversationUpTo(deps, request, previous) : undefined
+      const before = await conversationBefore(deps, request)
       const options = {
         wire: 'openai-responses' as const,
         before,
@@ -101,6 +98,27 @@ export const openAiResponses: FastifyPluginAsync<ApiDeps> = async (app, deps) =>
       const id = await runInBackground(deps, request, { ...options, original, parsed })
       const response = await ownResponse(deps, request, toWire('resp', id), 'response_id')
       return parsed.stream ? streamResponse(deps, request, reply, response, null) : sendResponse(reply, response)
+    },
+  )
+
+  app.post<{ Body: Record<string, unknown> }>(
+    '/v1/responses/input_tokens',
+    {
+      config: { scope: 'read' },
+      schema: {
+        tags: ['openai'],
+        summary: 'Count the input tokens of a response (OpenAI)',
+        description: 'An estimate with the encoding o200k_base, for the models of all providers. Calls no provider.',
+        body: bodySchema,
+        response: { 200: Type.Object({ object: Type.Literal('response.input_tokens'), input_tokens: Type.Integer() }) },
+      },
+    },
+    async request => {
+      const { body } = request
+      const before = await conversationBefore(deps, request)
+      const parsed = readLive({ wire: 'openai-responses', body, ...(before && { before }) })
+      deps.preflight.checkModel(generate, { model: parsed.model }, '')
+      return { object: 'response.input_tokens', input_tokens: countTokens(parsed.request) }
     },
   )
 

@@ -22,7 +22,11 @@ export type Preflight = {
    */
   check(job: JobKind, task: { input: unknown; options: TaskOptions; apiKeyId: string }): void
   /** The part of `check` that concerns the model. @param at JSON pointer of the object that names the model */
-  checkModel(job: Pick<JobKind, 'operation'>, named: Pick<TaskOptions, 'provider' | 'model'>, at?: string): void
+  checkModel(
+    job: Pick<JobKind, 'operation'>,
+    named: { provider?: string | undefined; model?: string | undefined },
+    at?: string,
+  ): void
   stop(): Promise<void>
 }
 

@@ -17,18 +17,27 @@ const anthropicUsage = ({ usage }: WireAnswer) =>
     input_tokens: usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens,
     cache_creation_input_tokens: usage.cacheWriteTokens,
     cache_read_input_tokens: usage.cacheReadTokens,
+    cache_creation: null,
     output_tokens: usage.outputTokens,
-    ...(usage.reasoningTokens !== undefined && {
-      output_tokens_details: { thinking_tokens: usage.reasoningTokens },
-    }),
+    output_tokens_details: usage.reasoningTokens === undefined ? null : { thinking_tokens: usage.reasoningTokens },
+    server_tool_use: null,
+    service_tier: 'standard',
+    speed: null,
+    inference_geo: null,
   }
 const SIGNATURE = 'c2lnbmVkIGJ5IHVwc3RyZWFt'
 const stopOf = ({ stop, toolCalls }: WireAnswer) =>
   stop === 'end' && toolCalls.length > 0 ? 'tool_use' : ANTHROPIC_STOPS[stop]
 const blocksOf = ({ thinking, text, toolCalls }: WireAnswer) => [
   ...(thinking ? [{ type: 'thinking', thinking, signature: SIGNATURE }] : []),
-  ...(text ? [{ type: 'text', text }] : []),
-  ...toolCalls.map(({ id, name, arguments: input }) => ({ type: 'tool_use', id, name, input: JSON.parse(input) })),
+  ...(text ? [{ type: 'text', text, citations: null }] : []),
+  ...toolCalls.map(({ id, name, arguments: input }) => ({
+    type: 'tool_use',
+    id,
+    name,
+    input: JSON.parse(input),
+    caller: { type: 'direct' },
+  })),
 ]
 /** A block that comes in pieces. */
 const streamed = (index: number, block: object, deltas: object[]) => [
@@ -49,7 +58,7 @@ const streamedCalls = (answer: WireAnswer) =>
   answer.toolCalls.flatMap(({ id, name, arguments: input }, n) =>
     streamed(
       textIndex(answer) + (hasText(answer) ? 1 : 0) + n,
-      { type: 'tool_use', id, name, input: {} },
+      { type: 'tool_use', id, name, input: {}, caller: { type: 'direct' } },
       halvesOf(input).map(partial_json => ({ type: 'input_json_delta', partial_json })),
     ),
   )
@@ -61,9 +70,21 @@ const anthropicMessage = (answer: WireAnswer) => ({
   content: blocksOf(answer),
   stop_reason: stopOf(answer),
   stop_sequence: null,
+  stop_details: null,
+  container: null,
+  diagnostics: null,
   ...(answer.usage ? { usage: anthropicUsage(answer) } : {}),
 })
 const anthropicError = (type: string, message: string) => ({ type: 'error', error: { type, message } })
+
+/** The counts that the last event does not repeat. */
+const NO_COUNTS = {
+  input_tokens: null,
+  cache_creation_input_tokens: null,
+  cache_read_input_tokens: null,
+  output_tokens_details: null,
+  server_tool_use: null,
+}
 
 export const anthropic: Wire = {
   name: 'anthropic',
@@ -77,7 +98,13 @@ export const anthropic: Wire = {
       named({ type: 'message_start', message: { ...message, ...usage } }),
       ...streamedThinking(answer),
       ...(hasText(answer)
-        ? [named({ type: 'content_block_start', index: textIndex(answer), content_block: { type: 'text', text: '' } })]
+        ? [
+            named({
+              type: 'content_block_start',
+              index: textIndex(answer),
+              content_block: { type: 'text', text: '', citations: null },
+            }),
+          ]
         : []),
       named({ type: 'ping' }),
     ]
@@ -89,8 +116,8 @@ export const anthropic: Wire = {
     ...streamedCalls(answer),
     named({
       type: 'message_delta',
-      delta: { stop_reason: stopOf(answer), stop_sequence: null },
-      ...(answer.usage ? { usage: { output_tokens: answer.usage.outputTokens, input_tokens: null } } : {}),
+      delta: { stop_reason: stopOf(answer), stop_sequence: null, stop_details: null, container: null },
+      ...(answer.usage ? { usage: { ...NO_COUNTS, output_tokens: answer.usage.outputTokens } } : {}),
     }),
     named({ type: 'message_stop' }),
   ],
