@@ -15,6 +15,7 @@ import { noAnswerError, refusingBudget, retryDelayMs } from './no-answer.ts'
 import { type OutputLimit, type OutputLimitDeps, outputLimitOf } from './output-limit.ts'
 import { mayRaiseLimit, repeatsFailure, truncatedAt } from './rejections.ts'
 import type { StageTimer } from './stage-timer.ts'
+import { adaptTo, suitableTargets, unsupported } from './suitable-targets.ts'
 
 export type RunDeps = AttemptDeps &
   ClaimSessionDeps &
@@ -37,6 +38,8 @@ export type LiveRun = {
   signal: AbortSignal
   /** Receives the answer while the model writes it. */
   onEvent?: ((event: StreamEvent) => void) | undefined
+  /** Called before each call with its target. */
+  onTarget?: ((target: Target) => void) | undefined
   /**
    * Called when the task has ended in this run. `answer`: the model's; null: there was no call, or none succeeded. Not called if the task
    * continues in the queue, or another process has ended it.
@@ -52,6 +55,7 @@ export type Run = {
   time: StageTimer
   onSlow: () => void
   onEvent?: LiveRun['onEvent']
+  onTarget?: LiveRun['onTarget']
   onEnd?: LiveRun['onEnd']
 }
 
@@ -68,7 +72,9 @@ export async function answer(deps: RunDeps, run: Run): Promise<Conclusion> {
   const options = task.options as StoredOptions
   const request = buildRequest(kind, task.input, options)
   const available = await deps.available()
-  const targets = targetsOf(deps, run, request, available)
+  const suitable = targetsOf(deps, run, request, available)
+  if ('refusal' in suitable) return { kind: 'fail', error: unsupported(suitable.refusal) }
+  const { targets } = suitable
   const attempt = createAttempt(deps, run)
   let progress = initialProgress(task)
 
@@ -77,7 +83,8 @@ export async function answer(deps: RunDeps, run: Run): Promise<Conclusion> {
   /** Attempts one target until it answers, cannot, or its answer cannot be repaired. @returns null: try the next target */
   async function tryTarget(target: Target, book: boolean): Promise<Conclusion | null> {
     const ownPrompt = kind.operation === 'chat' ? kind.promptFor(task.input, target.model) : null
-    const base = ownPrompt ?? request
+    const base = ownPrompt ?? adaptTo(target, request, available)
+    run.onTarget?.(target)
     for (let prompt = base; ; ) {
       const limit = limitFor(target, prompt)
       if (!limit) return null
@@ -119,17 +126,23 @@ export async function answer(deps: RunDeps, run: Run): Promise<Conclusion> {
   return await withoutAnswer(deps, run, progress, { available, attempted: targets.length > 0 })
 }
 
-/** The targets of a task in the order of their scores, without those that cannot answer it. */
+/** The targets of a task in the order of their scores, without those that cannot answer it, or why there is none. */
 function targetsOf(deps: RunDeps, { task, kind }: Run, request: ModelRequest, available: AvailableProvider[]) {
   const { rejected, dead_ends } = task
-  return route(task.options as StoredOptions, available, {
+  const options = task.options as StoredOptions
+  const routed = route(options, available, {
     scores: deps.scores(),
     prompt: promptText(request),
     operation: kind.operation,
     ...(!('schema' in request && request.schema) && { kind: kind.kind }),
-  }).filter(
+  })
+  const suitable =
+    'texts' in request ? { targets: routed } : suitableTargets(request, routed, available, options.allow_lossy)
+  if ('refusal' in suitable) return suitable
+  const targets = suitable.targets.filter(
     one => !dead_ends.includes(targetName(one)) && mayRaiseLimit(rejected, one) && !repeatsFailure(rejected, one),
   )
+  return { targets }
 }
 
 /** No target answered: the task waits for the one that may answer first, falls back, or fails. */

@@ -95,6 +95,8 @@ export type StoredOptions = Omit<TaskOptions, 'user_id'> & {
    * cannot take it back. Set by the compatible surfaces.
    */
   streams?: 'events'
+  /** What the request may lose on its way to a provider of another format: everything, or these parameters. Set by the compatible surfaces. */
+  allow_lossy?: true | string[]
 }
 
 /** Whether secrets and personal numbers in the result are replaced. */

@@ -1,7 +1,7 @@
 import { cleanDeep } from '#shared/text.ts'
 import type { ChatAnswer } from './answer.ts'
 import type { AssistantPart, ChatRequest, Original } from './request.ts'
-import { isFault } from './wire.ts'
+import { isFault, type ParsedRequest } from './wire.ts'
 import { wireFormat } from './wires.ts'
 
 /** The input of a task whose request came in a wire format. */
@@ -17,9 +17,12 @@ export const isStoredRequest = (input: unknown): input is StoredRequest =>
 export function requestOf({ wire, body }: StoredRequest): ChatRequest {
   const parsed = wireFormat(wire).parse(body)
   if (isFault(parsed)) throw new Error(`${parsed.param ?? 'the body'}: ${parsed.message}`)
-  const { request, untranslated } = parsed
-  return untranslated.length > 0 ? { ...request, untranslated } : request
+  return wholeRequest(parsed)
 }
+
+/** The request with the names of the fields that only its original has. */
+export const wholeRequest = ({ request, untranslated }: ParsedRequest): ChatRequest =>
+  untranslated.length > 0 ? { ...request, untranslated } : request
 
 export const toStored = ({ original, parts, stopSequence }: ChatAnswer): StoredAnswer =>
   cleanDeep(original ? { original } : { parts, ...(stopSequence !== undefined && { stop_sequence: stopSequence }) })

@@ -38,14 +38,18 @@ export async function answerLive(
   const body = request.body as Record<string, unknown>
   const parsed = readLive(body, wire)
   const format = wireFormat(wire)
-  const live = { original: { wire, body }, parsed, metadata, finish }
+  const onLost = (names: string[]) => {
+    const { 'x-sluice-lost': _, ...others } = headers
+    headers = names.length === 0 ? others : { ...others, 'x-sluice-lost': [...new Set(names)].join(', ') }
+  }
+  const live = { original: { wire, body }, parsed, metadata, finish, onLost }
   let context: AnswerContext | null = null
   let renderer: StreamRenderer | null = null
   let headers: Record<string, string> = {}
   const begin = ({ id, createdAt }: { id: string; createdAt: number }) => {
     context = { id: id.replaceAll('-', ''), created: createdAt, body }
     renderer = parsed.stream ? format.renderStream(context) : null
-    headers = { 'x-sluice-task-id': toWire('task', id) }
+    headers = { ...headers, 'x-sluice-task-id': toWire('task', id) }
   }
   if (!parsed.stream) {
     const { answer } = await runLive(deps, request, reply, live, begin)

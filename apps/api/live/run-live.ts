@@ -3,15 +3,18 @@ import { taskCacheKey } from '#shared/cache/cache-key.ts'
 import type { NewTask } from '#shared/db/tasks/new-task.ts'
 import type { TaskView } from '#shared/db/tasks/read.ts'
 import { isTerminal } from '#shared/db/tasks/row.ts'
-import { type ErrorCode, SluiceError } from '#shared/errors.ts'
+import { lostAt } from '#shared/engine/suitable-targets.ts'
+import { type ErrorCode, SluiceError, type TaskError } from '#shared/errors.ts'
+import type { Target } from '#shared/gate/target.ts'
 import { newId } from '#shared/ids.ts'
 import { generate } from '#shared/jobs/generate.ts'
 import type { StoredOptions } from '#shared/jobs/options.ts'
 import type { FinishReason } from '#shared/models/finish-reasons.ts'
 import { now } from '#shared/process/clock.ts'
 import type { ChatAnswer, StreamEvent } from '#shared/requests/answer.ts'
-import { answerOf, type StoredAnswer, type StoredRequest } from '#shared/requests/stored.ts'
+import { answerOf, type StoredAnswer, type StoredRequest, wholeRequest } from '#shared/requests/stored.ts'
 import type { ParsedRequest } from '#shared/requests/wire.ts'
+import { route } from '#shared/routing.ts'
 import type { ApiDeps } from '../deps.ts'
 import { traceparentOf } from '../http/trace.ts'
 import { type Disconnect, watchDisconnect } from './disconnect.ts'
@@ -26,6 +29,8 @@ export type LiveRequest = {
   finish: boolean
   /** Receives the answer while the model writes it; absent: the client wants it whole. */
   onEvent?: ((event: StreamEvent) => void) | undefined
+  /** Receives the names of the parameters that the request loses, with the client's permission, before the answer begins. */
+  onLost?: ((names: string[]) => void) | undefined
 }
 
 /** `id`: of the task. `createdAt`: Unix seconds. */
@@ -53,7 +58,12 @@ export async function runLive(
   if (joined) return joined
 
   const task = newTask(request, live, options)
-  deps.preflight.check(generate, { input: task.input, options, apiKeyId: task.apiKeyId })
+  deps.preflight.check(generate, {
+    input: task.input,
+    options,
+    apiKeyId: task.apiKeyId,
+    request: wholeRequest(live.parsed),
+  })
   const createdAt = Math.floor(now() / 1000)
   begin({ id: task.id, createdAt })
   deps.retries.remember(fingerprint, task.id)
@@ -69,7 +79,9 @@ export async function runLive(
 }
 
 async function runTask(deps: ApiDeps, task: NewTask, live: LiveRequest, client: Disconnect): Promise<ChatAnswer> {
-  const ended = await deps.direct.run(task, { signal: client.signal, onEvent: live.onEvent })
+  const options = task.options as StoredOptions
+  const note = lossNoter(deps, live, options)
+  const ended = await deps.direct.run(task, { signal: client.signal, onEvent: live.onEvent, onTarget: note })
   deps.metrics.accepted.inc({ kind: task.kind })
   if (ended !== null && ended !== 'full') {
     const { end, answer } = ended
@@ -83,13 +95,30 @@ async function runTask(deps: ApiDeps, task: NewTask, live: LiveRequest, client: 
       .dispatch({ id: task.id, epoch: 0, queue: task.queue, priority: task.priority })
       .catch(() => undefined)
   }
-  return viewAnswer(
-    await followTask(deps, task.id, {
-      onEvent: live.onEvent,
-      signal: client.signal,
-      deadlineMs: task.deadlineSeconds * 1000,
-    }),
-  )
+  // Which target answers a stream from the queue is known only after its beginning: any of them may.
+  if (note && live.onEvent) note(...route(options, deps.available()))
+  const view = await followTask(deps, task.id, {
+    onEvent: live.onEvent,
+    signal: client.signal,
+    deadlineMs: task.deadlineSeconds * 1000,
+  })
+  noteAnswer(view, note)
+  return viewAnswer(view)
+}
+
+/** undefined: the client permits no loss. */
+function lossNoter(
+  deps: ApiDeps,
+  { parsed, onLost }: LiveRequest,
+  { allow_lossy }: Pick<StoredOptions, 'allow_lossy'>,
+) {
+  if (!onLost || allow_lossy === undefined) return undefined
+  const request = wholeRequest(parsed)
+  return (...targets: Target[]) => onLost(targets.flatMap(one => lostAt(request, one, deps.available())))
+}
+
+function noteAnswer({ provider, model }: TaskView, onTarget: ((target: Target) => void) | undefined): void {
+  if (provider !== null && model !== null) onTarget?.({ provider, model })
 }
 
 /** The answer of the task of an equal request; null: it must run again. */
@@ -114,6 +143,7 @@ async function joinTask(
     })
     const createdAt = Math.floor(view.created_at.getTime() / 1000)
     begin({ id, createdAt })
+    noteAnswer(view, lossNoter(deps, live, allowedLosses(request.headers['x-sluice-allow-lossy'])))
     return { id, createdAt, answer: viewAnswer(view) }
   } finally {
     release()
@@ -136,8 +166,21 @@ function optionsOf({ headers }: FastifyRequest, { parsed }: LiveRequest): Stored
     fallback: 'none',
     prompt_version: generate.promptVersion,
     refusals: 'result',
+    ...allowedLosses(headers['x-sluice-allow-lossy']),
     ...(parsed.stream && { streams: 'events' }),
   }
+}
+
+/** `true`, or names of parameters, separated by commas. */
+function allowedLosses(header: string | string[] | undefined): Pick<StoredOptions, 'allow_lossy'> {
+  const names = [header ?? []]
+    .flat()
+    .join(',')
+    .split(',')
+    .map(one => one.trim())
+    .filter(one => one !== '')
+  if (names.length === 0) return {}
+  return { allow_lossy: names.some(one => one.toLowerCase() === 'true') ? true : names }
 }
 
 function newTask(request: FastifyRequest, { original, metadata }: LiveRequest, options: StoredOptions): NewTask {
@@ -188,8 +231,9 @@ const storedAnswer = (
   }: { finishReason: FinishReason | null; model: string | null; usage: ChatAnswer['usage'] },
 ): ChatAnswer => answerOf(result as StoredAnswer, { finishReason: finishReason ?? 'stop', model: model ?? '', usage })
 
-const failure = (status: string, error: { code: string; message: string } | undefined): SluiceError =>
+const failure = (status: string, error: TaskError | undefined): SluiceError =>
   new SluiceError(
     (error?.code ?? (status === 'expired' ? 'deadline_exceeded' : 'internal')) as ErrorCode,
     error?.message,
+    error?.context && { context: error.context },
   )

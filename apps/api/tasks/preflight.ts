@@ -1,26 +1,37 @@
 import { type Budget, listBudgets } from '#shared/db/budgets.ts'
 import type { Db } from '#shared/db/pool.ts'
+import { suitableTargets, unsupported } from '#shared/engine/suitable-targets.ts'
 import { SluiceError } from '#shared/errors.ts'
 import type { Target } from '#shared/gate/target.ts'
 import type { JobKind } from '#shared/jobs/define.ts'
-import type { TaskOptions } from '#shared/jobs/options.ts'
+import { generate } from '#shared/jobs/generate.ts'
+import type { StoredOptions, TaskOptions } from '#shared/jobs/options.ts'
 import { buildRequest, maxOutput, maxTokenUsage, promptText } from '#shared/jobs/prompt.ts'
 import { picodollars } from '#shared/models/picodollars.ts'
 import type { Prices } from '#shared/models/prices.ts'
 import { unknownModel, unpricedModel } from '#shared/models/unknown-model.ts'
 import { repeatEvery } from '#shared/process/lifecycle.ts'
 import type { Logger } from '#shared/process/logger.ts'
+import type { ChatRequest } from '#shared/requests/request.ts'
 import { AUTO, type AvailableProvider, route } from '#shared/routing.ts'
 
 const POLL_MS = 2000
 
 export type Preflight = {
   /**
-   * Refuses a task that no candidate can ever run: its model is unknown, unsuitable or has no price, or its maximum cost exceeds
-   * a budget per request. Budgets are at most two seconds old; the claim checks them again.
-   * @throws SluiceError unknown_model, model_unsuitable, model_price_unknown, request_over_budget
+   * Refuses a task that no candidate can ever run: its model is unknown, unsuitable or has no price, cannot honour the request, or its
+   * maximum cost exceeds a budget per request. Budgets are at most two seconds old; the claim checks them again.
+   * @throws SluiceError unknown_model, model_unsuitable, model_price_unknown, unsupported_parameter, request_over_budget
    */
-  check(job: JobKind, task: { input: unknown; options: TaskOptions; apiKeyId: string }): void
+  check(
+    job: JobKind,
+    task: {
+      input: unknown
+      options: StoredOptions
+      apiKeyId: string /** Of the input, if it has been read. */
+      request?: ChatRequest
+    },
+  ): void
   /** The part of `check` that concerns the model. @param at JSON pointer of the object that names the model */
   checkModel(job: Pick<JobKind, 'operation'>, named: Pick<TaskOptions, 'provider' | 'model'>, at?: string): void
   stop(): Promise<void>
@@ -98,9 +109,23 @@ export function createPreflight(deps: {
     }
   }
 
+  /** Only requests of `generate` may ask for more than text. */
+  function checkSuitable(job: JobKind, { input, options, request }: Parameters<Preflight['check']>[1]): void {
+    if (job.kind !== generate.kind || job.operation !== 'chat') return
+    const asked = request ?? buildRequest(job, input, options)
+    const available = deps.available()
+    const prompt = options.model?.endsWith(AUTO) ? promptText(asked) : ''
+    const suitable = suitableTargets(asked, route(options, available, { prompt }), available, options.allow_lossy)
+    if (!('refusal' in suitable)) return
+    const { code, message, context } = unsupported(suitable.refusal)
+    const field = asked.original ? null : { field: `/input/${context.param}` }
+    throw new SluiceError(code, message, { context: { ...context, ...field } })
+  }
+
   return {
     check(job, task) {
       checkModel(job, task.options)
+      checkSuitable(job, task)
       if (perRequest.length > 0) checkBudgets(job, task)
     },
     checkModel,

@@ -1,0 +1,63 @@
+import OpenAI, { BadRequestError } from 'openai'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { ADMIN, startStack } from '#shared/testing/stack.ts'
+
+/** Requests that a provider of another format cannot honour completely. */
+
+const stack = startStack(upstream => ({ PROVIDERS: 'ollama', OLLAMA_HOST: upstream.url, OLLAMA_MODEL: 'llama3.2' }))
+let openai: OpenAI
+beforeAll(() => {
+  openai = new OpenAI({ baseURL: `http://127.0.0.1:${stack.api.port}/v1`, apiKey: ADMIN })
+})
+beforeEach(() => stack.upstream.reset())
+
+const TOOL = {
+  type: 'function',
+  function: { name: 'weather', parameters: { type: 'object', properties: {} } },
+} as const
+const request = {
+  model: 'ollama/llama3.2',
+  messages: [{ role: 'user', content: 'Weather?' }],
+  tools: [TOOL],
+  tool_choice: 'required',
+} as const satisfies OpenAI.ChatCompletionCreateParams
+const lossy = (value: string) => ({ headers: { 'x-sluice-allow-lossy': value } })
+
+describe('a parameter that the provider does not know', () => {
+  it('is refused by name, without a call', async () => {
+    const error = await openai.chat.completions.create({ ...request }).catch((error: unknown) => error)
+    expect(error).toBeInstanceOf(BadRequestError)
+    expect(error).toMatchObject({ code: 'unsupported_parameter', param: 'tool_choice', type: 'invalid_request_error' })
+    expect(stack.upstream.count()).toBe(0)
+    expect(await stack.sql('SELECT 1 FROM tasks')).toEqual([])
+  })
+
+  it.each([false, true])('is left out if the client permits it, and named in a header; streamed: %s', async stream => {
+    stack.upstream.default({ toolCalls: [{ name: 'weather', arguments: { city: 'Rome' } }] })
+    const { data, response } = await openai.chat.completions
+      .create({ ...request, verbosity: 'low', stream }, lossy('tool_choice, verbosity'))
+      .withResponse()
+    if (stream) for await (const _ of data as AsyncIterable<unknown>);
+    else
+      expect((data as OpenAI.ChatCompletion).choices[0]).toMatchObject({
+        finish_reason: 'tool_calls',
+        message: { tool_calls: [{ type: 'function', function: { name: 'weather', arguments: '{"city":"Rome"}' } }] },
+      })
+    expect(response.headers.get('x-sluice-lost')).toBe('tool_choice, verbosity')
+    expect(stack.upstream.count()).toBe(1)
+  })
+
+  it('is not permitted by the name of another', async () => {
+    const error = await openai.chat.completions
+      .create({ ...request }, lossy('verbosity'))
+      .catch((error: unknown) => error)
+    expect(error).toMatchObject({ status: 400, param: 'tool_choice' })
+  })
+
+  it('names nothing if nothing is lost', async () => {
+    const { response } = await openai.chat.completions
+      .create({ ...request, tool_choice: 'auto' }, lossy('true'))
+      .withResponse()
+    expect(response.headers.has('x-sluice-lost')).toBe(false)
+  })
+})
