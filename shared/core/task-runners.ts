@@ -19,6 +19,8 @@ import { createRunner } from '#shared/engine/runner.ts'
 import { createSettle } from '#shared/engine/settle.ts'
 import { MAX_NUMBERS } from '#shared/jobs/embed.ts'
 import { jobs, resultsWithoutVerdict } from '#shared/jobs/index.ts'
+import { createFetchImage } from '#shared/media/fetch-image.ts'
+import { createInlineImages } from '#shared/media/inline-images.ts'
 import { createModelLabel } from '#shared/metrics/model-label.ts'
 import { pricedNames } from '#shared/models/catalogue.ts'
 import { createPrices } from '#shared/models/prices.ts'
@@ -84,6 +86,7 @@ export function createTaskRunners(options: TaskRunnersOptions) {
   })
   const health = createProviderHealth({ configured, available })
   const answerMemory = createAnswerMemory(MAX_VECTOR_NUMBERS)
+  const inlineImages = createInlineImages(createFetchImage({ policy: config.webhookTargets, proxies: config.proxies }))
   const callDeps = {
     providers: callable,
     redis,
@@ -103,6 +106,7 @@ export function createTaskRunners(options: TaskRunnersOptions) {
       jobs,
       load: createTaskLoader(db, DEAD_END_KINDS, lingerMs),
       available,
+      inlineImages,
       health,
       coalescing: createCoalescing({ cache: core.cache, follow: createFollower(db), metrics }),
       scores: scores.read,

@@ -9,7 +9,12 @@ const FAILURES = 3
 const REMEMBER_MS = 60_000
 
 /** Failures caused by the request or by this process, not by the provider. */
-const NEUTRAL_FAILURES: ReadonlySet<CallFailureKind> = new Set(['aborted', 'invalid_request', 'unknown_model'])
+const NEUTRAL_FAILURES: ReadonlySet<CallFailureKind> = new Set([
+  'aborted',
+  'invalid_request',
+  'unknown_model',
+  'unsupported',
+])
 
 /** The state of the providers according to this worker's own calls; reported with every heartbeat. */
 export type ProviderHealth = {

@@ -3,25 +3,30 @@ import { type Target, targetName } from '#shared/gate/target.ts'
 import type { JobKind, ModelRequest } from '#shared/jobs/define.ts'
 import type { StoredOptions } from '#shared/jobs/options.ts'
 import { buildRequest, promptText, repairPrompt } from '#shared/jobs/prompt.ts'
+import { hasImageUrls, type InlineImages } from '#shared/media/inline-images.ts'
 import type { CallAnswer, EmbedAnswer } from '#shared/providers/define.ts'
 import type { StreamEvent } from '#shared/requests/answer.ts'
+import { placeOfImage } from '#shared/requests/parameters.ts'
+import type { ChatRequest } from '#shared/requests/request.ts'
 import { type AvailableProvider, route, type Signals } from '#shared/routing.ts'
 import { afterAttempt, initialProgress, type Progress } from './after-attempt.ts'
 import { answerBeforeCalls, fallbackAnswer } from './answer-without-call.ts'
-import { type AttemptDeps, createAttempt } from './attempt.ts'
+import { type AttemptDeps, type AttemptOutcome, createAttempt } from './attempt.ts'
+import type { StopReason } from './claim-registry.ts'
 import type { ClaimSession, ClaimSessionDeps, TaskEnd } from './claim-session.ts'
 import type { ConcludeDeps, Conclusion } from './conclude.ts'
 import { noAnswerError, refusingBudget, retryDelayMs } from './no-answer.ts'
 import { type OutputLimit, type OutputLimitDeps, outputLimitOf } from './output-limit.ts'
 import { mayRaiseLimit, repeatsFailure, truncatedAt } from './rejections.ts'
 import type { StageTimer } from './stage-timer.ts'
-import { adaptTo, suitableTargets, unsupported } from './suitable-targets.ts'
+import { adaptTo, suitableTargets, takesImageUrls, unsupported } from './suitable-targets.ts'
 
 export type RunDeps = AttemptDeps &
   ClaimSessionDeps &
   ConcludeDeps &
   Pick<OutputLimitDeps, 'limitsOf'> & {
     jobs: ReadonlyMap<string, JobKind>
+    inlineImages: InlineImages
     load(job: { id: string; epoch: number }): Promise<RunnableTask | null>
     available(): Promise<AvailableProvider[]>
     scores(): ReadonlyMap<string, Signals>
@@ -84,11 +89,12 @@ export async function answer(deps: RunDeps, run: Run): Promise<Conclusion> {
   async function tryTarget(target: Target, book: boolean): Promise<Conclusion | null> {
     const ownPrompt = kind.operation === 'chat' ? kind.promptFor(task.input, target.model) : null
     const base = ownPrompt ?? adaptTo(target, request, available)
+    const given = await withImages(deps, session, target, base, available)
     run.onTarget?.(target)
-    for (let prompt = base; ; ) {
+    for (let prompt = given.prompt; ; ) {
       const limit = limitFor(target, prompt)
       if (!limit) return null
-      const outcome = await attempt({ target, prompt, limit, book })
+      const outcome = given.failed ?? (await attempt({ target, prompt, limit, book }))
       const context = { kind, options, failedAttempts: session.failedAttempts, backoff: deps.backoff }
       const next = afterAttempt(context, progress, target, outcome)
       progress = next.progress
@@ -98,7 +104,7 @@ export async function answer(deps: RunDeps, run: Run): Promise<Conclusion> {
       if (step.kind === 'repair') {
         // A guard model knows no conversation: it would judge our request for another answer, and find it safe.
         if (ownPrompt || 'texts' in base || session.failedAttempts > MAX_REPAIRS) return null
-        prompt = repairPrompt(base, step.answer, step.reason)
+        prompt = repairPrompt(given.prompt as ChatRequest, step.answer, step.reason)
       }
     }
   }
@@ -124,6 +130,27 @@ export async function answer(deps: RunDeps, run: Run): Promise<Conclusion> {
     if (conclusion) return conclusion
   }
   return await withoutAnswer(deps, run, progress, { available, attempted: targets.length > 0 })
+}
+
+/** The prompt with the content of its images, for a provider that takes no URLs. `failed`: one cannot be fetched, or the run was stopped. */
+async function withImages(
+  { inlineImages }: RunDeps,
+  session: ClaimSession,
+  target: Target,
+  prompt: ModelRequest,
+  available: AvailableProvider[],
+): Promise<{ prompt: ModelRequest; failed?: AttemptOutcome }> {
+  if ('texts' in prompt || !hasImageUrls(prompt) || takesImageUrls(target, available)) return { prompt }
+  const inlined = await inlineImages(prompt, session.signal)
+  if ('request' in inlined) return { prompt: inlined.request }
+  if (session.signal.aborted)
+    return { prompt, failed: { kind: 'stopped', reason: session.signal.reason as StopReason } }
+  const { url, message } = inlined.problem
+  const param = placeOfImage(prompt, url)
+  return {
+    prompt,
+    failed: { kind: 'no_image', param, message: `'${param}': the URL ${url.slice(0, 200)} ${message}.` },
+  }
 }
 
 /** The targets of a task in the order of their scores, without those that cannot answer it, or why there is none. */

@@ -120,6 +120,10 @@ const capabilitiesOf = ({ provider, model }: Target, available: readonly Availab
   ...declaredCapabilities(available.find(one => one.name === provider)?.capabilities, model),
 })
 
+/** Whether the provider fetches images by itself. */
+export const takesImageUrls = (target: Target, available: readonly AvailableProvider[]): boolean =>
+  destinationOf(target, available).format !== 'ollama'
+
 function destinationOf({ provider, model }: Target, available: readonly AvailableProvider[]): Destination {
   const format =
     available.find(one => one.name === provider)?.format ??

@@ -51,6 +51,8 @@ export const CALL_FAILURES = [
   'auth',
   'no_balance',
   'unknown_model',
+  /** The model cannot do what the request asks for, such as reading images. */
+  'unsupported',
   /** The prompt exceeds the model's context window, or the provider read only part of it. */
   'context_exceeded',
   'invalid_request',
@@ -109,6 +111,7 @@ const SCOPE: Record<CallFailureKind, CallFailure['scope']> = {
   auth: 'provider',
   no_balance: 'provider',
   unknown_model: 'provider',
+  unsupported: 'provider',
   context_exceeded: 'provider',
   invalid_request: 'task',
   aborted: 'none',

@@ -80,7 +80,7 @@ function suited(request: CallRequest, { capabilities }: ModelInfo): CallRequest 
   if (capabilities === null) return request
   const lacks = (capability: string, what: string) => {
     if (!capabilities.includes(capability))
-      throw new CallFailure('unknown_model', `"${request.model}" ${what}`, { sent: false })
+      throw new CallFailure('unsupported', `"${request.model}" ${what}`, { sent: false })
   }
   if (request.tools?.length && request.toolChoice !== 'none') lacks('tools', 'calls no tools')
   if (imagesOf(request).length > 0) lacks('vision', 'reads no images')

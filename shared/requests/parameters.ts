@@ -1,4 +1,4 @@
-import type { Original, Wire } from './request.ts'
+import type { ChatRequest, Original, Wire } from './request.ts'
 
 /** The names of a client's parameters, for messages about what a request loses. */
 
@@ -39,15 +39,27 @@ export function parameterOf(name: string, original: Original | undefined): { nam
   const renamed = (original && NAMES[name]?.[original.wire]) ?? snakeCase(name.replace(/^sampling\./, ''))
   const types = PARTS[name.split('.')[0]!]
   // A request for reasoning has this name too.
-  const place = types && original ? placeOf(original, types) : null
+  const place = types && original ? placeOf(original, part => types.includes(typeOf(part))) : null
   return { name: renamed, param: place ?? renamed }
 }
 
 /** `messages[2].content[0]` -> `messages.content` */
 export const withoutIndexes = (param: string): string => param.replace(/\[\d+\]|\.\d+(?=\.|$)/g, '')
 
-/** The path of the first part of one of these types, in the notation of the wire format. */
-function placeOf({ wire, body }: Original, types: readonly string[]): string | null {
+/** The place of an image with this URL: in the client's format, otherwise in the neutral request. */
+export function placeOfImage({ original, messages }: ChatRequest, url: string): string {
+  const isIt = (part: Fields) =>
+    PARTS.image!.includes(typeOf(part)) && JSON.stringify(part).includes(JSON.stringify(url))
+  const found = placeOf(original ?? { wire: 'openai-chat', body: { messages } }, isIt)
+  return found ?? 'messages'
+}
+
+type Fields = Record<string, unknown>
+
+const typeOf = ({ type, role }: Fields): string => String(type ?? role)
+
+/** The path of the first matching part, in the notation of the wire format. */
+function placeOf({ wire, body }: Original, matches: (part: Fields) => boolean): string | null {
   const root = wire === 'openai-responses' ? 'input' : 'messages'
   const join = (path: string, key: string | number) =>
     typeof key === 'number' && wire !== 'anthropic-messages' ? `${path}[${key}]` : `${path}.${key}`
@@ -60,8 +72,8 @@ function placeOf({ wire, body }: Original, types: readonly string[]): string | n
       return null
     }
     if (typeof value !== 'object' || value === null) return null
-    const { type, role, content, output } = value as Record<string, unknown>
-    if (types.includes(String(type ?? role))) return path
+    const { content, output } = value as Fields
+    if (matches(value as Fields)) return path
     return find(content, `${path}.content`) ?? find(output, `${path}.output`)
   }
   return find(body[root], root)

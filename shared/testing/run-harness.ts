@@ -125,6 +125,7 @@ export function harness(
     jobs: new Map([['generate', RULED]]),
     load: async () => task,
     health: { record: () => undefined },
+    inlineImages: async request => ({ request }),
     available: async () => NAMES.map(name => ({ name, defaultModel: 'a-model' })),
     admission,
     limitsOf: () => ({ tpm: null, otpm: null }),

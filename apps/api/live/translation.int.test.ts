@@ -1,5 +1,6 @@
 import OpenAI, { BadRequestError } from 'openai'
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Receiver, startReceiver } from '#shared/testing/receiver.ts'
 import { ADMIN, startStack } from '#shared/testing/stack.ts'
 
 /** Requests that a provider of another format cannot honour completely. */
@@ -59,5 +60,50 @@ describe('a parameter that the provider does not know', () => {
       .create({ ...request, tool_choice: 'auto' }, lossy('true'))
       .withResponse()
     expect(response.headers.has('x-sluice-lost')).toBe(false)
+  })
+})
+
+describe('an image for a provider that takes no URLs', () => {
+  const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
+  let images: Receiver
+  beforeAll(async () => {
+    images = await startReceiver()
+  })
+  afterAll(() => images.close())
+  const look = (url: string) =>
+    openai.chat.completions.create({
+      model: 'ollama/llama3.2',
+      messages: [
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'What is this?' },
+            { type: 'image_url', image_url: { url } },
+          ],
+        },
+      ],
+    })
+
+  it('is fetched', async () => {
+    images.answers(response => response.writeHead(200).end(Buffer.from(PNG, 'base64')))
+    await look(`${images.url}/a.png`)
+    expect(stack.upstream.calls[0]!.body).toMatchObject({ messages: [{ content: 'What is this?', images: [PNG] }] })
+  })
+
+  it.each([
+    ['cannot be reached', () => 'https://10.0.0.1/a.png'],
+    ['is none', () => images.url],
+  ])('that %s is refused by name, and nothing is spent', async (_, url) => {
+    images.answers(response => response.writeHead(200).end('<html>'))
+    const attempts = await stack.sql('SELECT count(*) FROM attempts')
+    const error = await look(url()).catch((error: unknown) => error)
+    expect(error).toMatchObject({
+      status: 400,
+      code: 'invalid_image_url',
+      param: 'messages[0].content[1]',
+      message: expect.stringContaining(url()),
+    })
+    expect(stack.upstream.count()).toBe(0)
+    expect(await stack.sql('SELECT count(*) FROM attempts')).toEqual(attempts)
   })
 })
