@@ -78,3 +78,7 @@ function placeOf({ wire, body }: Original, matches: (part: Fields) => boolean): 
   }
   return find(body[root], root)
 }
+
+/** `messages[0].content` -> `/input/messages/0/content`. @param root the pointer of the object that the parameter belongs to */
+export const parameterPointer = (param: string | null, root: string): string =>
+  param === null ? root : `${root}/${param.replace(/\[(\d+)\]/g, '.$1').replaceAll('.', '/')}`

@@ -210,7 +210,7 @@ export const settings = {
   WEBHOOK_ALLOW: Type.Optional(
     Type.String({
       description:
-        'Addresses, CIDRs and host names, comma-separated, that webhooks may reach in addition to `https://` at public addresses. `http://` is allowed for them (`10.1.0.0/16, hooks.internal, *.apps.internal`).',
+        'Addresses, CIDRs and host names, comma-separated, that webhooks may reach, and from which Sluice fetches images, in addition to `https://` at public addresses. `http://` is allowed for them (`10.1.0.0/16, hooks.internal, *.apps.internal`).',
     }),
   ),
   QUEUES_WRITABLE: Type.Boolean({ default: false, description: 'Allows the dashboard at `/queues` to change jobs.' }),

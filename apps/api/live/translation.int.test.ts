@@ -107,3 +107,43 @@ describe('an image for a provider that takes no URLs', () => {
     expect(await stack.sql('SELECT count(*) FROM attempts')).toEqual(attempts)
   })
 })
+
+describe('a task of the kind generate', () => {
+  const tools = [TOOL]
+
+  it('has the calls of its tools as its result, which the next task answers', async () => {
+    stack.upstream.script({ text: 'One moment.', toolCalls: [{ name: 'weather', arguments: { city: 'Rome' } }] })
+    const asked = [{ role: 'user', content: 'Weather?' }]
+    const first = await stack.finished({ input: { messages: asked, tools, stop: ['END'] } })
+    expect(first).toMatchObject({
+      status: 'succeeded',
+      finish_reason: 'tool_calls',
+      result: { text: 'One moment.', finish_reason: 'tool_calls', tool_calls: [{ function: { name: 'weather' } }] },
+    })
+    const { tool_calls } = first.result
+    const messages = [
+      ...asked,
+      { role: 'assistant', content: first.result.text, tool_calls },
+      { role: 'tool', tool_call_id: tool_calls[0].id, content: 'Sunny' },
+    ]
+    stack.upstream.script({ text: 'It is sunny.' })
+    const second = await stack.finished({ input: { messages, tools } })
+    expect(second.result).toEqual({ text: 'It is sunny.', tool_calls: [], finish_reason: 'stop' })
+    expect(stack.upstream.calls.map(one => one.body)).toMatchObject([
+      { options: { stop: ['END'] }, tools },
+      {
+        messages: [
+          {},
+          { tool_calls: [{ function: { arguments: { city: 'Rome' } } }] },
+          { role: 'tool', tool_name: 'weather' },
+        ],
+      },
+    ])
+  })
+
+  it('is refused if its model cannot honour it', async () => {
+    const { status, body } = await stack.submit({ input: { prompt: 'Weather?', tools, tool_choice: 'required' } })
+    expect(status).toBe(422)
+    expect(body).toMatchObject({ code: 'unsupported_parameter', context: { field: '/input/tool_choice' } })
+  })
+})
