@@ -15,7 +15,7 @@ const input = Type.Object(
     prompt: Type.Optional(
       Type.String({ minLength: 1, maxLength: MAX_TEXT, description: 'The prompt. Either this or `messages`.' }),
     ),
-    ...conversationFields,
+    messages: conversationFields.messages,
     system: Type.Optional(
       Type.String({ minLength: 1, maxLength: MAX_TEXT, description: 'Instructions to the model.' }),
     ),
@@ -25,6 +25,7 @@ const input = Type.Object(
           'JSON Schema for the result, in any draft since 4 or OpenAPI 3. The result is then a value that matches it.',
       }),
     ),
+    ...conversationFields,
   },
   { additionalProperties: false },
 )
