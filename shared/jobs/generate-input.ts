@@ -94,15 +94,17 @@ const tool = Type.Object(
   { additionalProperties: false },
 )
 
-/** Messages, tools and further fields, in the notation of OpenAI's chat completions. */
-export const conversationFields = {
-  messages: Type.Optional(
-    Type.Array(message, {
-      minItems: 1,
-      maxItems: 1000,
-      description: 'A conversation whose last message is from the user, or contains the result of a tool.',
-    }),
-  ),
+/** A conversation in the notation of OpenAI's chat completions. */
+export const messages = Type.Optional(
+  Type.Array(message, {
+    minItems: 1,
+    maxItems: 1000,
+    description: 'A conversation whose last message is from the user, or contains the result of a tool.',
+  }),
+)
+
+/** Fields that shape the answer, in the same notation. */
+export const answerFields = {
   tools: Type.Optional(
     Type.Array(tool, {
       minItems: 1,
@@ -147,7 +149,7 @@ const isPlain = ({ messages, tools, tool_choice, stop, reasoning_effort }: Conve
   [tools, tool_choice, stop, reasoning_effort].every(one => one === undefined) &&
   (messages ?? []).every(one => typeof one.content === 'string' && one.role !== 'tool' && one.tool_calls === undefined)
 
-/** The fields of a request that come from `conversationFields`; or the first fault. */
+/** The fields of a request that these fields describe; or the first fault. */
 export function readConversation(input: ConversationInput): Omit<ChatRequest, 'original'> | { fault: InputFault } {
   const messages = input.messages ?? [{ role: 'user' as const, content: input.prompt! }]
   if (isPlain(input)) return { messages: messages as ChatRequest['messages'] }

@@ -5,7 +5,7 @@ import { renderCall } from '#shared/requests/openai-chat/render.ts'
 import { isStoredRequest, requestOf, toStored } from '#shared/requests/stored.ts'
 import { cleanDeep } from '#shared/text.ts'
 import { defineJob } from './define.ts'
-import { conversationFields, MAX_TEXT, readConversation } from './generate-input.ts'
+import { answerFields, MAX_TEXT, messages, readConversation } from './generate-input.ts'
 import { readMatching } from './json-answer.ts'
 
 const MAX_SCHEMA_BYTES = 65_536
@@ -15,7 +15,7 @@ const input = Type.Object(
     prompt: Type.Optional(
       Type.String({ minLength: 1, maxLength: MAX_TEXT, description: 'The prompt. Either this or `messages`.' }),
     ),
-    messages: conversationFields.messages,
+    messages,
     system: Type.Optional(
       Type.String({ minLength: 1, maxLength: MAX_TEXT, description: 'Instructions to the model.' }),
     ),
@@ -25,7 +25,7 @@ const input = Type.Object(
           'JSON Schema for the result, in any draft since 4 or OpenAPI 3. The result is then a value that matches it.',
       }),
     ),
-    ...conversationFields,
+    ...answerFields,
   },
   { additionalProperties: false },
 )
