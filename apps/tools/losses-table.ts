@@ -114,16 +114,23 @@ export function lossesTable(wire: Wire): string {
       !isForwarded(one, read(wire, probes.minimal)) &&
       (one.format !== 'anthropic' || findWireFormat('anthropic-messages')),
   )
-  const row = (cells: string[]) => `| ${cells.join(' | ')} |`
   const rows = requests.flatMap(({ title, request }) => {
     const cells = columns.map(one => (lossesOf(one, request).length > 0 ? 'lost' : ''))
-    return cells.some(one => one !== '') ? [row([title, ...cells])] : []
+    return cells.some(one => one !== '') ? [[title, ...cells]] : []
   })
   const kept = requests
     .filter(({ request }) => columns.every(one => lossesOf(one, request).length === 0))
     .map(one => one.title)
-  const head = [row(['parameter', ...columns.map(one => one.title)]), `|${'---|'.repeat(columns.length + 1)}`]
-  return [...head, ...rows, ...(kept.length > 0 ? ['', `Nothing is lost of: ${kept.join('; ')}.`] : [])].join('\n')
+  const table = aligned([['parameter', ...columns.map(one => one.title)], ...rows])
+  return kept.length > 0 ? `${table}\n\nNothing is lost of: ${kept.join('; ')}.` : table
+}
+
+/** A Markdown table as the formatter writes it. */
+function aligned(rows: string[][]): string {
+  const widths = rows[0]!.map((_, column) => Math.max(3, ...rows.map(one => one[column]!.length)))
+  const line = (cells: string[]) => `| ${cells.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |`
+  const [head, ...others] = rows.map(line)
+  return [head, line(widths.map(width => '-'.repeat(width))), ...others].join('\n')
 }
 
 function read(wire: Wire, body: Body) {
