@@ -8,7 +8,8 @@ import {
   type RequestNeeds,
   unmetNeeds,
 } from './models/capabilities.ts'
-import { isCatalogued, matchesName, pricedNames } from './models/catalogue.ts'
+import { isCatalogued, pricedNames } from './models/catalogue.ts'
+import { matchesName } from './models/name-pattern.ts'
 import { listedAs } from './models/listed-name.ts'
 import { type Operation, operationOf } from './models/models.ts'
 import type { PriceOverride } from './models/price-overrides.ts'
