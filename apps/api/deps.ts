@@ -61,6 +61,7 @@ export type ApiDeps = {
   preflight: Preflight
   /** The providers of the settings, with the models that their servers last listed. */
   available(): AvailableProvider[]
+  providerRegistry: ProviderRegistry
   experiments: Experiments
   prices: Prices
   files: FileStore

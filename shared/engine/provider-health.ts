@@ -24,7 +24,7 @@ export type ProviderHealth = {
 
 /** @param options.configured the providers that the operator configured */
 export function createProviderHealth(options: {
-  configured: string[]
+  configured: () => string[]
   available: () => Promise<AvailableProvider[]>
   now?: () => number
 }): ProviderHealth {
@@ -39,7 +39,7 @@ export function createProviderHealth(options: {
     async states() {
       // A server that the operator configured stays available while it is unreachable, so that tasks can say so.
       const reachable = (await available()).filter(canAnswer)
-      const names = new Set([...configured, ...reachable.map(one => one.name)])
+      const names = new Set([...configured(), ...reachable.map(one => one.name)])
       return Object.fromEntries(
         [...names].map(name => {
           if (!reachable.some(one => one.name === name)) return [name, 'unreachable']

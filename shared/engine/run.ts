@@ -159,6 +159,7 @@ function targetsOf(deps: RunDeps, { task, kind }: Run, request: ModelRequest, av
   const options = task.options as StoredOptions
   const routed = route(options, available, {
     scores: deps.scores(),
+    random: Math.random,
     prompt: promptText(request),
     operation: kind.operation,
     ...(!('schema' in request && request.schema) && { kind: kind.kind }),

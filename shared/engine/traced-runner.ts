@@ -19,7 +19,7 @@ const running = new AsyncLocalStorage<Running>()
 export function createTracedRunner(
   tracing: Tracing,
   deps: RunDeps,
-  providers: readonly Pick<ProviderConfig, 'name' | 'baseUrl'>[],
+  providers: () => readonly Pick<ProviderConfig, 'name' | 'baseUrl'>[],
 ): Runner {
   const runner = createRunner(withSpans(tracing, deps, new Map(providers.map(one => [one.name, one.baseUrl]))))
   return {

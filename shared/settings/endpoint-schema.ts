@@ -8,6 +8,9 @@ import { MAX_LIMIT } from './providers.ts'
 
 /** A name of a provider, pool or alias. It is a metric label and part of URLs. */
 export const PROVIDER_NAME = '^[a-z][a-z0-9_-]{0,39}$'
+/** Names of variables with keys. Other variables must not be sent to an address that a definition names. */
+export const KEY_VARIABLE = '^(?!AWS_SECRET|AWS_SESSION)[A-Za-z0-9_]{0,100}(KEY|TOKEN)[A-Za-z0-9_]{0,100}$'
+
 /** Without a slash, which separates a provider from its model. */
 const ALIAS_NAME = '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'
 
@@ -88,7 +91,7 @@ export const endpointDefinition = Type.Object(
     base_url: text('Address of the endpoint, beginning with http:// or https://.'),
     key_env: Type.Optional(
       Type.String({
-        pattern: '^[A-Za-z_][A-Za-z0-9_]{0,127}$',
+        pattern: KEY_VARIABLE,
         description:
           'The environment variable that holds the key. Every process needs it. Absent: no key; for Bedrock and Vertex, the credentials of the environment.',
       }),

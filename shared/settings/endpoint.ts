@@ -1,10 +1,12 @@
+import { Value } from 'typebox/value'
 import type { LimitName } from '#shared/gate/types.ts'
 import type { DeclaredModel } from '#shared/models/declared.ts'
 import { type ApiFormat, FORMAT_DEFAULTS, type Preset, presetOf } from '#shared/models/presets.ts'
 import { type PriceOverride, pricesOf } from '#shared/models/price-overrides.ts'
 import { DEMO, PROVIDERS } from '#shared/models/providers.ts'
 import { providerUrl } from './base-url.ts'
-import type { EndpointDefinition } from './endpoint-schema.ts'
+import { type EndpointDefinition, endpointDefinition } from './endpoint-schema.ts'
+import { escapePointer, firstFault } from './first-fault.ts'
 import type { ProviderConfig } from './providers.ts'
 
 /** A definition that matches the schema and still cannot be used. `path`: JSON pointer within the definition. */
@@ -24,6 +26,13 @@ export type ReadKey = (variable: string) => string | undefined
 
 const OPENAI_FORMATS: readonly ApiFormat[] = ['openai', 'azure-openai', 'ollama']
 const CLOUDS: readonly ApiFormat[] = ['bedrock', 'vertex']
+
+/** @throws DefinitionError if the value does not match `endpointDefinition` */
+export function checkDefinition(value: unknown): EndpointDefinition {
+  if (Value.Check(endpointDefinition, value)) return value
+  const { pointer, message } = firstFault(endpointDefinition, value)
+  throw new DefinitionError(pointer, message)
+}
 
 /**
  * Reads a definition that matches `endpointDefinition`.
@@ -57,11 +66,7 @@ export function readEndpoint(name: string, definition: EndpointDefinition, readK
     ...(definition.pool !== undefined && { pool: definition.pool }),
     weight: definition.weight ?? 1,
     ...(definition.limits && { limits: toLimits(definition.limits) }),
-    modelLimits: Object.fromEntries(
-      Object.entries(definition.models ?? {}).flatMap(([model, { limits }]) =>
-        limits ? [[model, toLimits(limits)]] : [],
-      ),
-    ),
+    modelLimits: modelLimitsOf(definition),
     ...(definition.region !== undefined && { region: definition.region }),
     ...(definition.project !== undefined && { project: definition.project }),
     ...(definition.api_version !== undefined && { apiVersion: definition.api_version }),
@@ -116,6 +121,16 @@ const toLimits = (given: NonNullable<EndpointDefinition['limits']>): Record<Limi
   concurrency: given.concurrency ?? null,
 })
 
+function modelLimitsOf({ models }: EndpointDefinition): NonNullable<ProviderConfig['modelLimits']> {
+  const limited = Object.entries(models ?? {}).flatMap(([model, { limits }]) =>
+    limits ? [[model, toLimits(limits)] as const] : [],
+  )
+  for (const [model] of limited)
+    if (model.endsWith('*'))
+      throw new DefinitionError(`/models/${escapePointer(model)}/limits`, 'need the name of one model')
+  return Object.fromEntries(limited)
+}
+
 /** A server without a key cannot send a bill, so that its models are free unless they have another price. */
 function pricesOfEndpoint(name: string, { models }: EndpointDefinition, isOwn: boolean): PriceOverride[] {
   const given = Object.entries(models ?? {}).flatMap(([model, { price }]): PriceOverride[] => {
@@ -129,9 +144,6 @@ function pricesOfEndpoint(name: string, { models }: EndpointDefinition, isOwn: b
   const free = { provider: name, model: '*', prices: [{ input: '0', output: '0' }], last: true as const }
   return isOwn ? [...given, free] : given
 }
-
-/** A part of a JSON pointer. */
-export const escapePointer = (part: string): string => part.replaceAll('~', '~0').replaceAll('/', '~1')
 
 const mapValues = <A, B>(record: Record<string, A>, map: (value: A) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]))

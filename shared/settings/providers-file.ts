@@ -1,10 +1,10 @@
-import type { TSchema } from 'typebox'
 import { Value } from 'typebox/value'
 import { isNode, LineCounter, parseDocument } from 'yaml'
 import type { PriceOverride } from '#shared/models/price-overrides.ts'
 import { type Aliases, readAlias } from './aliases.ts'
-import { DefinitionError, escapePointer, type ReadKey, readEndpoint } from './endpoint.ts'
+import { DefinitionError, type ReadKey, readEndpoint } from './endpoint.ts'
 import { type ProvidersFile, providersFile } from './endpoint-schema.ts'
+import { escapePointer, firstFault, unescapePointer } from './first-fault.ts'
 import type { ProviderConfig } from './providers.ts'
 
 /** The contents of `PROVIDERS_FILE`. */
@@ -59,7 +59,7 @@ export function parseProvidersFile(text: string, readKey: ReadKey): DeclaredProv
   const said: unknown = readValue(document)
   if (said === null) return NOTHING_DECLARED
   if (!Value.Check(providersFile, said)) {
-    const { pointer, message } = firstFault(said)
+    const { pointer, message } = firstFault(providersFile, said)
     throw new ProvidersFileError(lineOf(pointer), `${pointer || 'the file'} ${message}`)
   }
   const at = <T>(pointer: string, read: () => T): T => {
@@ -96,28 +96,11 @@ function readValue(document: ReturnType<typeof parseDocument>): unknown {
   }
 }
 
-/** The fault to report: of several, the deepest, because a union reports each of its alternatives. */
-export function firstFault(said: unknown, schema: TSchema = providersFile): { pointer: string; message: string } {
-  const faults = Value.Errors(schema, said)
-  const deepest = faults.toSorted((a, b) => b.instancePath.split('/').length - a.instancePath.split('/').length)[0]
-  const unknown = faults.find(one => one.keyword === 'additionalProperties')
-  if (unknown) {
-    const { additionalProperties = [] } = unknown.params as { additionalProperties?: string[] }
-    const field = additionalProperties[0] ?? ''
-    return { pointer: `${unknown.instancePath}/${escapePointer(field)}`, message: 'is an unknown field' }
-  }
-  const { allowedValues } = Object(deepest?.params) as { allowedValues?: unknown[] }
-  const message = allowedValues ? `must be one of ${allowedValues.join(', ')}` : (deepest?.message ?? 'is invalid')
-  return { pointer: deepest?.instancePath ?? '', message }
-}
-
 function pairKey(parent: unknown, key: string): unknown {
   const { items } = Object(parent) as { items?: unknown }
   if (!Array.isArray(items)) return undefined
   return items.find(one => String(Object(one).key) === key)?.key
 }
-
-const unescapePointer = (part: string) => part.replaceAll('~1', '/').replaceAll('~0', '~')
 
 function isJson(text: string): boolean {
   try {

@@ -116,6 +116,13 @@ export const settings = {
       description: `Providers in order of preference, comma-separated (${PROVIDER_NAMES.join(', ')}). Unset: all configured providers.`,
     }),
   ),
+  PROVIDERS_FILE: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'Path of a YAML or JSON file with any number of providers, pools and aliases ([providers](providers-and-models.md#providers-by-configuration)). Changes apply without a restart.',
+    }),
+  ),
   ...providerSettings,
   PRICES: Type.Optional(
     Type.String({
