@@ -6,7 +6,7 @@ import { declareEndpoints } from '#shared/models/declared.ts'
 import { repeatEvery } from '#shared/process/lifecycle.ts'
 import type { Logger } from '#shared/process/logger.ts'
 import { checkDefinition, DefinitionError, type Endpoint, readEndpoint } from '#shared/settings/endpoint.ts'
-import { mergeProviders, type ProviderSettings } from '#shared/settings/merge.ts'
+import { mergeProviders, type ProviderRegistry, type ProviderSettings } from '#shared/settings/merge.ts'
 import {
   type DeclaredProviders,
   NOTHING_DECLARED,
@@ -16,18 +16,6 @@ import {
 import { followFile, readBounded } from './follow-file.ts'
 
 const POLL_MS = 1000
-
-/** The providers of this process: those of the settings, of `PROVIDERS_FILE` and of the API, as they are now. */
-export type ProviderRegistry = {
-  current(): ProviderSettings
-  /** The definition of a provider, as written; null: it has none, because the settings define it. */
-  definition(name: string): object | null
-  /** Calls the function after every change. */
-  onChange(listener: (settings: ProviderSettings) => void): void
-  /** Reads the definitions of the API now. @throws if Postgres is unavailable */
-  refresh(): Promise<void>
-  stop(): Promise<void>
-}
 
 /**
  * Reads the providers of all sources, and follows their changes. A file that becomes invalid is reported, and its last valid contents

@@ -15,6 +15,18 @@ export type ProviderSettings = {
   sources: ReadonlyMap<string, ProviderSource>
 }
 
+/** The providers of this process: those of the settings, of `PROVIDERS_FILE` and of the API, as they are now. */
+export type ProviderRegistry = {
+  current(): ProviderSettings
+  /** The definition of a provider, as written; null: it has none, because the settings define it. */
+  definition(name: string): object | null
+  /** Calls the function after every change. */
+  onChange(listener: (settings: ProviderSettings) => void): void
+  /** Reads the definitions of the API now. @throws if Postgres is unavailable */
+  refresh(): Promise<void>
+  stop(): Promise<void>
+}
+
 /**
  * The definitions of all sources. A definition replaces the one of its name as a whole: those of the API come before those of the file,
  * and those before the settings. A replaced provider keeps its place; new ones follow, so that they change nothing for tasks that

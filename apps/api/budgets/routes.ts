@@ -40,7 +40,7 @@ const SCOPES = ['global', 'key:<id>', 'kind:<kind>', 'provider:<name>']
 const invalidScope = (rule: string, allowed?: readonly string[]) => invalidField('/scope', rule, allowed && { allowed })
 
 /** Limits of spending per scope and window. */
-export const budgets: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, jobs }) => {
+export const budgets: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, jobs, providerRegistry }) => {
   app.put(
     '/api/v1/budgets',
     {
@@ -85,7 +85,7 @@ export const budgets: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, job
       return scope
     }
     if (sort === 'provider') {
-      const known: string[] = PROVIDER_NAMES
+      const known = [...new Set<string>([...PROVIDER_NAMES, ...providerRegistry.current().sources.keys()])]
       if (!known.includes(name))
         throw invalidScope(
           'names no provider',
