@@ -109,11 +109,12 @@ export function secretsOf(config: Config): string[] {
   const inUrl = (text: string): string[] => [
     ...new Set(passwordsOf(text).flatMap(password => [password, encodeURIComponent(password)])),
   ]
-  return [
+  const all = [
     ...config.providers.flatMap(one => one.apiKey ?? []),
     ...(config.ADMIN_KEY === undefined ? [] : [config.ADMIN_KEY]),
     ...config.environmentKeys,
     ...urls.flatMap(text => (text ? inUrl(text) : [])),
     ...Object.values(config.tracing?.headers ?? {}),
   ]
+  return [...new Set(all)]
 }

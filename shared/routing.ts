@@ -3,11 +3,10 @@ import type { TargetState } from './gate/types.ts'
 import { autoTier } from './models/auto.ts'
 import { declaredCapabilities, type RequestNeeds, unmetNeeds } from './models/capabilities.ts'
 import { isCatalogued } from './models/catalogue.ts'
-import { matchesName } from './models/name-pattern.ts'
 import { catalogueOf, type DeclaredModel } from './models/declared.ts'
 import { listedAs } from './models/listed-name.ts'
 import { type Operation, operationOf } from './models/models.ts'
-import type { ApiFormat } from './models/presets.ts'
+import { matchesName } from './models/name-pattern.ts'
 import { PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
 import { spread } from './models/spread.ts'
 
@@ -27,7 +26,7 @@ export type AvailableProvider = {
   /** The only kinds that it serves; absent: all. */
   kinds?: readonly string[]
   /** The wire format that it speaks; absent: that of the catalogue. */
-  format?: ApiFormat
+  format?: ProviderDescriptor['adapter']
   /** The models that the operator declares, by name or by a prefix that ends in `*`; absent: those of the catalogue. */
   capabilities?: Readonly<Record<string, DeclaredModel>>
   /** A name that stands for every provider of the pool. */
@@ -156,7 +155,10 @@ function havingModel(pool: AvailableProvider[], model: string): AvailableProvide
   return known.length > 0 ? known : pool
 }
 
-function isKnown({ name, defaultModel, embeds, listed, priced, capabilities }: AvailableProvider, model: string): boolean {
+function isKnown(
+  { name, defaultModel, embeds, listed, priced, capabilities }: AvailableProvider,
+  model: string,
+): boolean {
   if (defaultModel === model || embeds?.model === model) return true
   if (priced?.some(pattern => matchesName(pattern, model))) return true
   // A bare * describes every model and names none.

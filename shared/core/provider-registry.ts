@@ -53,7 +53,10 @@ export async function startProviderRegistry(deps: {
     } catch (error) {
       if (!(error instanceof ProvidersFileError)) throw error
       count('file', 'rejected')
-      logger.error({ path, line: error.line }, `PROVIDERS_FILE is invalid and was not applied: ${describe(path!, error)}`)
+      logger.error(
+        { path, line: error.line },
+        `PROVIDERS_FILE is invalid and was not applied: ${describe(path!, error)}`,
+      )
       return
     }
     count('file', 'applied')

@@ -115,7 +115,8 @@ export function createTaskRunners(options: TaskRunnersOptions) {
     timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000,
   }
 
-  const create = (deps: RunDeps) => (tracing ? createTracedRunner(tracing, deps, () => registry.current().providers) : createRunner(deps))
+  const create = (deps: RunDeps) =>
+    tracing ? createTracedRunner(tracing, deps, () => registry.current().providers) : createRunner(deps)
   const runnerWith = (end: FinishTask, lingerMs: number) =>
     create({
       workerId,

@@ -2,8 +2,8 @@ import type { ProviderConfig } from '#shared/config.ts'
 import type { Db } from '#shared/db/pool.ts'
 import {
   ALL_MODELS,
-  declareLimits,
   type DeclaredLimits,
+  declareLimits,
   type LimitsRow,
   NO_LIMITS,
   readLimits,

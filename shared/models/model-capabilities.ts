@@ -1,4 +1,5 @@
 import type { Capability, ModelCapabilities } from './capabilities.ts'
+import { catalogueOf } from './declared.ts'
 import type { ProviderName } from './providers.ts'
 
 /** What the models of the catalogue lack, from the documentation of their providers. The first row that matches decides. */
@@ -16,6 +17,6 @@ const LACKS: readonly { provider: ProviderName; pattern: RegExp; lacks: readonly
 
 /** What is known about a model of the catalogue. Everything else may be able to do anything. */
 export function cataloguedCapabilities(provider: string, model: string): ModelCapabilities {
-  const row = LACKS.find(one => one.provider === provider && one.pattern.test(model))
+  const row = LACKS.find(one => one.provider === catalogueOf(provider) && one.pattern.test(model))
   return Object.fromEntries((row?.lacks ?? []).map(one => [one, false]))
 }

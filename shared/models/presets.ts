@@ -62,6 +62,16 @@ export const PRESETS = {
 export const presetOf = (name: string): Preset | undefined =>
   Object.hasOwn(PRESETS, name) ? PRESETS[name as keyof typeof PRESETS] : undefined
 
+/** The wire format of each. */
+export const WIRES: Record<ApiFormat, 'openai' | 'anthropic' | 'ollama'> = {
+  openai: 'openai',
+  anthropic: 'anthropic',
+  ollama: 'ollama',
+  'azure-openai': 'openai',
+  bedrock: 'anthropic',
+  vertex: 'anthropic',
+}
+
 /** What a definition without a preset gets from its format. */
 export const FORMAT_DEFAULTS: Record<ApiFormat, Omit<Preset, 'format'>> = {
   openai: {},

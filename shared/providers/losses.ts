@@ -1,3 +1,4 @@
+import { catalogueOf } from '#shared/models/declared.ts'
 import type { ProviderDescriptor } from '#shared/models/providers.ts'
 import { parameterOf, withoutIndexes } from '#shared/requests/parameters.ts'
 import type { ChatRequest, Wire } from '#shared/requests/request.ts'
@@ -40,7 +41,7 @@ function fieldsLost({ format, provider, model }: Destination, request: ChatReque
 
 /** Fields that a server's dialect leaves out, and that say something. */
 function leftOut(provider: string, model: string, request: ChatRequest): string[] {
-  return dialectOf(provider)
+  return dialectOf(catalogueOf(provider))
     .without(model)
     .flatMap(name => {
       switch (name) {

@@ -16,10 +16,11 @@ type Whole = OpenAI.ChatCompletionCreateParamsNonStreaming
 type Streaming = OpenAI.ChatCompletionCreateParamsStreaming
 
 export const openai: ProviderFactory = (config, fetch = trackedFetch) => {
-  const dialect = dialectOf(config.name)
+  const vendor = config.catalogue ?? config.name
+  const dialect = dialectOf(vendor)
   // Other servers may cut a prompt to their window without an error.
-  const official = PROVIDERS.some(one => one.name === config.name && one.baseUrl === config.baseUrl)
-  const isOpenAi = official && config.name === 'openai'
+  const official = PROVIDERS.some(one => one.name === vendor && one.baseUrl === config.baseUrl)
+  const isOpenAi = official && vendor === 'openai'
   const client = new OpenAI({
     baseURL: config.baseUrl,
     // The SDK requires a key; servers such as LM Studio accept any.

@@ -1,4 +1,5 @@
 import { pricedNames } from '#shared/models/catalogue.ts'
+import { WIRES } from '#shared/models/presets.ts'
 import type { AliasEntry, AvailableProvider } from '#shared/routing.ts'
 import type { Aliases } from './aliases.ts'
 import type { ProviderSettings } from './merge.ts'
@@ -9,7 +10,7 @@ export function declaredParts(config: ProviderConfig, { providers, prices, alias
   const priced = pricedNames(prices, config.name)
   const own = aliasesOf(config, providers, aliases)
   return {
-    format: config.adapter,
+    format: WIRES[config.adapter],
     ...(priced.length > 0 && { priced }),
     ...(config.models && { capabilities: config.models }),
     ...(config.pool !== undefined && { pool: config.pool }),

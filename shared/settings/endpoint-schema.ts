@@ -1,13 +1,11 @@
 import { type Static, Type } from 'typebox'
 import { FORMATS, PRESETS } from '#shared/models/presets.ts'
 import { priceSchema } from '#shared/models/price-overrides.ts'
-import { PROVIDER_NAMES } from '#shared/models/providers.ts'
+import { PROVIDER_NAME, PROVIDER_NAMES } from '#shared/models/providers.ts'
 import { MAX_LIMIT } from './providers.ts'
 
 /** The schema of provider definitions: entries of `PROVIDERS_FILE`, and bodies of `PUT /api/v1/providers/{name}`. */
 
-/** A name of a provider, pool or alias. It is a metric label and part of URLs. */
-export const PROVIDER_NAME = '^[a-z][a-z0-9_-]{0,39}$'
 /** Names of variables with keys. Other variables must not be sent to an address that a definition names. */
 export const KEY_VARIABLE = '^(?!AWS_SECRET|AWS_SESSION)[A-Za-z0-9_]{0,100}(KEY|TOKEN)[A-Za-z0-9_]{0,100}$'
 
@@ -51,8 +49,7 @@ const priceDefinition = Type.Object(
   { ...closed, description: 'Dollars per million tokens, as in the setting `PRICES`.' },
 )
 
-const tokens = (description: string) =>
-  Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000_000, description }))
+const tokens = (description: string) => Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000_000, description }))
 const ability = (description: string) => Type.Optional(Type.Boolean({ description: `${description} Absent: unknown.` }))
 
 export const modelDefinition = Type.Object(

@@ -1,7 +1,7 @@
 import { Value } from 'typebox/value'
 import type { LimitName } from '#shared/gate/types.ts'
 import type { DeclaredModel } from '#shared/models/declared.ts'
-import { type ApiFormat, FORMAT_DEFAULTS, type Preset, presetOf } from '#shared/models/presets.ts'
+import { type ApiFormat, FORMAT_DEFAULTS, type Preset, presetOf, WIRES } from '#shared/models/presets.ts'
 import { type PriceOverride, pricesOf } from '#shared/models/price-overrides.ts'
 import { DEMO, PROVIDERS } from '#shared/models/providers.ts'
 import { providerUrl } from './base-url.ts'
@@ -79,7 +79,10 @@ function keyOf({ key_env }: EndpointDefinition, base: Omit<Preset, 'format'>, re
   if (variable === undefined) return null
   const key = readKey(variable)
   if (key === undefined)
-    throw new DefinitionError(key_env === undefined ? '' : '/key_env', `the environment variable ${variable} is not set`)
+    throw new DefinitionError(
+      key_env === undefined ? '' : '/key_env',
+      `the environment variable ${variable} is not set`,
+    )
   return key
 }
 
@@ -90,7 +93,7 @@ function urlOf(format: ApiFormat, definition: EndpointDefinition, base: Omit<Pre
   if (address === undefined && base.baseUrl === undefined && !CLOUDS.includes(format))
     throw new DefinitionError('', 'needs a base_url')
   if (address === undefined) return base.baseUrl ?? ''
-  const adapter = format === 'openai' || format === 'anthropic' || format === 'ollama' ? format : 'none'
+  const adapter = WIRES[format] === format ? WIRES[format] : 'none'
   const vendor = base.baseUrl ?? PROVIDERS.find(one => one.adapter === adapter)?.baseUrl ?? 'https://host.example'
   try {
     return providerUrl({ env: { url: 'base_url', key: 'key_env' }, adapter, baseUrl: vendor }, address)
@@ -99,7 +102,16 @@ function urlOf(format: ApiFormat, definition: EndpointDefinition, base: Omit<Pre
   }
 }
 
-function toModel({ upstream, embeds, tools, images, schema, thinking, context, output }: ModelDefinition): DeclaredModel {
+function toModel({
+  upstream,
+  embeds,
+  tools,
+  images,
+  schema,
+  thinking,
+  context,
+  output,
+}: ModelDefinition): DeclaredModel {
   return {
     ...(upstream !== undefined && { upstream }),
     ...(embeds && { embeds: true as const }),

@@ -72,7 +72,9 @@ export const models: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { provider
 
   function operation(configured: Defaults, provider: string, model: string): Operation | null {
     if (model.endsWith('*')) return null
-    return configured.get(provider)?.[1] === model || declaredModel(provider, model).embeds ? 'embed' : operationOf(model)
+    return configured.get(provider)?.[1] === model || declaredModel(provider, model).embeds
+      ? 'embed'
+      : operationOf(model)
   }
 
   const modelJson = (configured: Defaults, provider: string, model: string, price: Price) => ({

@@ -17,7 +17,10 @@ import {
 export const providerParams = Type.Object({ name: Type.String({ examples: ['anthropic'] }) })
 
 /** The state of the providers. */
-export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { providerRegistry, limits, providerStatus }) => {
+export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (
+  app,
+  { providerRegistry, limits, providerStatus },
+) => {
   const declared = () => providerRegistry.current().providers
   /** The providers that this process or a live worker is configured for: those of the catalogue in its order, then the others. */
   const configured = (reported: ReadonlyMap<string, unknown>): { name: string }[] => [
@@ -25,9 +28,7 @@ export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { provi
     ...declared().filter(one => one.explicit && !(PROVIDER_NAMES as string[]).includes(one.name)),
   ]
   const defaultModel = (name: string) =>
-    declared().find(one => one.name === name)?.model ??
-    PROVIDERS.find(one => one.name === name)?.defaultModel ??
-    null
+    declared().find(one => one.name === name)?.model ?? PROVIDERS.find(one => one.name === name)?.defaultModel ?? null
 
   app.get(
     '/api/v1/providers',

@@ -9,11 +9,13 @@ import type { StoredOptions, TaskOptions } from '#shared/jobs/options.ts'
 import { buildRequest, maxOutput, maxTokenUsage, promptText } from '#shared/jobs/prompt.ts'
 import { picodollars } from '#shared/models/picodollars.ts'
 import type { Prices } from '#shared/models/prices.ts'
+import { PROVIDER_NAMES } from '#shared/models/providers.ts'
 import { unknownModel, unpricedModel } from '#shared/models/unknown-model.ts'
 import { repeatEvery } from '#shared/process/lifecycle.ts'
 import type { Logger } from '#shared/process/logger.ts'
 import type { ChatRequest } from '#shared/requests/request.ts'
 import { AUTO, type AvailableProvider, route } from '#shared/routing.ts'
+import { invalidField } from '../http/invalid-field.ts'
 
 const POLL_MS = 2000
 
@@ -35,6 +37,13 @@ export type Preflight = {
   /** The part of `check` that concerns the model. @param at JSON pointer of the object that names the model */
   checkModel(job: Pick<JobKind, 'operation'>, named: Pick<TaskOptions, 'provider' | 'model'>, at?: string): void
   stop(): Promise<void>
+}
+
+/** A provider of the catalogue may be configured later. @throws SluiceError invalid_request */
+function assertKnown(provider: string, available: readonly AvailableProvider[], field: string): void {
+  if ((PROVIDER_NAMES as string[]).includes(provider)) return
+  const known = new Set<string>([...PROVIDER_NAMES, ...available.flatMap(one => [one.name, one.pool ?? one.name])])
+  throw invalidField(field, `must be one of ${[...known].join(', ')}`)
 }
 
 export function createPreflight(deps: {
@@ -79,9 +88,11 @@ export function createPreflight(deps: {
   const checkModel: Preflight['checkModel'] = ({ operation }, { provider, model }, at = '/options') => {
     const isEmbedding = operation === 'embed'
     const isAuto = model === undefined || model === AUTO
-    if (isAuto && !isEmbedding) return
+    if (isAuto && !isEmbedding && provider === undefined) return
     const available = deps.available()
-    const named = available.find(one => one.name === provider)
+    const named = available.find(one => one.name === provider || one.pool === provider)
+    if (provider !== undefined && !named) assertKnown(provider, available, `${at}/provider`)
+    if (isAuto && !isEmbedding) return
     if (isEmbedding && named && !named.embeds)
       throw new SluiceError('model_unsuitable', `${provider} has no embedding models.`, {
         context: { field: `${at}/provider` },
