@@ -55,9 +55,7 @@ export function createAvailableProviders(
    * is unavailable keeps its models, so that a task that names one waits for it.
    */
   const isUsable = ({ name, defaultModel, embeds, listed }: AvailableProvider) =>
-    defaultModel !== null ||
-    (embeds?.model ?? null) !== null ||
-    (listed !== undefined && (explicit?.(name) || (listed !== null && listed.length > 0)))
+    defaultModel !== null || (embeds?.model ?? null) !== null || explicit?.(name) || (listed?.length ?? 0) > 0
 
   function refresh(): Promise<AvailableProvider[]> {
     const refreshing = check().finally(() => {

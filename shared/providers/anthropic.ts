@@ -1,7 +1,8 @@
-import Anthropic from '@anthropic-ai/sdk'
+import type Anthropic from '@anthropic-ai/sdk'
 import type { FinishReason } from '#shared/models/finish-reasons.ts'
 import type { Message } from '#shared/requests/request.ts'
 import { messageText } from '#shared/requests/text.ts'
+import { createAnthropicClient } from './anthropic-clients.ts'
 import { CallFailure, type CallRequest, type ProviderFactory, type Usage } from './define.ts'
 import { failureOfBody } from './failures.ts'
 import {
@@ -19,6 +20,7 @@ import { createListing, listedModels, PROBE_TIMEOUT_MS } from './listing.ts'
 import { anthropicLimits } from './rate-limits.ts'
 import { providerSchemas } from './schemas/provider-schemas.ts'
 import { trackedFetch } from './transport.ts'
+import { upstreamModel } from './upstream-model.ts'
 
 type Params = Anthropic.MessageCreateParamsNonStreaming
 type Stream = AsyncIterable<Anthropic.RawMessageStreamEvent>
@@ -34,25 +36,20 @@ const FINISH_REASONS: Partial<Record<Anthropic.StopReason, FinishReason>> = {
 }
 
 export const anthropic: ProviderFactory = (config, fetch = trackedFetch) => {
-  const client = new Anthropic({
-    baseURL: config.baseUrl,
-    // The SDK requires a key and would read the environment. Servers without keys accept any value.
-    apiKey: config.bearer ? null : (config.apiKey ?? 'none'),
-    authToken: config.bearer ? config.apiKey : null,
-    maxRetries: 0,
-    fetch,
-    // The SDK would log answers that it cannot parse. They become a CallFailure.
-    logLevel: 'off',
-    openTelemetry: false,
-  })
-  const listing = config.lists
-    ? createListing(config, async () =>
-        listedModels(await client.models.list({}, { signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) })),
-      )
-    : null
+  const client = createAnthropicClient(config, fetch)
+  const { models } = client
+  const listing =
+    config.lists && models
+      ? createListing(config, async () =>
+          listedModels(await models.list({}, { signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) })),
+        )
+      : null
   return {
     name: config.name,
-    ping: async signal => void (await client.models.list({ limit: 1 }, { signal })),
+    async ping(signal) {
+      if (!models) throw new Error('the service has no free request')
+      await models.list({ limit: 1 }, { signal })
+    },
     defaultModel: listing?.finder('chat', config.model) ?? (async () => config.model),
     ...(listing && { listed: listing.names }),
     embedding: null,
@@ -60,11 +57,12 @@ export const anthropic: ProviderFactory = (config, fetch = trackedFetch) => {
       guarded(
         context,
         async call => {
-          const params = toParams(request)
+          const params = { ...toParams(request), model: upstreamModel(config, request.model) }
+          const messages = await client.messages()
           const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
           return call.streaming
-            ? readStream(await client.messages.create({ ...params, stream: true }, options), call)
-            : readMessage(await client.messages.create(params, options))
+            ? readStream(await messages.create({ ...params, stream: true }, options), call)
+            : readMessage(await messages.create(params, options))
         },
         anthropicLimits,
       ),

@@ -3,7 +3,7 @@ import type { LimitName } from '#shared/gate/types.ts'
 import type { DeclaredModel } from '#shared/models/declared.ts'
 import { type ApiFormat, FORMAT_DEFAULTS, type Preset, presetOf, WIRES } from '#shared/models/presets.ts'
 import { type PriceOverride, pricesOf } from '#shared/models/price-overrides.ts'
-import { DEMO, PROVIDERS } from '#shared/models/providers.ts'
+import { DEMO, PROVIDERS, type ProviderDescriptor } from '#shared/models/providers.ts'
 import { providerUrl } from './base-url.ts'
 import { type EndpointDefinition, endpointDefinition } from './endpoint-schema.ts'
 import { escapePointer, firstFault } from './first-fault.ts'
@@ -25,6 +25,7 @@ export type Endpoint = { config: ProviderConfig; prices: PriceOverride[] }
 export type ReadKey = (variable: string) => string | undefined
 
 const OPENAI_FORMATS: readonly ApiFormat[] = ['openai', 'azure-openai', 'ollama']
+const DESCRIPTORS: readonly ProviderDescriptor[] = PROVIDERS
 const CLOUDS: readonly ApiFormat[] = ['bedrock', 'vertex']
 
 /** @throws DefinitionError if the value does not match `endpointDefinition` */
@@ -52,13 +53,27 @@ export function readEndpoint(name: string, definition: EndpointDefinition, readK
   const names = Object.keys(models ?? {}).filter(one => !one.endsWith('*'))
   const makesVectors = (one: string) => models?.[one]?.embeds === true
   const embeds = OPENAI_FORMATS.includes(format) && !base.noEmbeddings
+  // Deployments and inference profiles have names of the operator.
+  const usual = WIRES[format] === format ? DESCRIPTORS.find(one => one.name === catalogue) : undefined
   const config: ProviderConfig = {
     name,
     adapter: format,
     baseUrl: urlOf(format, definition, base),
     apiKey,
-    model: definition.model ?? names.find(one => !makesVectors(one)) ?? null,
-    ...(embeds && { embeds: { model: definition.embed_model ?? names.find(makesVectors) ?? null } }),
+    model:
+      definition.model ??
+      names.find(one => !makesVectors(one)) ??
+      (models || isOwn ? null : usual?.defaultModel) ??
+      null,
+    ...(embeds && {
+      embeds: {
+        model:
+          definition.embed_model ??
+          names.find(makesVectors) ??
+          (models || isOwn ? null : usual?.embeds?.defaultModel) ??
+          null,
+      },
+    }),
     explicit: true,
     ...(isOwn && !models && { lists: true as const }),
     ...(catalogue !== undefined && { catalogue }),
@@ -96,7 +111,9 @@ function urlOf(format: ApiFormat, definition: EndpointDefinition, base: Omit<Pre
   const adapter = WIRES[format] === format ? WIRES[format] : 'none'
   const vendor = base.baseUrl ?? PROVIDERS.find(one => one.adapter === adapter)?.baseUrl ?? 'https://host.example'
   try {
-    return providerUrl({ env: { url: 'base_url', key: 'key_env' }, adapter, baseUrl: vendor }, address)
+    const url = providerUrl({ env: { url: 'base_url', key: 'key_env' }, adapter, baseUrl: vendor }, address)
+    // The SDK adds the rest of the path.
+    return format === 'azure-openai' ? url.replace(/\/openai(?:\/.*)?$/, '') : url
   } catch (error) {
     throw new DefinitionError('/base_url', (error as Error).message.replace(/^base_url: /, ''))
   }
