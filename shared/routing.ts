@@ -114,7 +114,7 @@ export function route(
 type Wanted = { one: AvailableProvider; model: string | undefined; group?: string; weight?: number }
 
 /** Whether a client means this provider by a name: its own, or that of its pool. */
-const isCalled = ({ name, pool }: AvailableProvider, provider: string): boolean =>
+export const isCalled = ({ name, pool }: AvailableProvider, provider: string): boolean =>
   name === provider || pool === provider
 
 function ofAlias(alias: string, available: readonly AvailableProvider[]): Wanted[] {

@@ -74,7 +74,7 @@ aliases:
   await write(added.replace('format: anthropic', 'format: antropic'))
   await expect
     .poll(() => metrics('api'), patient)
-    .toMatch(/^sluice_provider_config_loads_total\{source="file",result="rejected"\} 1$/m)
+    .toMatch(/^sluice_provider_config_loads_total\{(?=.*"file")(?=.*"rejected").*\} 1$/m)
   expect(await names()).toEqual(['anthropic', 'own', 'second'])
   expect((await run('own/small')).status).toBe('succeeded')
 })

@@ -6,6 +6,7 @@ import { fromMillionths } from '#shared/models/picodollars.ts'
 import type { Price } from '#shared/models/prices.ts'
 import { PROVIDER_NAMES } from '#shared/models/providers.ts'
 import type { ApiDeps } from '../deps.ts'
+import { invalidQuery } from '../http/invalid-field.ts'
 import { nullable } from '../http/schemas.ts'
 
 const decimal = (description?: string) =>
@@ -104,9 +105,12 @@ export const models: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { provider
         response: { 200: Type.Object({ data: Type.Array(modelSchema) }) },
       },
     },
-    async ({ query }) => ({
-      data: list().filter(one => query.provider === undefined || one.provider === query.provider),
-    }),
+    async ({ query: { provider } }) => {
+      if (provider === undefined) return { data: list() }
+      const known = new Set<string>([...PROVIDER_NAMES, ...providerRegistry.current().sources.keys()])
+      if (!known.has(provider)) throw invalidQuery('provider', `must be one of ${[...known].join(', ')}`)
+      return { data: list().filter(one => one.provider === provider) }
+    },
   )
 }
 

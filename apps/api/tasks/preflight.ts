@@ -14,7 +14,7 @@ import { unknownModel, unpricedModel } from '#shared/models/unknown-model.ts'
 import { repeatEvery } from '#shared/process/lifecycle.ts'
 import type { Logger } from '#shared/process/logger.ts'
 import type { ChatRequest } from '#shared/requests/request.ts'
-import { AUTO, type AvailableProvider, route } from '#shared/routing.ts'
+import { AUTO, type AvailableProvider, isCalled, route } from '#shared/routing.ts'
 import { invalidField } from '../http/invalid-field.ts'
 
 const POLL_MS = 2000
@@ -90,7 +90,7 @@ export function createPreflight(deps: {
     const isAuto = model === undefined || model === AUTO
     if (isAuto && !isEmbedding && provider === undefined) return
     const available = deps.available()
-    const named = available.find(one => one.name === provider || one.pool === provider)
+    const named = provider === undefined ? undefined : available.find(one => isCalled(one, provider))
     if (provider !== undefined && !named) assertKnown(provider, available, `${at}/provider`)
     if (isAuto && !isEmbedding) return
     if (isEmbedding && named && !named.embeds)
