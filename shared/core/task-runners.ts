@@ -126,6 +126,7 @@ export function createTaskRunners(options: TaskRunnersOptions) {
       load: createTaskLoader(db, DEAD_END_KINDS, lingerMs),
       available,
       inlineImages,
+      reported: ({ provider, model }, signal) => callable.get(provider)?.capabilities?.(model, signal) ?? null,
       health,
       coalescing: createCoalescing({ cache: core.cache, follow: createFollower(db), metrics }),
       scores: scores.read,

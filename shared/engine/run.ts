@@ -4,6 +4,7 @@ import type { JobKind, ModelRequest } from '#shared/jobs/define.ts'
 import type { StoredOptions } from '#shared/jobs/options.ts'
 import { buildRequest, promptText, repairPrompt } from '#shared/jobs/prompt.ts'
 import { hasImageUrls, type InlineImages } from '#shared/media/inline-images.ts'
+import type { ModelCapabilities } from '#shared/models/capabilities.ts'
 import type { CallAnswer, EmbedAnswer } from '#shared/providers/define.ts'
 import type { StreamEvent } from '#shared/requests/answer.ts'
 import { placeOfImage } from '#shared/requests/parameters.ts'
@@ -19,7 +20,15 @@ import { noAnswerError, refusingBudget, retryDelayMs } from './no-answer.ts'
 import { type OutputLimit, type OutputLimitDeps, outputLimitOf } from './output-limit.ts'
 import { mayRaiseLimit, repeatsFailure, truncatedAt } from './rejections.ts'
 import type { StageTimer } from './stage-timer.ts'
-import { adaptTo, suitableTargets, takesImageUrls, unsupported } from './suitable-targets.ts'
+import {
+  adaptTo,
+  needsOf,
+  suitableTargets,
+  takesImageUrls,
+  type Unsuitable,
+  unsupported,
+  withReports,
+} from './suitable-targets.ts'
 
 export type RunDeps = AttemptDeps &
   ClaimSessionDeps &
@@ -27,6 +36,8 @@ export type RunDeps = AttemptDeps &
   Pick<OutputLimitDeps, 'limitsOf'> & {
     jobs: ReadonlyMap<string, JobKind>
     inlineImages: InlineImages
+    /** What the server of a target says about its model; null: nothing. */
+    reported(target: Target, signal: AbortSignal): Promise<ModelCapabilities> | null
     load(job: { id: string; epoch: number }): Promise<RunnableTask | null>
     available(): Promise<AvailableProvider[]>
     scores(): ReadonlyMap<string, Signals>
@@ -76,10 +87,9 @@ export async function answer(deps: RunDeps, run: Run): Promise<Conclusion> {
 
   const options = task.options as StoredOptions
   const request = buildRequest(kind, task.input, options)
-  const available = await deps.available()
-  const suitable = targetsOf(deps, run, request, available)
+  const suitable = await targetsOf(deps, run, request, await deps.available())
   if ('refusal' in suitable) return { kind: 'fail', error: unsupported(suitable.refusal) }
-  const { targets } = suitable
+  const { targets, available } = suitable
   const attempt = createAttempt(deps, run)
   let progress = initialProgress(task)
 
@@ -154,23 +164,32 @@ async function withImages(
 }
 
 /** The targets of a task in the order of their scores, without those that cannot answer it, or why there is none. */
-function targetsOf(deps: RunDeps, { task, kind }: Run, request: ModelRequest, available: AvailableProvider[]) {
+async function targetsOf(
+  deps: RunDeps,
+  { task, kind, session }: Run,
+  request: ModelRequest,
+  usable: AvailableProvider[],
+): Promise<{ targets: Target[]; available: AvailableProvider[] } | Unsuitable> {
   const { rejected, dead_ends } = task
   const options = task.options as StoredOptions
-  const routed = route(options, available, {
+  const routed = route(options, usable, {
     scores: deps.scores(),
     random: Math.random,
     prompt: promptText(request),
     operation: kind.operation,
     ...(!('schema' in request && request.schema) && { kind: kind.kind }),
   })
+  const available =
+    'texts' in request || needsOf(request).length === 0
+      ? usable
+      : await withReports(usable, routed, one => deps.reported(one, session.signal))
   const suitable =
     'texts' in request ? { targets: routed } : suitableTargets(request, routed, available, options.allow_lossy)
   if ('refusal' in suitable) return suitable
   const targets = suitable.targets.filter(
     one => !dead_ends.includes(targetName(one)) && mayRaiseLimit(rejected, one) && !repeatsFailure(rejected, one),
   )
-  return { targets }
+  return { targets, available }
 }
 
 /** No target answered: the task waits for the one that may answer first, falls back, or fails. */

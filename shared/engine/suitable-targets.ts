@@ -120,6 +120,26 @@ const capabilitiesOf = ({ provider, model }: Target, available: readonly Availab
   ...declaredCapabilities(available.find(one => one.name === provider)?.capabilities, model),
 })
 
+/**
+ * The providers with what their servers say about the targets' models. What the operator declares comes first.
+ * @param report null: the server does not say
+ */
+export async function withReports(
+  available: readonly AvailableProvider[],
+  targets: readonly Target[],
+  report: (target: Target) => Promise<ModelCapabilities> | null,
+): Promise<AvailableProvider[]> {
+  const reports = await Promise.all(targets.map(async target => ({ target, said: await report(target) })))
+  return available.map(one => {
+    const own = reports.flatMap(({ target: { provider, model }, said }) =>
+      provider === one.name && said
+        ? [[model, { ...said, ...declaredCapabilities(one.capabilities, model) }] as const]
+        : [],
+    )
+    return own.length === 0 ? one : { ...one, capabilities: { ...one.capabilities, ...Object.fromEntries(own) } }
+  })
+}
+
 /** Whether the provider fetches images by itself. */
 export const takesImageUrls = (target: Target, available: readonly AvailableProvider[]): boolean =>
   destinationOf(target, available).format !== 'ollama'

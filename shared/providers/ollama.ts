@@ -39,6 +39,12 @@ export const ollama: ProviderFactory = (config, fetch = trackedFetch) => {
     ping: async signal => void (await clientFor(signal).list()),
     defaultModel: listing.finder('chat', config.model),
     listed: listing.names,
+    capabilities: async (model, signal) => {
+      const { capabilities } = await windows.infoOf(upstreamModel(config, model), signal)
+      if (capabilities === null) return {}
+      const has = (name: string) => capabilities.includes(name)
+      return { tools: has('tools'), images: has('vision'), thinking: has('thinking') }
+    },
     call: async (asked, context) => {
       const given = { ...asked, model: upstreamModel(config, asked.model) }
       const request = suited(given, await windows.infoOf(given.model, context.signal))

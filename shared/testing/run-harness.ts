@@ -126,6 +126,7 @@ export function harness(
     load: async () => task,
     health: { record: () => undefined },
     inlineImages: async request => ({ request }),
+    reported: () => null,
     available: async () => NAMES.map(name => ({ name, defaultModel: 'a-model' })),
     admission,
     limitsOf: () => ({ tpm: null, otpm: null }),

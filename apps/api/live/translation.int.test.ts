@@ -108,6 +108,25 @@ describe('an image for a provider that takes no URLs', () => {
   })
 })
 
+describe('a model that the server calls unable', () => {
+  it('is refused with the part and the models that can, before any call', async () => {
+    stack.upstream.capabilities(['completion'])
+    stack.upstream.models(['llama3.2', 'small'])
+    const image_url = { url: 'data:image/png;base64,iVBORw0KGgo=' }
+    const error = await openai.chat.completions
+      .create({ model: 'ollama/small', messages: [{ role: 'user', content: [{ type: 'image_url', image_url }] }] })
+      .catch((error: unknown) => error)
+    stack.upstream.capabilities(null)
+    expect(error).toMatchObject({
+      status: 400,
+      code: 'unsupported_parameter',
+      param: 'messages[0].content[0]',
+      message: expect.stringMatching(/ollama\/small reads no images\. Models that support it: ollama\/llama3\.2/),
+    })
+    expect(stack.upstream.count()).toBe(0)
+  })
+})
+
 describe('a task of the kind generate', () => {
   const tools = [TOOL]
 
