@@ -40,6 +40,7 @@ import { operations } from './operations/routes.ts'
 import { scale } from './operations/scale.ts'
 import { webhooks } from './operations/webhooks.ts'
 import { compatibleModels } from './providers/compatible-models.ts'
+import { definitions } from './providers/definitions.ts'
 import { limits } from './providers/limits.ts'
 import { models } from './providers/models.ts'
 import { providers } from './providers/routes.ts'
@@ -105,6 +106,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(budgets, deps)
   await app.register(analytics, deps)
   await app.register(providers, deps)
+  await app.register(definitions, deps)
   await app.register(limits, deps)
   await app.register(precomputed, deps)
   await app.register(policies, deps)

@@ -43,7 +43,7 @@ export function readEndpoint(name: string, definition: EndpointDefinition, readK
   if (name === DEMO || name === 'auto') throw new DefinitionError('', `"${name}" is a reserved name`)
   const preset = definition.preset === undefined ? undefined : presetOf(definition.preset)
   const format = definition.format ?? preset?.format
-  if (!format) throw new DefinitionError('', 'needs a preset or a format')
+  if (!format) throw new DefinitionError('/format', 'is required without a preset')
   // A preset describes one server: none of its other values hold for another format.
   const base: Omit<Preset, 'format'> = preset?.format === format ? preset : FORMAT_DEFAULTS[format]
   const catalogue = definition.catalogue ?? base.catalogue
@@ -92,21 +92,28 @@ export function readEndpoint(name: string, definition: EndpointDefinition, readK
 function keyOf({ key_env }: EndpointDefinition, base: Omit<Preset, 'format'>, readKey: ReadKey): string | null {
   const variable = key_env ?? base.keyEnv
   if (variable === undefined) return null
-  const key = readKey(variable)
+  const key = readVariable(variable, readKey)
   if (key === undefined)
-    throw new DefinitionError(
-      key_env === undefined ? '' : '/key_env',
-      `the environment variable ${variable} is not set`,
-    )
+    throw new DefinitionError('/key_env', `names the environment variable ${variable}, which is not set`)
   return key
+}
+
+/** The key is not part of the message. */
+function readVariable(variable: string, readKey: ReadKey): string | undefined {
+  try {
+    return readKey(variable)
+  } catch (error) {
+    throw new DefinitionError('/key_env', (error as Error).message)
+  }
 }
 
 function urlOf(format: ApiFormat, definition: EndpointDefinition, base: Omit<Preset, 'format'>): string {
   const { base_url: address, region, project } = definition
-  if (format === 'vertex' && project === undefined) throw new DefinitionError('', 'needs a project')
-  if (CLOUDS.includes(format) && region === undefined) throw new DefinitionError('', 'needs a region')
+  if (format === 'vertex' && project === undefined) throw new DefinitionError('/project', 'is required for Vertex')
+  if (CLOUDS.includes(format) && region === undefined)
+    throw new DefinitionError('/region', 'is required for Bedrock and Vertex')
   if (address === undefined && base.baseUrl === undefined && !CLOUDS.includes(format))
-    throw new DefinitionError('', 'needs a base_url')
+    throw new DefinitionError('/base_url', 'is required')
   if (address === undefined) return base.baseUrl ?? ''
   const adapter = WIRES[format] === format ? WIRES[format] : 'none'
   const vendor = base.baseUrl ?? PROVIDERS.find(one => one.adapter === adapter)?.baseUrl ?? 'https://host.example'

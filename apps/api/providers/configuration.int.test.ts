@@ -85,3 +85,48 @@ const metrics = async (process: 'api' | 'worker') =>
       headers: { authorization: 'Bearer the-admin-key-of-this-test' },
     })
   ).text()
+
+it('a provider of the API is used by every process, replaces the file’s, and gives way when it is deleted', async () => {
+  await write(own(url))
+  await expect.poll(names, patient).toEqual(['anthropic', 'own'])
+  const definition = {
+    format: 'openai',
+    base_url: `${url}/v1`,
+    key_env: 'OTHER_KEY',
+    models: { big: { price: { input: 0, output: 0 } } },
+  }
+  const put = (name: string, body: object) => stack.call('PUT', `/api/v1/providers/${name}`, { body })
+  expect(await put('mine', definition)).toMatchObject({
+    status: 200,
+    body: { name: 'mine', source: 'api', format: 'openai', model: 'big', definition },
+  })
+  await expect.poll(async () => (await run('mine/big')).provider, patient).toBe('mine')
+  expect(lastCall()).toEqual({ model: 'big', key: 'Bearer sk-other-key-of-this-test' })
+
+  expect((await put('own', definition)).body.source).toBe('api')
+  expect((await stack.call('DELETE', '/api/v1/providers/own')).status).toBe(204)
+  expect((await stack.call('GET', '/api/v1/providers/own')).body.source).toBe('file')
+  expect((await stack.call('DELETE', '/api/v1/providers/own')).status).toBe(404)
+  expect((await stack.call('DELETE', '/api/v1/providers/mine')).status).toBe(204)
+  expect((await stack.call('GET', '/api/v1/providers/mine')).status).toBe(404)
+  expect((await stack.call('GET', '/api/v1/providers/anthropic')).body).toMatchObject({
+    source: 'settings',
+    definition: null,
+  })
+})
+
+it.each([
+  [{ base_url: 'http://a' }, '/format'],
+  [{ format: 'openai' }, '/base_url'],
+  [{ format: 'openai', base_url: 'ftp://a' }, '/base_url'],
+  [{ preset: 'groq' }, '/key_env'],
+  [{ preset: 'vllm', key_env: 'ADMIN_KEY' }, '/key_env'],
+  [{ preset: 'vllm', key_env: 'DATABASE_URL' }, '/key_env'],
+  [{ preset: 'vllm', wait: 1 }, '/wait'],
+  [{ preset: 'vllm', models: { m: { price: { input: 'x', output: 1 } } } }, '/models/m/price'],
+  [{ preset: 'bedrock' }, '/region'],
+])('a definition that cannot be used is refused by field: %j', async (body, field) => {
+  const answer = await stack.call('PUT', '/api/v1/providers/bad', { body })
+  expect([answer.status, answer.body.context.field]).toEqual([422, field])
+  expect((await stack.call('GET', '/api/v1/providers/bad')).status).toBe(404)
+})
