@@ -99,7 +99,7 @@ export async function answer(deps: RunDeps, run: Run): Promise<Conclusion> {
   async function tryTarget(target: Target, book: boolean): Promise<Conclusion | null> {
     const ownPrompt = kind.operation === 'chat' ? kind.promptFor(task.input, target.model) : null
     const base = ownPrompt ?? adaptTo(target, request, available)
-    const given = await withImages(deps, session, target, base, available)
+    const given = await withImages(deps, run, target, base, available)
     run.onTarget?.(target)
     for (let prompt = given.prompt; ; ) {
       const limit = limitFor(target, prompt)
@@ -145,7 +145,7 @@ export async function answer(deps: RunDeps, run: Run): Promise<Conclusion> {
 /** The prompt with the content of its images, for a provider that takes no URLs. `failed`: one cannot be fetched, or the run was stopped. */
 async function withImages(
   { inlineImages }: RunDeps,
-  session: ClaimSession,
+  { task, session }: Pick<Run, 'task' | 'session'>,
   target: Target,
   prompt: ModelRequest,
   available: AvailableProvider[],
@@ -156,7 +156,9 @@ async function withImages(
   if (session.signal.aborted)
     return { prompt, failed: { kind: 'stopped', reason: session.signal.reason as StopReason } }
   const { url, message } = inlined.problem
-  const param = placeOfImage(prompt, url)
+  // The input of a task of our own API has the notation of OpenAI's chat format.
+  const given = prompt.original ?? { wire: 'openai-chat', body: task.input as Record<string, unknown> }
+  const param = placeOfImage(given, url)
   return {
     prompt,
     failed: { kind: 'no_image', param, message: `'${param}': the URL ${url.slice(0, 200)} ${message}.` },

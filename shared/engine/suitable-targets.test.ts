@@ -58,6 +58,7 @@ describe('the targets of a request', () => {
     )
     expect(suit({ messages: [IMAGE] }, [OLLAMA], true, declared)).toEqual({
       refusal: {
+        name: 'image',
         param: 'messages[0].content[1]',
         message: expect.stringMatching(
           /^'messages\[0\]\.content\[1\]' is not supported: ollama\/qwen3 reads no images\. Models that support it: openai\/gpt-5\.4-mini/,

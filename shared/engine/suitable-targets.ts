@@ -23,8 +23,8 @@ export type AllowedLosses = true | readonly string[] | undefined
 
 export type Suitable = { targets: Target[] }
 
-/** Why no target can honour a request. `hard`: the client cannot permit it. */
-export type Unsuitable = { refusal: { param: string; message: string } }
+/** Why no target can honour a request: the parameter as in `Loss`, and the text for the client. */
+export type Unsuitable = { refusal: { name: string; param: string; message: string } }
 
 /** Losses that a request without a client's format may have: options that Sluice documents as hints. */
 const HINTS = /^(temperature|top_p|top_k|presence_penalty|frequency_penalty|seed|effort|verbosity|thinking)/
@@ -164,14 +164,15 @@ function explain(
   needs: RequestNeeds,
   request: ChatRequest,
   available: readonly AvailableProvider[],
-): { param: string; message: string } {
+): Unsuitable['refusal'] {
   const { name, param } = refused!
   const others = supporting(request, needs, available)
   const models = others.length > 0 ? `Models that support it: ${others.join(', ')}.` : 'No available model supports it.'
   const by = targetName(target)
-  if (lacks.length > 0) return { param, message: `'${param}' is not supported: ${by} ${CANNOT[lacks[0]!]}. ${models}` }
+  if (lacks.length > 0)
+    return { name, param, message: `'${param}' is not supported: ${by} ${CANNOT[lacks[0]!]}. ${models}` }
   const hint = request.original ? ` The header "X-Sluice-Allow-Lossy: ${name}" leaves it out.` : ''
-  return { param, message: `'${param}' is not supported by ${by}. ${models}${hint}` }
+  return { name, param, message: `'${param}' is not supported by ${by}. ${models}${hint}` }
 }
 
 /** Models of the available providers that can honour a request, their default models first. */

@@ -1,4 +1,4 @@
-import type { ChatRequest, Original, Wire } from './request.ts'
+import type { Original, Wire } from './request.ts'
 
 /** The names of a client's parameters, for messages about what a request loses. */
 
@@ -46,12 +46,11 @@ export function parameterOf(name: string, original: Original | undefined): { nam
 /** `messages[2].content[0]` -> `messages.content` */
 export const withoutIndexes = (param: string): string => param.replace(/\[\d+\]|\.\d+(?=\.|$)/g, '')
 
-/** The place of an image with this URL: in the client's format, otherwise in the neutral request. */
-export function placeOfImage({ original, messages }: ChatRequest, url: string): string {
+/** The place of an image with this URL. */
+export function placeOfImage(original: Original, url: string): string {
   const isIt = (part: Fields) =>
     PARTS.image!.includes(typeOf(part)) && JSON.stringify(part).includes(JSON.stringify(url))
-  const found = placeOf(original ?? { wire: 'openai-chat', body: { messages } }, isIt)
-  return found ?? 'messages'
+  return placeOf(original, isIt) ?? 'messages'
 }
 
 type Fields = Record<string, unknown>

@@ -164,5 +164,15 @@ describe('a task of the kind generate', () => {
     const { status, body } = await stack.submit({ input: { prompt: 'Weather?', tools, tool_choice: 'required' } })
     expect(status).toBe(422)
     expect(body).toMatchObject({ code: 'unsupported_parameter', context: { field: '/input/tool_choice' } })
+    const content = [
+      { type: 'text', text: 'Hear' },
+      { type: 'input_audio', input_audio: { data: 'AAAA', format: 'wav' } },
+    ]
+    const other = await stack.submit({ input: { messages: [{ role: 'user', content }] } })
+    expect(other.body).toMatchObject({
+      code: 'unsupported_parameter',
+      detail: expect.stringContaining('messages[0].content[1]'),
+      context: { field: '/input/messages/0/content/1' },
+    })
   })
 })

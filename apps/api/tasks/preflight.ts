@@ -13,6 +13,7 @@ import { PROVIDER_NAMES } from '#shared/models/providers.ts'
 import { unknownModel, unpricedModel } from '#shared/models/unknown-model.ts'
 import { repeatEvery } from '#shared/process/lifecycle.ts'
 import type { Logger } from '#shared/process/logger.ts'
+import { parameterOf, parameterPointer } from '#shared/requests/parameters.ts'
 import type { ChatRequest } from '#shared/requests/request.ts'
 import { AUTO, type AvailableProvider, isCalled, route } from '#shared/routing.ts'
 import { invalidField } from '../http/invalid-field.ts'
@@ -129,8 +130,15 @@ export function createPreflight(deps: {
     const suitable = suitableTargets(asked, route(options, available, { prompt }), available, options.allow_lossy)
     if (!('refusal' in suitable)) return
     const { code, message, context } = unsupported(suitable.refusal)
-    const field = asked.original ? null : { field: `/input/${context.param}` }
-    throw new SluiceError(code, message, { context: { ...context, ...field } })
+    if (asked.original) throw new SluiceError(code, message, { context })
+    // The input has the notation of OpenAI's chat format.
+    const { param } = parameterOf(suitable.refusal.name, {
+      wire: 'openai-chat',
+      body: input as Record<string, unknown>,
+    })
+    throw new SluiceError(code, message.replace(`'${context.param}'`, `'${param}'`), {
+      context: { field: parameterPointer(param, '/input') },
+    })
   }
 
   return {
