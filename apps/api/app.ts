@@ -34,6 +34,7 @@ import { openAiChatCompletions } from './openai/chat-completions.ts'
 import { openAiEmbeddings } from './openai/embeddings.ts'
 import { openAiFiles } from './openai/files.ts'
 import { openAiModerations } from './openai/moderations.ts'
+import { keyWebhookSecrets } from './operations/key-webhook-secrets.ts'
 import { keys } from './operations/keys.ts'
 import { queueDashboard } from './operations/queue-dashboard.ts'
 import { operations } from './operations/routes.ts'
@@ -101,6 +102,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(operations, deps)
   await app.register(scale, deps)
   await app.register(keys, deps)
+  await app.register(keyWebhookSecrets, deps)
   await app.register(models, deps)
   await app.register(compatibleModels, deps)
   await app.register(budgets, deps)
