@@ -66,7 +66,7 @@ describe('a key', () => {
     ]
     for (const more of bad) {
       const refused = await stack.call('POST', '/api/v1/keys', { body: { name: 'never made', ...more } })
-      expect(refused).toMatchObject({ status: 400, body: { context: { field: `/${Object.keys(more)[0]}` } } })
+      expect(refused).toMatchObject({ status: 422, body: { context: { field: `/${Object.keys(more)[0]}` } } })
     }
     const expires_at = '2999-01-01T00:00:00.000Z'
     const body = { name: 'bounded', expires_at, budgets: [{ window: 'total', limit_usd: '0' }] }
@@ -99,7 +99,7 @@ describe('a key', () => {
       expect((await stack.call('GET', task.urls.self, { key })).body.code).toBe('invalid_api_key')
     expect((await stack.call('GET', task.urls.self, { key: ended.body.key })).status).toBe(200)
     const admin = `/api/v1/keys/key_${'0'.repeat(12)}7000${'8000'.padEnd(16, '0')}/rotate`
-    expect(await stack.call('POST', admin)).toMatchObject({ status: 400, body: { context: { field: '/id' } } })
+    expect(await stack.call('POST', admin)).toMatchObject({ status: 422, body: { context: { field: '/id' } } })
   })
 
   it('may do what its scopes allow and nothing else', async () => {
