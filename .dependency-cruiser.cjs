@@ -4,7 +4,7 @@ const TESTS = ['[.]test[.]ts$', '^shared/testing/', '^apps/testing/', '^apps/cli
 
 /** The parts that adapters share; the other files of the folder are the adapters. */
 const PROVIDER_PARTS =
-  '^shared/providers/(define|failures|guard|input-truncation|listing|ollama-[a-z-]+|openai-[a-z-]+|rate-limits|schemas/[a-z-]+|transport)[.]ts$'
+  '^shared/providers/(anthropic-[a-z-]+|define|failures|guard|input-truncation|listing|ollama-[a-z-]+|openai-[a-z-]+|rate-limits|schemas/[a-z-]+|transport|upstream-model)[.]ts$'
 
 /** `library` may be imported only from files that match one of `owners`. */
 const only = (name, library, owners) => ({

@@ -21,6 +21,8 @@ describe('settings', () => {
     const { providers, prices, webhookTargets, liveness: _, ...rest } = parseConfig({})
     expect(webhookTargets).toMatchObject({ names: new Set(), suffixes: [], byAddress: false })
     expect(rest).toEqual({
+      readKey: expect.any(Function),
+      environmentKeys: [],
       PORT: 8080,
       HOST: '127.0.0.1',
       DATA_DIR: '.data',

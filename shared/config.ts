@@ -5,6 +5,7 @@ import { type Liveness, parseLiveness } from './process/liveness.ts'
 import { passwordsOf } from './redis/url.ts'
 import { cleanKey, cleanSetting } from './settings/clean.ts'
 import { ConfigError, parseSetting } from './settings/config-error.ts'
+import { KEY_VARIABLE } from './settings/endpoint-schema.ts'
 import { configuredProviders, isKeySetting, ownServerPrices, type ProviderConfig } from './settings/providers.ts'
 import { type ProxySettings, parseProxies, proxySettings } from './settings/proxy.ts'
 import { settings } from './settings/settings.ts'
@@ -36,6 +37,10 @@ export type Config = Omit<
   tracing: TracingOptions | null
   /** Tests of crashes shorten these times with LIVENESS_SCALE. */
   liveness: Liveness
+  /** The key in an environment variable; undefined: it is not set, or it is a setting of Sluice that is no key. */
+  readKey(variable: string): string | undefined
+  /** Everything in the environment that may be a key, to be masked in logs. */
+  environmentKeys: readonly string[]
 }
 
 /**
@@ -69,6 +74,11 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     ...((proxies.http ?? proxies.https) !== null && { proxies }),
     tracing: tracingOptions(values as Settings, proxies),
     liveness: parseLiveness(env.LIVENESS_SCALE),
+    readKey: variable =>
+      Object.hasOwn(settings, variable) && !isKeySetting(variable) ? undefined : cleanKey(variable, env[variable]),
+    environmentKeys: Object.entries(env).flatMap(([name, value]) =>
+      new RegExp(KEY_VARIABLE).test(name) && value?.trim() ? [value.trim()] : [],
+    ),
   }
 }
 
@@ -99,10 +109,12 @@ export function secretsOf(config: Config): string[] {
   const inUrl = (text: string): string[] => [
     ...new Set(passwordsOf(text).flatMap(password => [password, encodeURIComponent(password)])),
   ]
-  return [
+  const all = [
     ...config.providers.flatMap(one => one.apiKey ?? []),
     ...(config.ADMIN_KEY === undefined ? [] : [config.ADMIN_KEY]),
+    ...config.environmentKeys,
     ...urls.flatMap(text => (text ? inUrl(text) : [])),
     ...Object.values(config.tracing?.headers ?? {}),
   ]
+  return [...new Set(all)]
 }

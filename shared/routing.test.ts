@@ -333,3 +333,52 @@ it('route leaves out models that are declared not to meet the needs of the reque
   expect(routed({}, available, { needs: ['tools'] })[0]).toBe('local text-only')
   expect(routed({}, available, { needs: ['images'] })).toEqual(routed({}))
 })
+
+describe('route for pools and aliases', () => {
+  const POOL: AvailableProvider[] = [
+    { name: 'openai', defaultModel: 'gpt-5.4-mini' },
+    { name: 'eu', pool: 'azure', weight: 1, defaultModel: 'gpt-5.4', capabilities: { 'gpt-5.4': {} } },
+    {
+      name: 'us',
+      pool: 'azure',
+      weight: 3,
+      defaultModel: 'gpt-5.4',
+      capabilities: { 'gpt-5.4': {}, 'my-model': { images: false } },
+      aliases: { fast: [{ model: 'my-model', rank: 1 }] },
+    },
+    {
+      name: 'anthropic',
+      defaultModel: 'claude-haiku-5-5',
+      aliases: { fast: [{ model: 'claude-haiku-5-5', rank: 0 }] },
+    },
+  ]
+  const pooled = (request: RouteRequest, options: RouteOptions = {}) => routed(request, POOL, options)
+
+  it('a pool stands for its members that have the model', () => {
+    expect(pooled({ model: 'azure/gpt-5.4' })).toEqual(['eu gpt-5.4', 'us gpt-5.4'])
+    expect(pooled({ model: 'azure/my-model' })).toEqual(['us my-model'])
+    expect(pooled({ provider: 'azure', model: 'gpt-5.4' })).toEqual(['eu gpt-5.4', 'us gpt-5.4'])
+    expect(pooled({ model: 'us/gpt-5.4' })).toEqual(['us gpt-5.4'])
+    expect(pooled({ model: 'my-model' })).toEqual(['us my-model'])
+  })
+
+  it('calls spread over the members by weight, and a member that fails comes later', () => {
+    const numbers = [0.9, 0.1, 0.1]
+    const random = () => numbers.shift() ?? 0.5
+    expect(pooled({ model: 'azure/gpt-5.4' }, { random })).toEqual(['us gpt-5.4', 'eu gpt-5.4'])
+    const scores = new Map([['us/gpt-5.4', { health: 0 }]])
+    expect(pooled({ model: 'azure/gpt-5.4' }, { random, scores })).toEqual(['eu gpt-5.4', 'us gpt-5.4'])
+  })
+
+  it('an alias stands for its models, in its own order', () => {
+    expect(pooled({ model: 'fast' })).toEqual(['anthropic claude-haiku-5-5', 'us my-model'])
+    expect(pooled({ model: 'fast', provider: 'azure' })).toEqual(['us my-model'])
+    expect(pooled({ model: 'fast' }, { needs: ['images'] })).toEqual(['anthropic claude-haiku-5-5'])
+  })
+
+  it('a provider with declared models has no others, except by its name', () => {
+    const declared: AvailableProvider[] = [{ name: 'openai', defaultModel: 'gpt-5.4', capabilities: { 'gpt-5.4': {} } }]
+    expect(routed({ model: 'gpt-5.4-mini' }, declared)).toEqual([])
+    expect(routed({ model: 'openai/gpt-5.4-mini' }, declared)).toEqual(['openai gpt-5.4-mini'])
+  })
+})

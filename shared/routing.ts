@@ -1,18 +1,14 @@
-import type { ProviderConfig } from './config.ts'
 import { canonicalTarget, type Target, targetName } from './gate/target.ts'
 import type { TargetState } from './gate/types.ts'
 import { autoTier } from './models/auto.ts'
-import {
-  type DeclaredCapabilities,
-  declaredCapabilities,
-  type RequestNeeds,
-  unmetNeeds,
-} from './models/capabilities.ts'
-import { isCatalogued, matchesName, pricedNames } from './models/catalogue.ts'
+import { declaredCapabilities, type RequestNeeds, unmetNeeds } from './models/capabilities.ts'
+import { isCatalogued } from './models/catalogue.ts'
+import { catalogueOf, type DeclaredModel } from './models/declared.ts'
 import { listedAs } from './models/listed-name.ts'
 import { type Operation, operationOf } from './models/models.ts'
-import type { PriceOverride } from './models/price-overrides.ts'
+import { matchesName } from './models/name-pattern.ts'
 import { PROVIDERS, type ProviderDescriptor } from './models/providers.ts'
+import { spread } from './models/spread.ts'
 
 /** A provider that can be called now, with the model to use when the client names none. */
 export type AvailableProvider = {
@@ -31,9 +27,18 @@ export type AvailableProvider = {
   kinds?: readonly string[]
   /** The wire format that it speaks; absent: that of the catalogue. */
   format?: ProviderDescriptor['adapter']
-  /** What the operator declares about its models. */
-  capabilities?: DeclaredCapabilities
+  /** The models that the operator declares, by name or by a prefix that ends in `*`; absent: those of the catalogue. */
+  capabilities?: Readonly<Record<string, DeclaredModel>>
+  /** A name that stands for every provider of the pool. */
+  pool?: string
+  /** Share of the calls among providers with the same model; absent: the operator's order decides. */
+  weight?: number
+  /** The aliases that stand for one of its models. */
+  aliases?: Readonly<Record<string, readonly AliasEntry[]>>
 }
+
+/** `rank`: position in the alias. `weight`: share of the calls of the whole alias; absent: the order decides. */
+export type AliasEntry = { model: string; rank: number; weight?: number }
 
 /** `model` may be `auto`, also as `<provider>/auto`. */
 export type RouteRequest = { provider?: string | undefined; model?: string | undefined }
@@ -59,6 +64,8 @@ export type RouteOptions = {
   kind?: string
   /** Models that are declared not to meet them are no targets. */
   needs?: RequestNeeds
+  /** From 0 to 1, exclusive: spreads calls by weight. Absent: the operator's order. */
+  random?: () => number
 }
 
 export const AUTO = 'auto'
@@ -80,20 +87,48 @@ export const SCORE_MARGIN = 0.05
 export function route(
   request: RouteRequest,
   available: readonly AvailableProvider[],
-  { scores, prompt = '', operation = 'chat', kind, needs = [] }: RouteOptions = {},
+  { scores, prompt = '', operation = 'chat', kind, needs = [], random }: RouteOptions = {},
 ): Target[] {
   const { provider, model } = request
-  const named = provider === undefined && model !== undefined && model !== AUTO
-  const wanted = named ? owners(model, available) : available.map(one => ({ one, model }))
-  const candidates = wanted.flatMap(({ one, model }) => {
-    if (provider !== undefined && one.name !== provider) return []
+  const named = model !== undefined && model !== AUTO
+  const aliased = named ? ofAlias(model, available) : []
+  const wanted: Wanted[] =
+    aliased.length > 0
+      ? aliased
+      : named && provider === undefined
+        ? owners(model, available)
+        : available.map(one => ({ one, model }))
+  const found = wanted.flatMap(({ one, model, group, weight = one.weight }) => {
+    if (provider !== undefined && !isCalled(one, provider)) return []
     if (one.kinds && !one.kinds.includes(kind ?? '')) return []
     const asked = model === undefined || model === AUTO ? defaultModelOf(one, operation, model, prompt) : model
     if (!asked || unmetNeeds(declaredCapabilities(one.capabilities, asked), needs).length > 0) return []
-    return supports(one, asked, operation) ? [{ provider: one.name, model: asked }] : []
+    return supports(one, asked, operation) ? [{ provider: one.name, model: asked, weight, group: group ?? asked }] : []
   })
+  const candidates = (random ? spread(found, random) : found).map(({ provider, model }) => ({ provider, model }))
   if (operation === 'embed') return candidates.filter(one => one.model === candidates[0]!.model)
   return scores ? byScore(candidates, scores) : candidates
+}
+
+/** A provider with the model to call there. `group`: candidates that share calls by weight; absent: those with the same model. */
+type Wanted = { one: AvailableProvider; model: string | undefined; group?: string; weight?: number }
+
+/** Whether a client means this provider by a name: its own, or that of its pool. */
+export const isCalled = ({ name, pool }: AvailableProvider, provider: string): boolean =>
+  name === provider || pool === provider
+
+function ofAlias(alias: string, available: readonly AvailableProvider[]): Wanted[] {
+  return available
+    .flatMap(one =>
+      one.aliases && Object.hasOwn(one.aliases, alias) ? one.aliases[alias]!.map(entry => ({ one, ...entry })) : [],
+    )
+    .toSorted((a, b) => a.rank - b.rank)
+    .map(({ one, model, rank, weight }) => ({
+      one,
+      model,
+      group: weight === undefined ? `${rank}` : 'alias',
+      ...(weight !== undefined && { weight }),
+    }))
 }
 
 /**
@@ -108,17 +143,29 @@ function owners(model: string, available: readonly AvailableProvider[]): { one: 
   })
   if (listed.length > 0) return listed
   const [prefix, rest] = model.split(/\/(.*)/s)
-  const prefixed = rest ? available.find(one => one.name === prefix) : undefined
-  if (prefixed) return [{ one: prefixed, model: rest! }]
+  const prefixed = rest ? available.filter(one => isCalled(one, prefix!)) : []
+  if (prefixed.length > 0) return havingModel(prefixed, rest!).map(one => ({ one, model: rest! }))
   const known = available.filter(one => isKnown(one, model))
   return (known.length > 0 ? known : available.filter(one => one.listed === null)).map(one => ({ one, model }))
 }
 
-const isKnown = ({ name, defaultModel, embeds, listed, priced }: AvailableProvider, model: string): boolean =>
-  defaultModel === model ||
-  embeds?.model === model ||
-  priced?.some(pattern => matchesName(pattern, model)) ||
-  (listed === undefined && isCatalogued(name, model))
+/** Of a pool, those that are known to have the model; otherwise all, because the catalogue may not know it yet. */
+function havingModel(pool: AvailableProvider[], model: string): AvailableProvider[] {
+  const known = pool.filter(one => isKnown(one, model))
+  return known.length > 0 ? known : pool
+}
+
+function isKnown(
+  { name, defaultModel, embeds, listed, priced, capabilities }: AvailableProvider,
+  model: string,
+): boolean {
+  if (defaultModel === model || embeds?.model === model) return true
+  if (priced?.some(pattern => matchesName(pattern, model))) return true
+  // A bare * describes every model and names none.
+  const declared = Object.keys(capabilities ?? {}).filter(one => one !== '*')
+  if (declared.length > 0) return declared.some(pattern => matchesName(pattern, model))
+  return listed === undefined && isCatalogued(name, model)
+}
 
 const defaultModelOf = (
   one: AvailableProvider,
@@ -129,32 +176,20 @@ const defaultModelOf = (
   operation === 'embed' ? (one.embeds?.model ?? null) : model === AUTO ? autoModel(one, prompt) : one.defaultModel
 
 /** Whether a model serves the operation, by its name and the operator's settings. */
-function supports({ embeds }: AvailableProvider, model: string, operation: Operation): boolean {
-  const makesVectors = embeds?.model === model || operationOf(model) === 'embed'
+function supports({ embeds, capabilities }: AvailableProvider, model: string, operation: Operation): boolean {
+  const makesVectors =
+    embeds?.model === model ||
+    declaredCapabilities(capabilities, model).embeds === true ||
+    operationOf(model) === 'embed'
   return operation === 'embed' ? embeds !== undefined && makesVectors : !makesVectors
 }
 
-/** The configured providers, available or not. @param listed the last model list of an operator's server */
-export const configuredProviders = (
-  configs: readonly ProviderConfig[],
-  prices: readonly PriceOverride[] = [],
-  listed: (provider: string) => readonly string[] | null = () => null,
-): AvailableProvider[] =>
-  configs.map(({ name, model, embeds, lists, explicit }) => ({
-    name,
-    defaultModel: model,
-    ...(embeds && { embeds }),
-    // A server that is not configured explicitly and has never answered has no models.
-    ...(lists && { listed: listed(name) ?? (explicit ? null : []) }),
-    priced: pricedNames(prices, name),
-  }))
-
-function autoModel({ name, defaultModel, listed }: AvailableProvider, prompt: string): string | null {
+function autoModel(one: AvailableProvider, prompt: string): string | null {
   // An operator's server may not have the vendor's models.
-  if (listed !== undefined) return defaultModel
-  const descriptor = (PROVIDERS as readonly ProviderDescriptor[]).find(one => one.name === name)
+  if (one.listed !== undefined) return one.defaultModel
+  const descriptor = (PROVIDERS as readonly ProviderDescriptor[]).find(row => row.name === catalogueOf(one.name))
   const model = autoTier(prompt).tier === 'cheap' ? descriptor?.cheapModel : descriptor?.strongModel
-  return model ?? defaultModel
+  return model && isKnown(one, model) ? model : one.defaultModel
 }
 
 /** Best first. Repeatedly takes the targets within SCORE_MARGIN of the best remaining one, in their given order. */

@@ -35,12 +35,14 @@ import { openAiChatCompletions } from './openai/chat-completions.ts'
 import { openAiEmbeddings } from './openai/embeddings.ts'
 import { openAiFiles } from './openai/files.ts'
 import { openAiModerations } from './openai/moderations.ts'
+import { keyWebhookSecrets } from './operations/key-webhook-secrets.ts'
 import { keys } from './operations/keys.ts'
 import { queueDashboard } from './operations/queue-dashboard.ts'
 import { operations } from './operations/routes.ts'
 import { scale } from './operations/scale.ts'
 import { webhooks } from './operations/webhooks.ts'
 import { compatibleModels } from './providers/compatible-models.ts'
+import { definitions } from './providers/definitions.ts'
 import { limits } from './providers/limits.ts'
 import { models } from './providers/models.ts'
 import { providers } from './providers/routes.ts'
@@ -102,11 +104,13 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(operations, deps)
   await app.register(scale, deps)
   await app.register(keys, deps)
+  await app.register(keyWebhookSecrets, deps)
   await app.register(models, deps)
   await app.register(compatibleModels, deps)
   await app.register(budgets, deps)
   await app.register(analytics, deps)
   await app.register(providers, deps)
+  await app.register(definitions, deps)
   await app.register(limits, deps)
   await app.register(precomputed, deps)
   await app.register(policies, deps)

@@ -21,6 +21,7 @@ import type { Redis } from '#shared/redis/connect.ts'
 import type { RedisHealth } from '#shared/redis/health.ts'
 import type { Take } from '#shared/redis/key-limiter.ts'
 import type { AvailableProvider } from '#shared/routing.ts'
+import type { ProviderRegistry } from '#shared/settings/merge.ts'
 import type { Tracing } from '#shared/tracing/tracing.ts'
 import type { BatchFeed } from './batches/batch-feed.ts'
 import type { WriteCollection } from './collections/collection-concurrency.ts'
@@ -61,6 +62,7 @@ export type ApiDeps = {
   preflight: Preflight
   /** The providers of the settings, with the models that their servers last listed. */
   available(): AvailableProvider[]
+  providerRegistry: ProviderRegistry
   experiments: Experiments
   prices: Prices
   files: FileStore

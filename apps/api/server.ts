@@ -16,7 +16,7 @@ import { createLifecycle, type Lifecycle, repeatEvery } from '#shared/process/li
 import type { Logger } from '#shared/process/logger.ts'
 import { readMemory } from '#shared/redis/connect.ts'
 import { createKeyLimiter } from '#shared/redis/key-limiter.ts'
-import { configuredProviders } from '#shared/routing.ts'
+import { configuredProviders } from '#shared/settings/available.ts'
 import { buildApp } from './app.ts'
 import { createBatchFeed } from './batches/batch-feed.ts'
 import { createBoundedSearch, createCollectionWriter } from './collections/collection-concurrency.ts'
@@ -71,8 +71,10 @@ async function start({ config, logger }: ApiOptions, lifecycle: Lifecycle) {
     onError: error => logger.warn({ err: error }, 'the states of watched batches were not read'),
   })
   lifecycle.defer('batch feed', () => batchFeed.stop())
-  const prices = createPrices(config.prices)
-  const available = () => configuredProviders(config.providers, config.prices, core.modelLists.read)
+  const registry = core.providerRegistry
+  const prices = createPrices(registry.current().prices)
+  registry.onChange(settings => prices.replace(settings.prices))
+  const available = () => configuredProviders(registry.current(), core.modelLists.read)
   const preflight = createPreflight({ db, available, prices, logger })
   lifecycle.defer('preflight', () => preflight.stop())
   const experiments = createExperiments({ db, logger })

@@ -3,6 +3,7 @@ import { ERRORS, errorsTable } from '#shared/errors.ts'
 import { createMetrics, metricsTable } from '#shared/metrics/metrics.ts'
 import { settings, settingsTable } from '#shared/settings/settings.ts'
 import { staleFiles, withTable } from './docs.ts'
+import { lossesTable } from './losses-table.ts'
 
 const page = 'before\n<!-- settings:start -->\nold\n<!-- settings:end -->\nafter\n'
 
@@ -30,6 +31,12 @@ test('every setting, error and metric has a row', async () => {
   for (const { name, type } of ours) expect(metricsTable()).toContain(`| \`${name}\` | ${type} |`)
 })
 
+test('losses are listed for providers that do not speak the format', () => {
+  expect(lossesTable('openai-chat')).toMatch(/^\| parameter +\| (Anthropic \| )?Ollama \|\n/)
+  expect(lossesTable('openai-chat')).toMatch(/^\| `n` above 1 +\|.* lost +\|$/m)
+  expect(lossesTable('openai-responses')).toContain('Nothing is lost of: function tools;')
+})
+
 test('the text of a cell cannot break the table', () => {
   const row = { status: 400, retryable: false, title: 'a | b', advice: 'Send <key>, not `<key>`.' }
   expect(errorsTable({ x: row })).toContain('| `x` | 400 | no | a \\| b. | Send \\<key>, not `<key>`. |')
@@ -41,6 +48,7 @@ const stored = (): Record<string, string> => ({
   'docs/configuration.md': markers('settings'),
   'docs/errors.md': markers('request-errors', 'task-errors'),
   'docs/metrics.md': markers('metrics'),
+  'docs/openai.md': markers('chat-losses', 'responses-losses'),
 })
 
 test('a stale page is reported with its current text, and a current one is not', () => {

@@ -6,6 +6,7 @@ import { errorsTable } from '#shared/errors.ts'
 import { metricsTable } from '#shared/metrics/metrics.ts'
 import { settingsTable } from '#shared/settings/settings.ts'
 import { dashboards } from './dashboards/index.ts'
+import { lossesTable } from './losses-table.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 
@@ -17,6 +18,10 @@ const PAGES: Record<string, Record<string, () => string>> = {
     'task-errors': () => errorsTable(TASK_ERRORS),
   },
   'docs/metrics.md': { metrics: metricsTable },
+  'docs/openai.md': {
+    'chat-losses': () => lossesTable('openai-chat'),
+    'responses-losses': () => lossesTable('openai-responses'),
+  },
 }
 
 /** The text with the part between `<!-- name:start -->` and `<!-- name:end -->` replaced; null if a marker is missing. */

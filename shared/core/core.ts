@@ -26,6 +26,7 @@ import { createProducer } from '#shared/queue/producer.ts'
 import { closeRedis, connectRedis, type RedisRole } from '#shared/redis/connect.ts'
 import { watchRedis } from '#shared/redis/health.ts'
 import { startTracing } from '#shared/tracing/start.ts'
+import { startProviderRegistry } from './provider-registry.ts'
 
 export type CoreOptions = {
   part: 'api' | 'worker'
@@ -97,7 +98,11 @@ export async function startCore({ part, config, logger, lifecycle, cacheTimeoutM
   })
   const files = createFileStore({ db, config, metrics, logger })
 
-  const limits = createLimitsReader({ db, logger, configured: config.providers })
+  const providerRegistry = await startProviderRegistry({ config, db, metrics, logger })
+  lifecycle.defer('provider registry', () => providerRegistry.stop())
+  const configuredNow = () => providerRegistry.current().providers
+  const limits = createLimitsReader({ db, logger, configured: configuredNow() })
+  providerRegistry.onChange(({ providers }) => limits.declare(providers))
   lifecycle.defer('limits', () => limits.stop())
   await limits.refresh()
   const gate = createGate({
@@ -107,7 +112,7 @@ export async function startCore({ part, config, logger, lifecycle, cacheTimeoutM
     seed: createSeeder(db),
     markUsed: target => markUsed(db, target),
   })
-  const modelLists = createModelLists({ redis, prefix, providers: listingProviders(config.providers), logger })
+  const modelLists = createModelLists({ redis, prefix, providers: () => listingProviders(configuredNow()), logger })
   lifecycle.defer('lists of models', () => modelLists.stop())
   await modelLists.begin()
 
@@ -135,6 +140,7 @@ export async function startCore({ part, config, logger, lifecycle, cacheTimeoutM
     limits,
     gate,
     modelLists,
+    providerRegistry,
   }
 }
 

@@ -19,14 +19,16 @@ import { createRunner } from '#shared/engine/runner.ts'
 import { createSettle } from '#shared/engine/settle.ts'
 import { MAX_NUMBERS } from '#shared/jobs/embed.ts'
 import { jobs, resultsWithoutVerdict } from '#shared/jobs/index.ts'
+import { createFetchImage } from '#shared/media/fetch-image.ts'
+import { createInlineImages } from '#shared/media/inline-images.ts'
 import { createModelLabel } from '#shared/metrics/model-label.ts'
-import { pricedNames } from '#shared/models/catalogue.ts'
 import { createPrices } from '#shared/models/prices.ts'
 import type { Lifecycle } from '#shared/process/lifecycle.ts'
 import type { Logger } from '#shared/process/logger.ts'
 import { DEAD_END_KINDS } from '#shared/providers/define.ts'
 import { DEMO_PRICE, demo, demoWindow } from '#shared/providers/demo.ts'
 import { createProviders } from '#shared/providers/index.ts'
+import { declaredParts } from '#shared/settings/available.ts'
 import { createAvailableProviders } from '../engine/available-providers.ts'
 import { createRecovery } from '../engine/recovery.ts'
 import { startScores } from '../engine/scores.ts'
@@ -63,10 +65,19 @@ export function createTaskRunners(options: TaskRunnersOptions) {
   const { core, config, lifecycle, logger, workerId, claimRegistry, queries, demoMs, draining, untilHealthy } = options
   const { db, redis, gate, producer, metrics, tracing, modelLists } = core
   const prefix = config.REDIS_PREFIX
-  const prices = createPrices(demoMs > 0 ? [...config.prices, DEMO_PRICE] : config.prices)
+  const registry = core.providerRegistry
+  const pricesNow = () => (demoMs > 0 ? [...registry.current().prices, DEMO_PRICE] : registry.current().prices)
+  const prices = createPrices(pricesNow())
   const modelLabel = createModelLabel(prices)
-  const providers = createProviders(config.providers, config.proxies)
-  const callable = demoMs > 0 ? new Map([...providers, [demo.name, demo]]) : providers
+  const createAll = () => createProviders(registry.current().providers, config.proxies)
+  const providers = createAll()
+  /** Keeps providers that have been removed, for tasks that are about to call them. */
+  const callable = new Map(demoMs > 0 ? [...providers, [demo.name, demo]] : providers)
+  registry.onChange(() => {
+    prices.replace(pricesNow())
+    replaceEntries(providers, createAll())
+    for (const [name, provider] of providers) callable.set(name, provider)
+  })
   const wake = (ids: string[]) => producer.wake(ids)
 
   const recovery = createRecovery({ redis, prefix, providers, halfOpen: gate.halfOpen, wake, logger })
@@ -75,15 +86,25 @@ export function createTaskRunners(options: TaskRunnersOptions) {
   const scores = startScores({ gate, onStates: recovery.observe, logger })
   lifecycle.defer('scores', () => scores.stop())
 
-  const configured = config.providers.filter(one => one.explicit).map(one => one.name)
+  const configOf = (name: string) => registry.current().providers.find(one => one.name === name)
+  const configured = () =>
+    registry
+      .current()
+      .providers.filter(one => one.explicit)
+      .map(one => one.name)
   const available = createAvailableProviders(providers, {
     lists: modelLists,
-    pricedNames: name => pricedNames(config.prices, name),
-    explicit: name => configured.includes(name),
+    declared: name => {
+      const own = configOf(name)
+      return own ? declaredParts(own, registry.current()) : {}
+    },
+    explicit: name => configOf(name)?.explicit ?? false,
+    configuration: registry.current,
     ...(demoMs > 0 && { demo: demoWindow(demoMs) }),
   })
   const health = createProviderHealth({ configured, available })
   const answerMemory = createAnswerMemory(MAX_VECTOR_NUMBERS)
+  const inlineImages = createInlineImages(createFetchImage({ policy: config.webhookTargets, proxies: config.proxies }))
   const callDeps = {
     providers: callable,
     redis,
@@ -94,7 +115,8 @@ export function createTaskRunners(options: TaskRunnersOptions) {
     timeoutMs: config.CALL_TIMEOUT_SECONDS * 1000,
   }
 
-  const create = (deps: RunDeps) => (tracing ? createTracedRunner(tracing, deps, config.providers) : createRunner(deps))
+  const create = (deps: RunDeps) =>
+    tracing ? createTracedRunner(tracing, deps, () => registry.current().providers) : createRunner(deps)
   const runnerWith = (end: FinishTask, lingerMs: number) =>
     create({
       workerId,
@@ -103,6 +125,8 @@ export function createTaskRunners(options: TaskRunnersOptions) {
       jobs,
       load: createTaskLoader(db, DEAD_END_KINDS, lingerMs),
       available,
+      inlineImages,
+      reported: ({ provider, model }, signal) => callable.get(provider)?.capabilities?.(model, signal) ?? null,
       health,
       coalescing: createCoalescing({ cache: core.cache, follow: createFollower(db), metrics }),
       scores: scores.read,
@@ -138,4 +162,9 @@ export function createTaskRunners(options: TaskRunnersOptions) {
     prices,
     providerNames: [...providers.keys()],
   }
+}
+
+function replaceEntries<K, V>(map: Map<K, V>, entries: ReadonlyMap<K, V>): void {
+  map.clear()
+  for (const [key, value] of entries) map.set(key, value)
 }

@@ -1,5 +1,5 @@
 import { newId } from '#shared/ids.ts'
-import type { Db } from './pool.ts'
+import type { Db, Statement } from './pool.ts'
 
 /** `request` limits each call, the others the spending in an hour, day or month (UTC) or in total. */
 export const BUDGET_WINDOWS = ['request', 'hour', 'day', 'month', 'total'] as const
@@ -71,12 +71,19 @@ const putStatement = {
     SELECT ${VIEW} FROM b LEFT JOIN w ON ${CURRENT}`,
 }
 
+/** Sets a limit as a step of a transaction. */
+export const putBudgetStep = (one: {
+  scope: string
+  window: BudgetWindow
+  limitUsd: string
+}): [statement: Statement, values: unknown[]] => [putStatement, [newId(), one.scope, one.window, one.limitUsd]]
+
 /** Sets the limit of a scope and window. Effective for all reservations after its commit. @param limitUsd a decimal */
 export async function putBudget(
   db: Db,
   one: { scope: string; window: BudgetWindow; limitUsd: string },
 ): Promise<Budget> {
-  const rows = await db.query<Budget>(putStatement, [newId(), one.scope, one.window, one.limitUsd])
+  const rows = await db.query<Budget>(...putBudgetStep(one))
   return rows[0]!
 }
 

@@ -2,7 +2,7 @@
  * Advisory locks for jobs that one process does at a time. They use the two-number space, which no hash of client data can reach.
  * Never change the order: versions that run side by side must agree on the numbers.
  */
-const NAMES = ['migrate', 'sweep', 'dispatch', 'limits', 'files'] as const
+const NAMES = ['migrate', 'sweep', 'dispatch', 'limits', 'files', 'providers'] as const
 type LockName = (typeof NAMES)[number]
 
 /** The first number of these locks: `Sluc` in ASCII. */

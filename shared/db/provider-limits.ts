@@ -11,6 +11,8 @@ export const NO_LIMITS: Limits = { rpm: null, tpm: null, itpm: null, otpm: null,
 export const ALL_MODELS = ''
 /** In place of a model: the limits from the settings, for models that no other row covers. */
 export const SETTINGS = '*'
+/** In place of a model: the limits from the settings for this model. */
+export const settingsOf = (model: string): string => `${SETTINGS}${model}`
 
 export type LimitsRow = {
   provider: string
@@ -56,9 +58,8 @@ export const putLimits = (db: Db, provider: string, model: string, limits: Limit
 export const deleteLimits = (db: Db, provider: string, model: string): Promise<void> =>
   write(db, [{ provider, model, limits: null }])
 
-/** Writes the limits from the settings of a process. The process that started last wins, for all processes. */
-export const declareLimits = (db: Db, settings: { provider: string; limits: Limits }[]): Promise<void> =>
-  write(
-    db,
-    settings.map(one => ({ ...one, model: SETTINGS })),
-  )
+/** `model`: SETTINGS or `settingsOf` a model. `limits`: null deletes them. */
+export type DeclaredLimits = Omit<LimitsRow, 'version'>
+
+/** Writes the limits from the settings of a process. The process that declared last wins, for all processes. */
+export const declareLimits = (db: Db, declared: DeclaredLimits[]): Promise<void> => write(db, declared)

@@ -71,6 +71,10 @@ export function afterAttempt(
     }
     case 'over_budget':
       return nextTarget({ refusals: [...progress.refusals, outcome.refusal] })
+    case 'no_image': {
+      const { message, param } = outcome
+      return nextTarget({ failed: { code: 'image_unreachable', message, context: { param } } })
+    }
     case 'unpriced':
       return nextTarget({ unpriced: target })
     case 'stopped':
@@ -123,7 +127,7 @@ function afterFailure(
   const { failure } = outcome
   const exceeded = failure.kind === 'context_exceeded'
   const failed = {
-    code: exceeded ? 'context_exceeded' : 'provider_failed',
+    code: exceeded ? 'context_exceeded' : failure.kind === 'unsupported' ? 'unsupported_parameter' : 'provider_failed',
     message: `${target.provider}: ${failure.message}${exceeded ? CONTEXT_REMEDY : ''}`,
   } as const
   if (outcome.final) return { progress, step: { kind: 'conclude', conclusion: { kind: 'fail', error: failed } } }

@@ -69,6 +69,8 @@ export type AttemptOutcome =
   | { kind: 'too_large'; limit: string }
   | { kind: 'over_budget'; refusal: BudgetRefusal }
   | { kind: 'unpriced' }
+  /** An image cannot be fetched. */
+  | { kind: 'no_image'; param: string; message: string }
   | { kind: 'stopped'; reason: StopReason }
   | { kind: 'lost' }
   | { kind: 'draining' }

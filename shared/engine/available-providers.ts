@@ -7,11 +7,14 @@ const REFRESH_MS = 5000
 export type AvailableProvidersOptions = {
   /** Shares the lists of models with other processes, and keeps them while their server is unavailable. */
   lists?: Pick<ModelLists, 'read' | 'write'>
-  pricedNames?: (provider: string) => string[]
+  /** What the operator declares about a provider. */
+  declared?: (provider: string) => Partial<AvailableProvider>
   /** Whether the operator named the provider. */
   explicit?: (provider: string) => boolean
   /** The provider that stands in while no other is available. */
   demo?: () => AvailableProvider | null
+  /** When it returns another object, the providers are looked up again at once. */
+  configuration?: () => unknown
 }
 
 /**
@@ -20,24 +23,25 @@ export type AvailableProvidersOptions = {
  */
 export function createAvailableProviders(
   providers: ReadonlyMap<string, Provider>,
-  { lists, pricedNames, explicit, demo }: AvailableProvidersOptions = {},
+  { lists, declared, explicit, demo, configuration }: AvailableProvidersOptions = {},
 ): () => Promise<AvailableProvider[]> {
   let known: AvailableProvider[] | null = null
   let checkedAt = Number.NEGATIVE_INFINITY
   let checking: Promise<AvailableProvider[]> | null = null
+  let configured: unknown
 
   async function check(): Promise<AvailableProvider[]> {
+    configured = configuration?.()
     const all = await Promise.all(
       [...providers.values()].map(async ({ name, defaultModel, embedding, listed }): Promise<AvailableProvider> => {
         const [chat, embed, names] = await Promise.all([defaultModel(), embedding?.defaultModel(), listed?.()])
         if (names) lists?.write(name, names)
-        const priced = pricedNames?.(name) ?? []
         return {
           name,
           defaultModel: chat,
           ...(embed !== undefined && { embeds: { model: embed } }),
           ...(listed && { listed: names ?? lists?.read(name) ?? null }),
-          ...(priced.length > 0 && { priced }),
+          ...declared?.(name),
         }
       }),
     )
@@ -51,9 +55,7 @@ export function createAvailableProviders(
    * is unavailable keeps its models, so that a task that names one waits for it.
    */
   const isUsable = ({ name, defaultModel, embeds, listed }: AvailableProvider) =>
-    defaultModel !== null ||
-    (embeds?.model ?? null) !== null ||
-    (listed !== undefined && (explicit?.(name) || (listed !== null && listed.length > 0)))
+    defaultModel !== null || (embeds?.model ?? null) !== null || explicit?.(name) || (listed?.length ?? 0) > 0
 
   function refresh(): Promise<AvailableProvider[]> {
     const refreshing = check().finally(() => {
@@ -65,6 +67,10 @@ export function createAvailableProviders(
   }
 
   return async () => {
+    if (known && configured !== configuration?.()) {
+      known = null
+      checking = refresh()
+    }
     if (performance.now() - checkedAt > REFRESH_MS) {
       checking ??= refresh()
     }

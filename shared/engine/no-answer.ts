@@ -11,7 +11,7 @@ import { AUTO, type AvailableProvider } from '#shared/routing.ts'
 export type BusyTarget = { target: Target; ms: number; bookable: boolean; down?: boolean }
 
 /** Why a call or the task failed. */
-export type Failed = { code: ErrorCode; message: string }
+export type Failed = { code: ErrorCode; message: string; context?: Record<string, unknown> }
 
 /** Follows the message of a prompt that fits no target's context window. */
 export const CONTEXT_REMEDY = '. Shorten the input, or name a model with a larger context window.'

@@ -21,7 +21,7 @@ const answered = {
 function harness() {
   let time = 0
   const health = createProviderHealth({
-    configured: ['anthropic', 'ollama'],
+    configured: () => ['anthropic', 'ollama'],
     available: async () => [{ name: 'anthropic', defaultModel: 'm' }],
     now: () => time,
   })
@@ -41,7 +41,7 @@ test('a provider is failing from its third failure in a row until it answers', a
 
 test('a configured server that lists no models is unreachable', async () => {
   const health = createProviderHealth({
-    configured: ['ollama'],
+    configured: () => ['ollama'],
     available: async () => [{ name: 'ollama', defaultModel: null, listed: null }],
   })
   expect((await health.states()).ollama).toBe('unreachable')

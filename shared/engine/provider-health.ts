@@ -9,7 +9,12 @@ const FAILURES = 3
 const REMEMBER_MS = 60_000
 
 /** Failures caused by the request or by this process, not by the provider. */
-const NEUTRAL_FAILURES: ReadonlySet<CallFailureKind> = new Set(['aborted', 'invalid_request', 'unknown_model'])
+const NEUTRAL_FAILURES: ReadonlySet<CallFailureKind> = new Set([
+  'aborted',
+  'invalid_request',
+  'unknown_model',
+  'unsupported',
+])
 
 /** The state of the providers according to this worker's own calls; reported with every heartbeat. */
 export type ProviderHealth = {
@@ -19,7 +24,7 @@ export type ProviderHealth = {
 
 /** @param options.configured the providers that the operator configured */
 export function createProviderHealth(options: {
-  configured: string[]
+  configured: () => string[]
   available: () => Promise<AvailableProvider[]>
   now?: () => number
 }): ProviderHealth {
@@ -34,7 +39,7 @@ export function createProviderHealth(options: {
     async states() {
       // A server that the operator configured stays available while it is unreachable, so that tasks can say so.
       const reachable = (await available()).filter(canAnswer)
-      const names = new Set([...configured, ...reachable.map(one => one.name)])
+      const names = new Set([...configured(), ...reachable.map(one => one.name)])
       return Object.fromEntries(
         [...names].map(name => {
           if (!reachable.some(one => one.name === name)) return [name, 'unreachable']

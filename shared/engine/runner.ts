@@ -54,7 +54,7 @@ export function createRunner(deps: RunDeps): Runner {
   }
 }
 
-type TaskRun = Pick<Run, 'session' | 'onSlow' | 'onEvent' | 'onEnd'>
+type TaskRun = Pick<Run, 'session' | 'onSlow' | 'onEvent' | 'onTarget' | 'onEnd'>
 
 async function runTask(deps: RunDeps, task: RunnableTask, started: TaskRun): Promise<RunOutcome> {
   const { session } = started

@@ -52,6 +52,7 @@ const UNBILLED = new Set([
   'auth',
   'no_balance',
   'unknown_model',
+  'unsupported',
   'context_exceeded',
   'invalid_request',
 ])

@@ -19,9 +19,9 @@ const running = new AsyncLocalStorage<Running>()
 export function createTracedRunner(
   tracing: Tracing,
   deps: RunDeps,
-  providers: readonly Pick<ProviderConfig, 'name' | 'baseUrl'>[],
+  providers: () => readonly Pick<ProviderConfig, 'name' | 'baseUrl'>[],
 ): Runner {
-  const runner = createRunner(withSpans(tracing, deps, new Map(providers.map(one => [one.name, one.baseUrl]))))
+  const runner = createRunner(withSpans(tracing, deps, name => providers().find(one => one.name === name)?.baseUrl))
   return {
     run(job, slow) {
       const around = running.getStore()
@@ -71,7 +71,7 @@ function beginTask(tracing: Tracing, chunk: Span | null, task: RunnableTask): Sp
   })
 }
 
-function withSpans(tracing: Tracing, deps: RunDeps, baseUrls: ReadonlyMap<string, string>): RunDeps {
+function withSpans(tracing: Tracing, deps: RunDeps, baseUrlOf: (provider: string) => string | undefined): RunDeps {
   const { admission, claims, settle } = deps
   const current = () => running.getStore()?.task ?? null
   /** @param describe attributes of the outcome */
@@ -127,7 +127,7 @@ function withSpans(tracing: Tracing, deps: RunDeps, baseUrls: ReadonlyMap<string
     async call(input) {
       const parent = current()
       if (!parent) return deps.call(input)
-      const attributes = callAttributes(input, baseUrls.get(input.target.provider), tracing.content)
+      const attributes = callAttributes(input, baseUrlOf(input.target.provider), tracing.content)
       const span = tracing.start(`${operationName(input.prompt)} ${input.target.model}`, {
         kind: 'client',
         parent,

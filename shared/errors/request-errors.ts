@@ -39,6 +39,12 @@ export const REQUEST_ERRORS = {
     title: 'The API key is not valid',
     advice: 'Check the key for missing or extra characters; an admin key lists the live keys with GET /api/v1/keys.',
   },
+  api_key_expired: {
+    status: 401,
+    retryable: false,
+    title: 'The API key has expired',
+    advice: 'Use another key. An admin key changes the time with PATCH /api/v1/keys/{id}.',
+  },
   forbidden: {
     status: 403,
     retryable: false,

@@ -45,6 +45,20 @@ export const TASK_ERRORS = {
     title: 'The provider refused the request',
     advice: 'Correct the request as the message says.',
   },
+  unsupported_parameter: {
+    status: 422,
+    retryable: false,
+    title: 'No available model of the request can honour a parameter',
+    advice:
+      'Use one of the models in the message. On the compatible endpoints, the header X-Sluice-Allow-Lossy permits to leave the parameter out.',
+  },
+  image_unreachable: {
+    status: 422,
+    retryable: false,
+    title: 'An image cannot be fetched from its URL',
+    advice:
+      'Send a public https URL of a PNG, JPEG, GIF or WebP file of at most 5 MB, or the image itself as a data URL.',
+  },
   invalid_output: {
     status: 502,
     retryable: true,

@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox'
 import type { ExperimentRow } from '#shared/db/experiments.ts'
 import type { InputFault, JobKind } from '#shared/jobs/define.ts'
-import { PROVIDER_NAMES } from '#shared/models/providers.ts'
+import { PROVIDER_NAME } from '#shared/models/providers.ts'
 
 /** Pattern for names of experiments and variants. Names are parts of URLs. */
 export const EXPERIMENT_NAME = '^[a-z0-9][a-z0-9_-]{0,63}$'
@@ -18,7 +18,7 @@ export const variantSchema = Type.Object(
       default: 'ai',
       description: '`rules`: the rules of the kind answer, and a model only if they have no answer.',
     }),
-    provider: Type.Optional(Type.Enum(PROVIDER_NAMES)),
+    provider: Type.Optional(Type.String({ pattern: PROVIDER_NAME })),
     model: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
     prompt_version: Type.Optional(Type.String({ minLength: 1, maxLength: 50 })),
   },

@@ -2,11 +2,13 @@ import type { ProviderConfig } from '#shared/config.ts'
 import type { Db } from '#shared/db/pool.ts'
 import {
   ALL_MODELS,
+  type DeclaredLimits,
   declareLimits,
   type LimitsRow,
   NO_LIMITS,
   readLimits,
   SETTINGS,
+  settingsOf,
 } from '#shared/db/provider-limits.ts'
 import { repeatEvery } from '#shared/process/lifecycle.ts'
 import type { Logger } from '#shared/process/logger.ts'
@@ -26,8 +28,12 @@ export type LimitsReader = {
   of(target: Target): GateLimits
   /** Reads the limits now. @throws if Postgres is unavailable */
   refresh(): Promise<void>
+  /** Declares the limits of these providers at the next read. */
+  declare(configured: readonly Configured[]): void
   stop(): Promise<void>
 }
+
+type Configured = Pick<ProviderConfig, 'name' | 'limits' | 'modelLimits'>
 
 /**
  * The limits of every provider and model, read from Postgres every two seconds.
@@ -35,20 +41,25 @@ export type LimitsReader = {
  */
 export function createLimitsReader(options: {
   db: Db
-  configured?: Pick<ProviderConfig, 'name' | 'limits'>[]
+  configured?: readonly Configured[]
   logger: Logger
 }): LimitsReader {
   const { db, logger } = options
-  let undeclared = (options.configured ?? []).map(one => ({ provider: one.name, limits: one.limits ?? NO_LIMITS }))
+  let undeclared = options.configured ?? []
   let rows: Map<string, LimitsRow> | null = null
   let newest = -1
   const answers = new Map<string, GateLimits>()
   const nameOf = (one: Target) => targetName(canonicalTarget(one))
 
   async function refresh(): Promise<void> {
-    if (undeclared.length > 0) await declareLimits(db, undeclared)
-    undeclared = []
-    const read = await readLimits(db)
+    const declaring = undeclared
+    let read = declaring.length === 0 ? await readLimits(db) : []
+    if (declaring.length > 0) {
+      await declareLimits(db, declaredLimits(declaring, await readLimits(db)))
+      // Unless others were declared meanwhile.
+      if (undeclared === declaring) undeclared = []
+      read = await readLimits(db)
+    }
     // Rows are never removed: of two concurrent reads, the one with the lower version is the older.
     const version = Math.max(0, ...read.map(row => row.version))
     if (version <= newest) return
@@ -67,7 +78,7 @@ export function createLimitsReader(options: {
       const name = nameOf(target)
       const known = answers.get(name)
       if (known) return known
-      const found = [target.model, ALL_MODELS, SETTINGS].flatMap(
+      const found = [target.model, ALL_MODELS, settingsOf(canonicalTarget(target).model), SETTINGS].flatMap(
         model => rows!.get(nameOf({ provider: target.provider, model })) ?? [],
       )
       const limits = {
@@ -80,6 +91,32 @@ export function createLimitsReader(options: {
       return limits
     },
     refresh,
+    declare(configured) {
+      undeclared = configured
+    },
     stop,
   }
+}
+
+/** The limits of the providers and of their models. Limits of a model that are no longer declared are deleted. */
+function declaredLimits(configured: readonly Configured[], rows: readonly LimitsRow[]): DeclaredLimits[] {
+  return configured.flatMap(({ name: provider, limits, modelLimits = {} }) => {
+    const models = Object.entries(modelLimits).map(([model, own]) => ({
+      provider,
+      model: settingsOf(canonicalTarget({ provider, model }).model),
+      limits: own,
+    }))
+    const obsolete = rows.filter(
+      row =>
+        row.provider === provider &&
+        row.model.length > SETTINGS.length &&
+        row.model.startsWith(SETTINGS) &&
+        !models.some(one => one.model === row.model),
+    )
+    return [
+      { provider, model: SETTINGS, limits: limits ?? NO_LIMITS },
+      ...models,
+      ...obsolete.map(({ model }) => ({ provider, model, limits: null })),
+    ]
+  })
 }

@@ -7,6 +7,7 @@ export const NEUTRAL_OUTCOMES = [
   'invalid_request',
   'context_exceeded',
   'unknown_model',
+  'unsupported',
   'aborted',
 ] as const
 

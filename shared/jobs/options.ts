@@ -1,12 +1,14 @@
 import { type Static, Type } from 'typebox'
-import { PROVIDER_NAMES } from '#shared/models/providers.ts'
+import { PROVIDER_NAME } from '#shared/models/providers.ts'
 import { PRIORITIES } from '#shared/queue/names.ts'
 import { FALLBACKS, type JobKind } from './define.ts'
 
 /** The options that a client may set for a task of any kind. */
 export const taskOptions = Type.Object(
   {
-    provider: Type.Optional(Type.Enum(PROVIDER_NAMES, { description: 'Use only this provider.' })),
+    provider: Type.Optional(
+      Type.String({ pattern: PROVIDER_NAME, description: 'Use only this provider, or this pool.' }),
+    ),
     model: Type.Optional(
       Type.String({
         minLength: 1,
@@ -95,6 +97,8 @@ export type StoredOptions = Omit<TaskOptions, 'user_id'> & {
    * cannot take it back. Set by the compatible surfaces.
    */
   streams?: 'events'
+  /** What the request may lose on its way to a provider of another format: everything, or these parameters. Set by the compatible surfaces. */
+  allow_lossy?: true | string[]
 }
 
 /** Whether secrets and personal numbers in the result are replaced. */

@@ -4,13 +4,14 @@ import { closeOrphanedAttempts, takeOverDeadClaims } from '#shared/db/claims/tak
 import { type DispatchCursor, listDispatched } from '#shared/db/dispatches.ts'
 import { pruneGates } from '#shared/db/gates.ts'
 import { pruneIdempotencyKeys } from '#shared/db/idempotency.ts'
-import { pruneRetiredSecrets } from '#shared/db/keys.ts'
+import { pruneKeySecrets } from '#shared/db/keys.ts'
 import { LOCKS } from '#shared/db/locks.ts'
 import { isUnavailable } from '#shared/db/pool.ts'
 import type { TaskOutcome } from '#shared/db/tasks/finish.ts'
 import { findOverdue } from '#shared/db/tasks/overdue.ts'
 import { releaseStrayFollowers } from '#shared/db/tasks/release.ts'
 import { pruneDeliveries } from '#shared/db/webhooks/log.ts'
+import { pruneWebhookSecrets } from '#shared/db/webhooks/secrets.ts'
 import { deleteDeadWorkers } from '#shared/db/workers.ts'
 import { repeatEvery } from '#shared/process/lifecycle.ts'
 import { createOutageLog } from '#shared/process/outage-log.ts'
@@ -200,6 +201,7 @@ async function housekeeping({ db }: SweeperDeps): Promise<boolean> {
   await pruneBudgetWindows(db)
   await pruneGates(db)
   for (let n = 0; n < WEBHOOK_SLICES && (await pruneDeliveries(db, WEBHOOK_LOG_DAYS)) > 0; n++);
-  await pruneRetiredSecrets(db)
+  await pruneKeySecrets(db)
+  await pruneWebhookSecrets(db)
   return false
 }

@@ -39,6 +39,12 @@ export const fleetMetrics = (registers: [Registry]) => ({
     labelNames: ['queue'] as const,
     registers,
   }),
+  providerConfigLoads: new Counter({
+    name: 'sluice_provider_config_loads_total',
+    help: 'Changes of the provider configuration that this process read, by source (file: PROVIDERS_FILE, api) and result. After rejected, the last valid one stays in effect',
+    labelNames: ['source', 'result'] as const,
+    registers,
+  }),
   fleetReplaced: new Counter({
     name: 'sluice_fleet_replaced_total',
     help: 'Worker processes that npm start restarted, by reason: exited (the process ended by itself), frozen (three probes in a row got no answer, about 30 s), not_consuming (it took no jobs although there were some)',

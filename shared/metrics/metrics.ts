@@ -49,6 +49,7 @@ export const METRIC_PROCESS = {
   fleetSlots: 'api',
   fleetWorkers: 'api',
   oldestWait: 'api',
+  providerConfigLoads: 'both',
   fleetReplaced: 'api',
   budgetRemaining: 'api',
   budgetRatio: 'api',

@@ -1,7 +1,9 @@
+import { catalogueOf, onEndpointsDeclared } from './declared.ts'
 import { BUILT_IN_PRICES } from './price-list.ts'
 
 const MAX_KNOWN = 1000
 const known = new Map<string, string>()
+onEndpointsDeclared(() => known.clear())
 
 /**
  * The canonical name for all names of a model, including dated names and aliases: the name in the price list. All names
@@ -12,7 +14,7 @@ export function canonicalModel(provider: string, model: string): string {
   const name = `${provider}/${model}`
   let found = known.get(name)
   if (found === undefined) {
-    found = find(provider, model)
+    found = find(catalogueOf(provider), model)
     // Bounded, because clients can invent names.
     if (known.size < MAX_KNOWN) known.set(name, found)
   }

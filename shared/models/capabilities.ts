@@ -1,4 +1,4 @@
-import { matchesName } from './catalogue.ts'
+import { matchesName } from './name-pattern.ts'
 
 /** What a model may be unable to do. */
 export const CAPABILITIES = ['tools', 'images', 'schema', 'thinking'] as const
@@ -20,7 +20,10 @@ export type DeclaredCapabilities = Readonly<Record<string, ModelCapabilities>>
 export type RequestNeeds = readonly Capability[]
 
 /** The declared capabilities of a model: of its own name, otherwise of the longest prefix; empty: none are declared. */
-export function declaredCapabilities(declared: DeclaredCapabilities | undefined, model: string): ModelCapabilities {
+export function declaredCapabilities<M extends ModelCapabilities>(
+  declared: Readonly<Record<string, M>> | undefined,
+  model: string,
+): M | Record<string, never> {
   if (!declared) return {}
   if (Object.hasOwn(declared, model)) return declared[model]!
   const prefix = Object.keys(declared)

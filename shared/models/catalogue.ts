@@ -1,3 +1,4 @@
+import { catalogueOf } from './declared.ts'
 import { PRICE_LIST } from './price-list.ts'
 import type { PriceOverride } from './price-overrides.ts'
 
@@ -38,7 +39,7 @@ const CATALOGUE = Map.groupBy(
 export function isCatalogued(provider: string, model: string): boolean {
   if (OPEN_WEIGHTS.test(model)) return false
   const base = model.replace(VERSION, '')
-  return (CATALOGUE.get(provider) ?? []).some(
+  return (CATALOGUE.get(catalogueOf(provider)) ?? []).some(
     ({ expression, names }) =>
       names.has(model) || ((names.has(base) || FINE_TUNED.test(model)) && expression.test(model)),
   )
@@ -46,7 +47,7 @@ export function isCatalogued(provider: string, model: string): boolean {
 
 /** The names that error messages can suggest. */
 export const cataloguedNames = (provider: string): string[] =>
-  PRICE_LIST.map(one => (one.provider === provider ? one.model : '*')).filter(
+  PRICE_LIST.map(one => (one.provider === catalogueOf(provider) ? one.model : '*')).filter(
     model => model !== '*' && !OPEN_WEIGHTS.test(model),
   )
 
@@ -56,6 +57,3 @@ export const cataloguedNames = (provider: string): string[] =>
  */
 export const pricedNames = (overrides: readonly PriceOverride[], provider: string): string[] =>
   overrides.filter(one => one.provider === provider && one.model !== '*').map(one => one.model)
-
-export const matchesName = (pattern: string, model: string): boolean =>
-  pattern.endsWith('*') ? model.startsWith(pattern.slice(0, -1)) : model === pattern

@@ -45,8 +45,8 @@ export const listingProviders = (configs: readonly { name: string; lists?: true 
 export function createModelLists(deps: {
   redis: Redis
   prefix: string
-  /** Providers that list their models. */
-  providers: readonly string[]
+  /** Providers that list their models now. */
+  providers: () => readonly string[]
   logger: Logger
 }): ModelLists {
   const { redis, prefix, providers, logger } = deps
@@ -55,17 +55,14 @@ export function createModelLists(deps: {
   const keyOf = (provider: string) => `${prefix}:models:${provider}`
 
   async function refresh(): Promise<void> {
-    for (const provider of providers) {
+    for (const provider of providers()) {
       const names = await redis.zrange(keyOf(provider), 0, -1)
       // An empty answer may mean that Redis lost the list, so this process keeps its own.
       if (names.length > 0) known.set(provider, names.filter(name => name !== '').sort())
     }
   }
 
-  const stop =
-    providers.length === 0
-      ? async () => {}
-      : repeatEvery(REFRESH_MS, refresh, error => logger.debug({ err: error }, 'lists of models not read'))
+  const stop = repeatEvery(REFRESH_MS, refresh, error => logger.debug({ err: error }, 'lists of models not read'))
 
   return {
     read: provider => known.get(provider) ?? null,
@@ -82,7 +79,7 @@ export function createModelLists(deps: {
       })
     },
     async begin() {
-      if (providers.length === 0) return
+      if (providers().length === 0) return
       try {
         if (redis.status !== 'ready') await once(redis, 'ready', { signal: AbortSignal.timeout(CONNECT_MS) })
         await refresh()

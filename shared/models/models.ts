@@ -1,3 +1,4 @@
+import { catalogueOf, declaredModel } from './declared.ts'
 import { PRICE_LIST } from './price-list.ts'
 import type { ProviderName } from './providers.ts'
 
@@ -52,9 +53,14 @@ const MAX_OUTPUT: readonly { provider: ProviderName; pattern: RegExp; tokens: nu
 
 /** Context window in tokens (input and output of one call); null: unknown. */
 export const contextWindow = (provider: string, model: string): number | null =>
-  PRICE_LIST.find(one => one.context !== undefined && one.provider === provider && one.expression.test(model))
-    ?.context ?? null
+  declaredModel(provider, model).context ??
+  PRICE_LIST.find(
+    one => one.context !== undefined && one.provider === catalogueOf(provider) && one.expression.test(model),
+  )?.context ??
+  null
 
 /** Maximum output tokens of one call; null: unknown. */
 export const maxOutputTokens = (provider: string, model: string): number | null =>
-  MAX_OUTPUT.find(one => one.provider === provider && one.pattern.test(model))?.tokens ?? null
+  declaredModel(provider, model).output ??
+  MAX_OUTPUT.find(one => one.provider === catalogueOf(provider) && one.pattern.test(model))?.tokens ??
+  null

@@ -7,7 +7,7 @@ import { PROVIDER_NAMES, type ProviderName } from './providers.ts'
 
 /** The prices of one model. If several entries match a name, the first with a price at the time applies. */
 export type Entry = {
-  provider: ProviderName
+  provider: string
   model: string
   matches(name: string): boolean
   rows: PriceRow[]

@@ -2,12 +2,12 @@ import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { DECIMAL } from './picodollars.ts'
 import type { PriceText } from './price-rows.ts'
-import { PROVIDER_NAMES, type ProviderName } from './providers.ts'
+import { PROVIDER_NAMES } from './providers.ts'
 
-/** Prices of the operator: the setting `PRICES`. */
+/** Prices of the operator: the setting `PRICES`, and those of declared endpoints. */
 
 export type PriceOverride = {
-  provider: ProviderName
+  provider: string
   /** The name of a model, or a prefix with `*`. */
   model: string
   prices: PriceText[]
@@ -22,7 +22,7 @@ const rates = {
   cache_read: Type.Optional(rate),
   cache_write: Type.Optional(rate),
 }
-const priceSchema = Type.Object(
+export const priceSchema = Type.Object(
   {
     ...rates,
     batch: Type.Optional(Type.String({ pattern: '^(0(\\.\\d{1,6})?|1(\\.0+)?)$' })),
@@ -67,14 +67,19 @@ export function parsePrices(json: string): PriceOverride[] {
     if (!provider || !model) throw new Error(`"${name}" is not "<provider>/<model>", with * only at the end`)
     if (!(PROVIDER_NAMES as string[]).includes(provider))
       throw new Error(`"${name}": unknown provider (known: ${PROVIDER_NAMES.join(', ')})`)
-    const prices = (Array.isArray(said) ? said : [said]).map(one => parsePrice(name, one))
-    if (prices.length === 0) throw new Error(`"${name}" has no price`)
-    // The last price that applies counts.
-    prices.sort((a, b) => ((a.from ?? '') < (b.from ?? '') ? -1 : 1))
-    if (new Set(prices.map(one => one.from)).size < prices.length)
-      throw new Error(`"${name}" has two prices from the same date`)
-    return { provider: provider as ProviderName, model, prices }
+    return { provider, model, prices: pricesOf(name, said) }
   })
+}
+
+/** Reads one price or several, from different dates. @param name of the model, for errors @throws Error */
+export function pricesOf(name: string, said: unknown): PriceText[] {
+  const prices = (Array.isArray(said) ? said : [said]).map(one => parsePrice(name, one))
+  if (prices.length === 0) throw new Error(`"${name}" has no price`)
+  // The last price that applies counts.
+  prices.sort((a, b) => ((a.from ?? '') < (b.from ?? '') ? -1 : 1))
+  if (new Set(prices.map(one => one.from)).size < prices.length)
+    throw new Error(`"${name}" has two prices from the same date`)
+  return prices
 }
 
 function parsePrice(name: string, said: unknown): Static<typeof priceSchema> {

@@ -1,10 +1,10 @@
 import { now } from '#shared/process/clock.ts'
+import { catalogueOf, onEndpointsDeclared } from './declared.ts'
 import { contextWindow } from './models.ts'
 import { dollars, WHOLE } from './picodollars.ts'
 import { BUILT_IN_PRICES, bySpecificity, type Entry, toEntry } from './price-list.ts'
 import type { PriceOverride } from './price-overrides.ts'
 import { alwaysApplies, applies, type Band, bandFor, type PriceRow, rowsThatMayApply } from './price-rows.ts'
-import type { ProviderName } from './providers.ts'
 
 /** The price of a model at a time. Rates are picodollars (10^-12 USD) per token. */
 export type Price = PriceRow & {
@@ -16,7 +16,7 @@ export type Price = PriceRow & {
 }
 
 /** A model with a price. `model` may be a prefix that ends in `*`. `contextWindow` is in tokens; null: unknown. */
-export type PricedModel = { provider: ProviderName; model: string; contextWindow: number | null }
+export type PricedModel = { provider: string; model: string; contextWindow: number | null }
 
 /** Whole numbers. `inputTokens` includes tokens read from and written to the cache. */
 export type PricedUsage = {
@@ -39,22 +39,36 @@ const MAX_KNOWN = 1000
 
 /** Creates the price list of a process. It does no I/O. */
 export function createPrices(overrides: readonly PriceOverride[] = []) {
-  const [last, first] = [true, false].map(isLast =>
-    overrides
-      .filter(one => (one.last ?? false) === isLast)
-      .toSorted(bySpecificity)
-      .map(toEntry),
-  ) as [Entry[], Entry[]]
-  const entries = [...first, ...BUILT_IN_PRICES, ...last]
+  let first: Entry[] = []
+  let last: Entry[] = []
 
   /** A cache, because each call looks up four prices among about a hundred patterns. */
   const known = new Map<string, Entry[]>()
+  onEndpointsDeclared(() => known.clear())
+
+  /** Replaces the prices of the operator. */
+  function replace(overrides: readonly PriceOverride[]): void {
+    const sorted = overrides.toSorted(bySpecificity)
+    first = sorted.filter(one => !one.last).map(toEntry)
+    last = sorted.filter(one => one.last).map(toEntry)
+    known.clear()
+  }
+  replace(overrides)
+
+  /** The operator's own prices of an endpoint come before those of the catalogue that it shares. */
+  function find(provider: string, model: string): Entry[] {
+    const catalogue = catalogueOf(provider)
+    const own = (one: Entry) => one.provider === provider
+    const shared = catalogue === provider ? [] : first.filter(one => one.provider === catalogue)
+    const listed = BUILT_IN_PRICES.filter(one => one.provider === catalogue)
+    return [...first.filter(own), ...shared, ...listed, ...last.filter(own)].filter(one => one.matches(model))
+  }
 
   function matching(provider: string, model: string): Entry[] {
     const name = `${provider}/${model}`
     let found = known.get(name)
     if (!found) {
-      found = entries.filter(entry => entry.provider === provider && entry.matches(model))
+      found = find(provider, model)
       // Bounded, because clients can invent names.
       if (known.size < MAX_KNOWN) known.set(name, found)
     }
@@ -121,6 +135,7 @@ export function createPrices(overrides: readonly PriceOverride[] = []) {
   }
 
   return {
+    replace,
     priceOf,
     costOf,
     worstCaseOf,
@@ -131,7 +146,7 @@ export function createPrices(overrides: readonly PriceOverride[] = []) {
 
     /** Every model with a listed name or an operator's pattern, the operator's first, without duplicates. */
     models(): PricedModel[] {
-      const named = entries.filter(({ model, matches }) => matches(model))
+      const named = [...first, ...BUILT_IN_PRICES, ...last].filter(({ model, matches }) => matches(model))
       const known = new Map(named.map(({ provider, model }) => [`${provider}/${model}`, { provider, model }]))
       return [...known.values()].map(one => ({ ...one, contextWindow: contextWindow(one.provider, one.model) }))
     },

@@ -95,6 +95,9 @@ export const PROVIDERS = [
 /** The name of the demo provider, which only `npm start` offers. */
 export const DEMO = 'demo'
 
+/** A name of a provider, pool or alias. It is a metric label and part of URLs. */
+export const PROVIDER_NAME = '^[a-z][a-z0-9_-]{0,39}$'
+
 export type ProviderName = (typeof PROVIDERS)[number]['name']
 export const PROVIDER_NAMES = PROVIDERS.map(provider => provider.name)
 

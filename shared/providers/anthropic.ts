@@ -1,36 +1,33 @@
-import Anthropic from '@anthropic-ai/sdk'
+import type Anthropic from '@anthropic-ai/sdk'
 import type { ChatAnswer } from '#shared/requests/answer.ts'
 import { createAccumulator } from '#shared/requests/anthropic-messages/accumulate.ts'
 import { anthropicMessages } from '#shared/requests/anthropic-messages/index.ts'
+import { createAnthropicClient } from './anthropic-clients.ts'
 import type { CallRequest, ProviderFactory } from './define.ts'
 import { assertAnswered, type Call, guarded, schemaInstruction } from './guard.ts'
 import { createListing, listedModels, PROBE_TIMEOUT_MS } from './listing.ts'
 import { anthropicLimits } from './rate-limits.ts'
 import { providerSchemas } from './schemas/provider-schemas.ts'
 import { trackedFetch } from './transport.ts'
+import { upstreamModel } from './upstream-model.ts'
 
 type Params = Anthropic.MessageCreateParamsNonStreaming
 type Stream = AsyncIterable<Anthropic.RawMessageStreamEvent>
 export const anthropic: ProviderFactory = (config, fetch = trackedFetch) => {
-  const client = new Anthropic({
-    baseURL: config.baseUrl,
-    // The SDK requires a key and would read the environment. Servers without keys accept any value.
-    apiKey: config.bearer ? null : (config.apiKey ?? 'none'),
-    authToken: config.bearer ? config.apiKey : null,
-    maxRetries: 0,
-    fetch,
-    // The SDK would log answers that it cannot parse. They become a CallFailure.
-    logLevel: 'off',
-    openTelemetry: false,
-  })
-  const listing = config.lists
-    ? createListing(config, async () =>
-        listedModels(await client.models.list({}, { signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) })),
-      )
-    : null
+  const client = createAnthropicClient(config, fetch)
+  const { models } = client
+  const listing =
+    config.lists && models
+      ? createListing(config, async () =>
+          listedModels(await models.list({}, { signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) })),
+        )
+      : null
   return {
     name: config.name,
-    ping: async signal => void (await client.models.list({ limit: 1 }, { signal })),
+    async ping(signal) {
+      if (!models) throw new Error('the service has no free request')
+      await models.list({ limit: 1 }, { signal })
+    },
     defaultModel: listing?.finder('chat', config.model) ?? (async () => config.model),
     ...(listing && { listed: listing.names }),
     embedding: null,
@@ -38,12 +35,13 @@ export const anthropic: ProviderFactory = (config, fetch = trackedFetch) => {
       guarded(
         context,
         async call => {
-          const params = toParams(request, call.streaming)
+          const params = { ...toParams(request, call.streaming), model: upstreamModel(config, request.model) }
+          const messages = await client.messages()
           const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
           const isForwarded = isOwnWire(request)
           const answer = call.streaming
-            ? await readStream(await client.messages.create({ ...params, stream: true }, options), call, isForwarded)
-            : readMessage(await client.messages.create(params, options), isForwarded)
+            ? await readStream(await messages.create({ ...params, stream: true }, options), call, isForwarded)
+            : readMessage(await messages.create(params, options), isForwarded)
           return assertAnswered({ ...answer, model: answer.model || request.model })
         },
         anthropicLimits,

@@ -1,5 +1,6 @@
 import type { ProviderConfig } from '#shared/config.ts'
 import type { HeaderLimits } from '#shared/gate/types.ts'
+import type { ModelCapabilities } from '#shared/models/capabilities.ts'
 import type { TokenUsage } from '#shared/models/tokens.ts'
 import { now } from '#shared/process/clock.ts'
 import type { ChatAnswer, StreamEvent } from '#shared/requests/answer.ts'
@@ -51,6 +52,8 @@ export const CALL_FAILURES = [
   'auth',
   'no_balance',
   'unknown_model',
+  /** The model cannot do what the request asks for, such as reading images. */
+  'unsupported',
   /** The prompt exceeds the model's context window, or the provider read only part of it. */
   'context_exceeded',
   'invalid_request',
@@ -109,6 +112,7 @@ const SCOPE: Record<CallFailureKind, CallFailure['scope']> = {
   auth: 'provider',
   no_balance: 'provider',
   unknown_model: 'provider',
+  unsupported: 'provider',
   context_exceeded: 'provider',
   invalid_request: 'task',
   aborted: 'none',
@@ -161,6 +165,8 @@ export interface Provider {
   defaultModel(): Promise<string | null>
   /** The models that the server lists; null: it does not answer. Absent: a vendor whose models are in the catalogue. */
   readonly listed?: () => Promise<readonly string[] | null>
+  /** What the server says that a model can do. Absent: it does not say. Bounded and cached; it does not reject. */
+  readonly capabilities?: (model: string, signal: AbortSignal) => Promise<ModelCapabilities>
   /** null: the provider has no embedding models. */
   readonly embedding: {
     /** @throws CallFailure, and nothing else */

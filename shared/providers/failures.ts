@@ -42,7 +42,7 @@ const MISNAMED_400: readonly [RegExp, CallFailureKind][] = [
   [/API_KEY_INVALID|API key not valid|API key expired/i, 'auth'],
   [/model not exist/i, 'unknown_model'],
   // Ollama. Another model may.
-  [/does not support (tools|thinking|vision|images|chat)/i, 'unknown_model'],
+  [/does not support (tools|thinking|vision|images|chat)/i, 'unsupported'],
   [/input length exceeds the context length|exceeds the available context size/i, 'context_exceeded'],
 ]
 

@@ -1,5 +1,5 @@
 import type { ProviderConfig } from '#shared/config.ts'
-import type { ProviderDescriptor } from '#shared/models/providers.ts'
+import type { ApiFormat } from '#shared/models/presets.ts'
 import type { ProxySettings } from '#shared/settings/proxy.ts'
 import { anthropic } from './anthropic.ts'
 import type { Provider, ProviderFactory } from './define.ts'
@@ -7,11 +7,18 @@ import { ollama } from './ollama.ts'
 import { openai } from './openai.ts'
 import { createFetch } from './transport.ts'
 
-/** The adapters by the names that `shared/models/providers.ts` uses. */
-const ADAPTERS: Record<ProviderDescriptor['adapter'], ProviderFactory> = { anthropic, openai, ollama }
+/** The adapters by format. */
+const ADAPTERS: Record<ApiFormat, ProviderFactory> = {
+  anthropic,
+  openai,
+  ollama,
+  'azure-openai': openai,
+  bedrock: anthropic,
+  vertex: anthropic,
+}
 
 /** Creates the configured providers, in their order. Names are unique. */
-export function createProviders(configs: ProviderConfig[], proxies?: ProxySettings): Map<string, Provider> {
+export function createProviders(configs: readonly ProviderConfig[], proxies?: ProxySettings): Map<string, Provider> {
   const fetch = createFetch(proxies)
   return new Map(configs.map(config => [config.name, ADAPTERS[config.adapter](config, fetch)]))
 }

@@ -26,7 +26,7 @@ type OllamaMessage = {
   tool_name?: string
 }
 
-/** Images have been fetched: see `Provider.fetchesNoImages`. */
+/** @param request its images have been fetched */
 export function toParams(request: CallRequest, window: Window) {
   const { model, tools, toolChoice } = request
   const sent = request.schema && providerSchemas(request.schema)

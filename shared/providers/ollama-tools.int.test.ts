@@ -58,6 +58,6 @@ describe('Ollama', () => {
     upstream.script({ status: 400, message: 'registry.ollama.ai/library/qwen3 does not support tools' })
     const failure = await call().catch((error: unknown) => error)
     expect(failure).toBeInstanceOf(CallFailure)
-    expect(failure).toMatchObject({ scope: 'provider' })
+    expect(failure).toMatchObject({ kind: 'unsupported', scope: 'provider' })
   })
 })

@@ -20,6 +20,7 @@ import { createListing, PROBE_TIMEOUT_MS } from './listing.ts'
 import { createWindows, type ModelInfo, type Window } from './ollama-context.ts'
 import { toParams } from './ollama-request.ts'
 import { trackedFetch } from './transport.ts'
+import { upstreamModel } from './upstream-model.ts'
 
 const DEFAULT_MAX_CONTEXT = 32_768
 
@@ -38,7 +39,14 @@ export const ollama: ProviderFactory = (config, fetch = trackedFetch) => {
     ping: async signal => void (await clientFor(signal).list()),
     defaultModel: listing.finder('chat', config.model),
     listed: listing.names,
-    call: async (given, context) => {
+    capabilities: async (model, signal) => {
+      const { capabilities } = await windows.infoOf(upstreamModel(config, model), signal)
+      if (capabilities === null) return {}
+      const has = (name: string) => capabilities.includes(name)
+      return { tools: has('tools'), images: has('vision'), thinking: has('thinking') }
+    },
+    call: async (asked, context) => {
+      const given = { ...asked, model: upstreamModel(config, asked.model) }
       const request = suited(given, await windows.infoOf(given.model, context.signal))
       const window = await windows.windowFor(request, context.signal)
       // Always streams, even without a reader.
@@ -63,7 +71,8 @@ export const ollama: ProviderFactory = (config, fetch = trackedFetch) => {
       call: ({ model, texts, dimensions }, context) =>
         guarded<Vectors>(context, async call => {
           // A text that is too long must be refused: the vector of a silently cut text would be wrong.
-          const params = { model, input: texts, truncate: false, ...(dimensions !== undefined && { dimensions }) }
+          const sent = upstreamModel(config, model)
+          const params = { model: sent, input: texts, truncate: false, ...(dimensions !== undefined && { dimensions }) }
           const vectors = readVectors(await clientFor(call.signal).embed(params), model)
           assertNotTruncated({ messages: texts.map(content => ({ role: 'user', content })) }, vectors.usage)
           return vectors
@@ -80,7 +89,7 @@ function suited(request: CallRequest, { capabilities }: ModelInfo): CallRequest 
   if (capabilities === null) return request
   const lacks = (capability: string, what: string) => {
     if (!capabilities.includes(capability))
-      throw new CallFailure('unknown_model', `"${request.model}" ${what}`, { sent: false })
+      throw new CallFailure('unsupported', `"${request.model}" ${what}`, { sent: false })
   }
   if (request.tools?.length && request.toolChoice !== 'none') lacks('tools', 'calls no tools')
   if (imagesOf(request).length > 0) lacks('vision', 'reads no images')

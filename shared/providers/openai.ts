@@ -1,4 +1,4 @@
-import OpenAI from 'openai'
+import type OpenAI from 'openai'
 import { PROVIDERS } from '#shared/models/providers.ts'
 import type { ChatAnswer } from '#shared/requests/answer.ts'
 import { createAccumulator } from '#shared/requests/openai-chat/accumulate.ts'
@@ -8,30 +8,23 @@ import { failureOfBody } from './failures.ts'
 import { assertAnswered, type Call, guarded, isCount, tokens, type Vectors, vectorsOf } from './guard.ts'
 import { assertNotTruncated } from './input-truncation.ts'
 import { createListing, listedModels, PROBE_TIMEOUT_MS } from './listing.ts'
+import { createOpenAiClient } from './openai-client.ts'
 import { dialectOf, isOwnWire, toBody } from './openai-dialects.ts'
 import { openaiLimits } from './rate-limits.ts'
 import { trackedFetch } from './transport.ts'
+import { upstreamModel } from './upstream-model.ts'
 
 type Whole = OpenAI.ChatCompletionCreateParamsNonStreaming
 type Streaming = OpenAI.ChatCompletionCreateParamsStreaming
 
 export const openai: ProviderFactory = (config, fetch = trackedFetch) => {
-  const dialect = dialectOf(config.name)
+  const vendor = config.catalogue ?? config.name
+  const dialect = dialectOf(vendor)
   // Other servers may cut a prompt to their window without an error.
-  const official = PROVIDERS.some(one => one.name === config.name && one.baseUrl === config.baseUrl)
-  const isOpenAi = official && config.name === 'openai'
-  const client = new OpenAI({
-    baseURL: config.baseUrl,
-    // The SDK requires a key; servers such as LM Studio accept any.
-    apiKey: config.apiKey ?? 'none',
-    adminAPIKey: null,
-    // Otherwise the SDK would read OPENAI_* and send it to other providers.
-    ...(config.name === 'openai' ? {} : { organization: null, project: null }),
-    maxRetries: 0,
-    fetch,
-    // The SDK would log answers that it cannot parse. They become a CallFailure.
-    logLevel: 'off',
-  })
+  const official =
+    config.adapter === 'azure-openai' || PROVIDERS.some(one => one.name === vendor && one.baseUrl === config.baseUrl)
+  const isOpenAi = official && vendor === 'openai'
+  const client = createOpenAiClient(config, fetch)
   const listing = config.lists
     ? createListing(config, async () =>
         listedModels(await client.models.list({ signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) })),
@@ -47,7 +40,8 @@ export const openai: ProviderFactory = (config, fetch = trackedFetch) => {
         context,
         async call => {
           const { completions } = client.chat
-          const body = toBody(request, { ...dialect, isOpenAi, stream: call.streaming }) as object
+          const rendered = toBody(request, { ...dialect, isOpenAi, stream: call.streaming })
+          const body: object = { ...rendered, model: upstreamModel(config, request.model) }
           const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
           const isForwarded = isOwnWire(request)
           const read = call.streaming
@@ -68,7 +62,10 @@ export const openai: ProviderFactory = (config, fetch = trackedFetch) => {
               context,
               async call => {
                 const options = { signal: call.signal, timeout: call.sdkTimeoutMs }
-                const answer = await client.embeddings.create(toEmbedParams(request), options)
+                const answer = await client.embeddings.create(
+                  { ...toEmbedParams(request), model: upstreamModel(config, request.model) },
+                  options,
+                )
                 const vectors = readVectors(answer, request.model)
                 if (!official) assertNotTruncated({ messages: request.texts.map(userMessage) }, vectors.usage)
                 return vectors

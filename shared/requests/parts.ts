@@ -15,3 +15,21 @@ export const partsOf = ({ messages }: Pick<ChatRequest, 'messages'>): AnyPart[] 
 
 export const imagesOf = (request: Pick<ChatRequest, 'messages'>): ImagePart[] =>
   partsOf(request).filter(one => one.type === 'image')
+
+/** The request with other images, including those in tool results. */
+export function mapImages(request: ChatRequest, map: (image: ImagePart) => ImagePart): ChatRequest {
+  const mapped = <P extends { type: string }>(part: P): P =>
+    part.type === 'image' ? (map(part as P & ImagePart) as P & ImagePart) : part
+  return {
+    ...request,
+    messages: request.messages.map(message => {
+      if (message.role !== 'user' || typeof message.content === 'string') return message
+      const content = message.content.map(part =>
+        part.type === 'tool_result' && typeof part.content !== 'string'
+          ? { ...part, content: part.content.map(mapped) }
+          : mapped(part),
+      )
+      return { ...message, content }
+    }),
+  }
+}

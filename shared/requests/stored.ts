@@ -1,7 +1,7 @@
 import { cleanDeep } from '#shared/text.ts'
 import type { ChatAnswer } from './answer.ts'
 import type { AssistantPart, ChatRequest, Original } from './request.ts'
-import { isFault } from './wire.ts'
+import { isFault, type ParsedRequest } from './wire.ts'
 import { wireFormat } from './wires.ts'
 
 /**
@@ -20,8 +20,7 @@ export const isStoredRequest = (input: unknown): input is StoredRequest =>
 export function requestOf(stored: StoredRequest): ChatRequest {
   const parsed = wireFormat(stored.wire).parse(wholeBody(stored))
   if (isFault(parsed)) throw new Error(`${parsed.param ?? 'the body'}: ${parsed.message}`)
-  const { request, untranslated } = parsed
-  return untranslated.length > 0 ? { ...request, untranslated } : request
+  return wholeRequest(parsed)
 }
 
 /** The body with the whole conversation instead of the name of its beginning. */
@@ -34,6 +33,10 @@ export function wholeBody({ body, before }: StoredRequest): Record<string, unkno
 /** The items of a request to /v1/responses, of which a text is one. */
 export const inputItems = (input: unknown): unknown[] =>
   typeof input === 'string' ? [{ type: 'message', role: 'user', content: input }] : Array.isArray(input) ? input : []
+
+/** The request with the names of the fields that only its original has. */
+export const wholeRequest = ({ request, untranslated }: ParsedRequest): ChatRequest =>
+  untranslated.length > 0 ? { ...request, untranslated } : request
 
 export const toStored = ({ original, parts, stopSequence }: ChatAnswer): StoredAnswer =>
   cleanDeep(original ? { original } : { parts, ...(stopSequence !== undefined && { stop_sequence: stopSequence }) })

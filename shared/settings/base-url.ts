@@ -7,7 +7,10 @@ import { ConfigError } from './config-error.ts'
  * the version of the API, and URLs of endpoints. Keeps other paths, because gateways have their own.
  * @throws ConfigError if the address is invalid; the message does not contain it
  */
-export function providerUrl({ env, adapter, baseUrl }: ProviderDescriptor, address: string | undefined): string {
+export function providerUrl(
+  { env, adapter, baseUrl }: { env: { url: string; key?: string }; adapter: Adapter | 'none'; baseUrl: string },
+  address: string | undefined,
+): string {
   if (address === undefined) return baseUrl
   const text = adapter === 'ollama' ? ollamaAddress(address) : address
   const url = text !== null && !/\s/.test(text) ? URL.parse(text) : null
@@ -19,7 +22,10 @@ export function providerUrl({ env, adapter, baseUrl }: ProviderDescriptor, addre
   return `${url.origin}${PATHS[adapter](url.pathname.replace(/\/+$/, ''), url, new URL(baseUrl))}`
 }
 
-const PATHS: Record<ProviderDescriptor['adapter'], (path: string, url: URL, vendor: URL) => string> = {
+type Adapter = ProviderDescriptor['adapter']
+
+const PATHS: Record<Adapter | 'none', (path: string, url: URL, vendor: URL) => string> = {
+  none: path => path,
   /** The SDK adds `/v1/messages`. */
   anthropic: path => path.replace(/\/v1(?:\/messages)?$/, ''),
   /** The SDK adds `/chat/completions`. The address includes the version, unless the vendor's own address has none. */

@@ -1,5 +1,7 @@
 import { type TSchema, Type } from 'typebox'
 import type { LimitName } from '#shared/gate/types.ts'
+import type { DeclaredModel } from '#shared/models/declared.ts'
+import type { ApiFormat } from '#shared/models/presets.ts'
 import type { PriceOverride } from '#shared/models/price-overrides.ts'
 import { PROVIDER_NAMES, PROVIDERS, type ProviderDescriptor } from '#shared/models/providers.ts'
 import { providerUrl } from './base-url.ts'
@@ -8,7 +10,7 @@ import { ConfigError } from './config-error.ts'
 /** A provider that the operator configured. */
 export type ProviderConfig = {
   name: string
-  adapter: ProviderDescriptor['adapter']
+  adapter: ApiFormat
   baseUrl: string
   /** null: requests have no key. */
   apiKey: string | null
@@ -26,6 +28,19 @@ export type ProviderConfig = {
   maxContext?: number
   /** Limits for each model; absent: none. */
   limits?: Record<LimitName, number | null>
+  /** Limits of single models, which replace `limits`. */
+  modelLimits?: Readonly<Record<string, Record<LimitName, number | null>>>
+  /** The provider of the built-in catalogue that has its models; absent: the one of its name. */
+  catalogue?: string
+  /** Its models by name, or by a prefix that ends in `*`; absent: those of the catalogue, or those that it lists. */
+  models?: Readonly<Record<string, DeclaredModel>>
+  /** A name that stands for all endpoints of the pool. */
+  pool?: string
+  /** Share of the calls among endpoints with the same model; absent: the operator's order decides. */
+  weight?: number
+  region?: string
+  project?: string
+  apiVersion?: string
 }
 
 /** Descriptions of `<PROVIDER>_RPM` and the other limits, which apply to each model of the provider. */
@@ -151,7 +166,7 @@ export const ownServerPrices = (providers: readonly ProviderConfig[]): PriceOver
     lists && name !== 'ollama'
       ? [
           {
-            provider: name as PriceOverride['provider'],
+            provider: name,
             model: '*',
             prices: [{ input: '0', output: '0' }],
             last: true as const,

@@ -116,6 +116,13 @@ export const settings = {
       description: `Providers in order of preference, comma-separated (${PROVIDER_NAMES.join(', ')}). Unset: all configured providers.`,
     }),
   ),
+  PROVIDERS_FILE: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'Path of a YAML or JSON file with any number of providers, pools and aliases ([providers](providers-and-models.md#providers-by-configuration)). Changes apply without a restart.',
+    }),
+  ),
   ...providerSettings,
   PRICES: Type.Optional(
     Type.String({
@@ -210,7 +217,7 @@ export const settings = {
   WEBHOOK_ALLOW: Type.Optional(
     Type.String({
       description:
-        'Addresses, CIDRs and host names, comma-separated, that webhooks may reach in addition to `https://` at public addresses. `http://` is allowed for them (`10.1.0.0/16, hooks.internal, *.apps.internal`).',
+        'Addresses, CIDRs and host names, comma-separated, that webhooks may reach, and from which Sluice fetches images, in addition to `https://` at public addresses. `http://` is allowed for them (`10.1.0.0/16, hooks.internal, *.apps.internal`).',
     }),
   ),
   QUEUES_WRITABLE: Type.Boolean({ default: false, description: 'Allows the dashboard at `/queues` to change jobs.' }),

@@ -125,6 +125,8 @@ export function harness(
     jobs: new Map([['generate', RULED]]),
     load: async () => task,
     health: { record: () => undefined },
+    inlineImages: async request => ({ request }),
+    reported: () => null,
     available: async () => NAMES.map(name => ({ name, defaultModel: 'a-model' })),
     admission,
     limitsOf: () => ({ tpm: null, otpm: null }),

@@ -56,6 +56,7 @@ function createUpstream(options: UpstreamOptions = {}) {
   const limits = createLimits()
   const waiters = new Set<{ ready: () => boolean; resolve: () => void }>()
   let models = ['llama3.2']
+  let capabilities: string[] | null = null
   let answersPings = false
   let pings = 0
   let ownModels: string[] = []
@@ -112,6 +113,7 @@ function createUpstream(options: UpstreamOptions = {}) {
     if (request.method === 'GET' && path === '/api/tags') {
       return json(response, 200, { models: models.map(name => ({ name, model: name, details: { family: name } })) })
     }
+    if (path === '/api/show' && capabilities) return json(response, 200, { capabilities })
     if (request.method === 'GET' && path.endsWith('/models')) {
       pings++
       if (!answersPings && ownModels.length === 0)
@@ -224,6 +226,10 @@ function createUpstream(options: UpstreamOptions = {}) {
     /** The models that Ollama's /api/tags lists. */
     models: (names: string[]) => {
       models = names
+    },
+    /** What Ollama's /api/show says that every model can do; null: the path does not exist. */
+    capabilities: (named: string[] | null) => {
+      capabilities = named
     },
     /** Whether `GET /models`, which is also the ping, is answered; by default it gets a 500. */
     answerPings: (on: boolean) => {

@@ -1,46 +1,21 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { BUDGET_WINDOWS, type Budget, deleteBudget, listBudgets, putBudget } from '#shared/db/budgets.ts'
+import { deleteBudget, listBudgets, putBudget } from '#shared/db/budgets.ts'
 import { isLiveKey } from '#shared/db/keys.ts'
 import { SluiceError } from '#shared/errors.ts'
-import { fromWire, toWire } from '#shared/ids.ts'
+import { fromWire } from '#shared/ids.ts'
 import { PROVIDER_NAMES } from '#shared/models/providers.ts'
 import type { ApiDeps } from '../deps.ts'
-import { dollarsInput, dollarsText, readDollars } from '../http/dollars.ts'
+import { readDollars } from '../http/dollars.ts'
 import { invalidField } from '../http/invalid-field.ts'
-import { nullable, timestamp } from '../http/schemas.ts'
-
-const SCOPE = 'One of `global`, `key:<id of a key>`, `kind:<job kind>`, `provider:<name>`.'
-const SHOWN_SCOPE = `${SCOPE} Or \`batch:<id>\`: the maximum cost of a batch, until it ends.`
-
-const budgetSchema = Type.Object({
-  id: Type.String({ examples: ['budget_019a9f0c5d7e7cc2a1b2c3d4e5f60718'] }),
-  scope: Type.String({ description: SHOWN_SCOPE }),
-  window: Type.Enum(BUDGET_WINDOWS),
-  limit_usd: dollarsText(),
-  reserved_usd: dollarsText('The maximum cost of calls in flight. 0 for the window `request`, as is `spent_usd`.'),
-  spent_usd: dollarsText(),
-  remaining_usd: dollarsText('Never negative.'),
-  resets_at: nullable(timestamp, { description: 'When the present window ends. null for `total` and `request`.' }),
-})
-
-const budgetJson = ({ id, scope, window, resets_at, ...amounts }: Budget) => ({
-  id: toWire('budget', id),
-  scope: scope.replace(/^(key|batch):(.*)$/, (_, sort: string, id: string) => `${sort}:${toWire(sort, id)}`),
-  window,
-  limit_usd: amounts.limit_usd,
-  reserved_usd: amounts.reserved_usd,
-  spent_usd: amounts.spent_usd,
-  remaining_usd: amounts.remaining_usd,
-  resets_at: resets_at?.toISOString() ?? null,
-})
+import { BUDGET_LIMIT, BUDGET_WINDOW, budgetJson, budgetSchema, SCOPE } from './budget-json.ts'
 
 const SCOPES = ['global', 'key:<id>', 'kind:<kind>', 'provider:<name>']
 
 const invalidScope = (rule: string, allowed?: readonly string[]) => invalidField('/scope', rule, allowed && { allowed })
 
 /** Limits of spending per scope and window. */
-export const budgets: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, jobs }) => {
+export const budgets: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, jobs, providerRegistry }) => {
   app.put(
     '/api/v1/budgets',
     {
@@ -53,12 +28,8 @@ export const budgets: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, job
         body: Type.Object(
           {
             scope: Type.String({ maxLength: 200, description: SCOPE }),
-            window: Type.Enum(BUDGET_WINDOWS, {
-              description: '`request`: each call separately. `total`: no time limit.',
-            }),
-            limit_usd: dollarsInput(
-              'Dollars, at least 0, with up to 12 decimals. A number may have up to 15 digits; a string is always exact.',
-            ),
+            window: BUDGET_WINDOW,
+            limit_usd: BUDGET_LIMIT,
           },
           { additionalProperties: false, examples: [{ scope: 'global', window: 'month', limit_usd: '250.00' }] },
         ),
@@ -85,7 +56,7 @@ export const budgets: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, job
       return scope
     }
     if (sort === 'provider') {
-      const known: string[] = PROVIDER_NAMES
+      const known = [...new Set<string>([...PROVIDER_NAMES, ...providerRegistry.current().sources.keys()])]
       if (!known.includes(name))
         throw invalidScope(
           'names no provider',

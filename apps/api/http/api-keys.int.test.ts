@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { type ApiKey, revokeKey } from '#shared/db/keys.ts'
+import { type ApiKey, pruneKeySecrets, revokeKey } from '#shared/db/keys.ts'
 import type { Db } from '#shared/db/pool.ts'
+import { newId } from '#shared/ids.ts'
+import { now, setClock } from '#shared/process/clock.ts'
 import { ask, fileDatabase } from '#shared/testing/postgres.ts'
 import { createApiKeys } from './api-keys.ts'
 
@@ -27,14 +29,14 @@ function process() {
     },
   }
 }
-const NEW = { name: 'an application', scopes: ['submit' as const], requestsPerMinute: 7, weight: 1 }
+const NEW = { name: 'an application', scopes: ['submit' as const], requests_per_minute: 7 }
 
 describe('a key', () => {
   it('is found by its secret; Postgres stores a hash and the last four characters', async () => {
     const { apiKeys } = process()
     const { key, secret } = await apiKeys.create(NEW)
     expect(key).toMatchObject({ name: 'an application', scopes: ['submit'], requests_per_minute: 7 })
-    expect(await apiKeys.find(secret)).toEqual(key)
+    expect(await apiKeys.find(secret)).toEqual({ ...key, secret_expires_at: null })
     expect(await apiKeys.find(`${secret}x`)).toBeNull()
     const [row] = await ask<{ whole: string; hint: string; secret_hash: Buffer }>(
       database.dbs[0],
@@ -49,7 +51,7 @@ describe('a key', () => {
     const { apiKeys, asked, pass } = process()
     const { key, secret } = await apiKeys.create(NEW)
     for (const [one, found] of [
-      [secret, key],
+      [secret, { ...key, secret_expires_at: null }],
       ['a guess', null],
     ] as const) {
       asked.length = 0
@@ -77,7 +79,7 @@ describe('a key', () => {
     const { key, secret } = await here.apiKeys.create(NEW)
     for (const { apiKeys } of [here, elsewhere]) expect(await apiKeys.find(secret)).not.toBeNull()
     await revokeKey(database.dbs[0], key.id)
-    here.apiKeys.invalidate(key.secret_hash)
+    here.apiKeys.invalidate(key.id)
     expect(await here.apiKeys.find(secret)).toBeNull()
     elsewhere.pass(2500)
     expect(await elsewhere.apiKeys.find(secret)).toBeNull()
@@ -111,6 +113,63 @@ describe('a key', () => {
     expect(calls.slice(3).toSorted()).toEqual(['admin', 'one again'])
   })
 
+  it('that expires is refused from that time on, also from the cache, and its watchers are notified', async () => {
+    const { apiKeys, asked } = process()
+    const expires = new Date(now() + 60_000)
+    const { key, secret } = await apiKeys.create({ ...NEW, expires_at: expires })
+    const calls: string[] = []
+    apiKeys.watch(key, () => calls.push('expired'))
+    expect(await apiKeys.find(secret)).toMatchObject({ expires_at: expires })
+    await apiKeys.recheckWatched()
+    expect(calls).toEqual([])
+    asked.length = 0
+    const before = now()
+    setClock(expires.getTime())
+    try {
+      await expect(apiKeys.find(secret)).rejects.toMatchObject({ code: 'api_key_expired' })
+      expect(asked).toEqual([])
+      await apiKeys.recheckWatched()
+      expect(calls).toEqual(['expired'])
+    } finally {
+      setClock(before)
+    }
+  })
+
+  it('is found by its old secret until the overlap ends; both secrets are the same key', async () => {
+    const { apiKeys } = process()
+    const { key, secret: first } = await apiKeys.create(NEW)
+    const rotated = (await apiKeys.rotate(key.id, 60))!
+    expect(rotated.key).toMatchObject({ id: key.id, previous_secrets: [{ hint: first.slice(-4) }] })
+    expect(await apiKeys.find(rotated.secret)).toMatchObject({ id: key.id, secret_expires_at: null })
+    apiKeys.invalidate(key.id)
+    const old = (await apiKeys.find(first))!
+    expect(old).toMatchObject({ id: key.id, secret_expires_at: expect.any(Date) })
+    const before = now()
+    setClock(old.secret_expires_at!.getTime())
+    expect(await apiKeys.find(first)).toBeNull()
+    setClock(before)
+
+    // Without overlap, all earlier secrets end.
+    const last = (await apiKeys.rotate(key.id, 0))!
+    expect(last.key.previous_secrets).toEqual([])
+    const { apiKeys: elsewhere } = process()
+    const found = await Promise.all([first, rotated.secret, last.secret].map(one => elsewhere.find(one)))
+    expect(found.map(one => one?.id ?? null)).toEqual([null, null, key.id])
+    expect(await apiKeys.rotate(newId(), 0)).toBeNull()
+    await pruneKeySecrets(database.dbs[0])
+    expect(await ask(database.dbs[0], 'SELECT hint FROM retired_key_secrets')).toEqual([])
+  })
+
+  it('has one live secret after two rotations at once without overlap', async () => {
+    const { apiKeys } = process()
+    const { key, secret } = await apiKeys.create(NEW)
+    const rotations = await Promise.all([apiKeys.rotate(key.id, 0), apiKeys.rotate(key.id, 0)])
+    const secrets = [secret, ...rotations.map(one => one!.secret)]
+    const found = await Promise.all(secrets.map(one => apiKeys.find(one)))
+    expect(found.filter(Boolean)).toHaveLength(1)
+    expect(found[0]).toBeNull()
+  })
+
   it('stays valid from the cache during an outage; unknown keys fail with the outage', async () => {
     const { apiKeys } = process()
     const { key, secret } = await apiKeys.create(NEW)
@@ -122,7 +181,7 @@ describe('a key', () => {
     const other = createApiKeys(db, () => 0)
     await other.find(secret)
     away = true
-    expect(await other.find(secret)).toEqual(key)
+    expect(await other.find(secret)).toMatchObject(key)
     await expect(other.find('a guess')).rejects.toThrow('away')
     away = false
     expect(await other.find('a guess')).toBeNull()

@@ -246,7 +246,11 @@ it('every operation was called with every success status that it documents', asy
   await stack.call('POST', running.body.urls.cancel)
   gate.release()
   expect(task_id).toMatch(/^task_/)
-  await stack.call('DELETE', `/api/v1/keys/${(await stack.makeKey()).id}`)
+  const ownKey = `/api/v1/keys/${(await stack.makeKey()).id}`
+  await stack.call('GET', ownKey)
+  await stack.call('PATCH', ownKey, { body: { weight: 2 } })
+  await stack.call('POST', `${ownKey}/rotate`)
+  await stack.call('DELETE', ownKey)
   await stack.call('DELETE', '/api/v1/policies/strict')
   for (const job of jobs.values().filter(job => job.resultWithoutVerdict === null)) {
     const path = `/api/v1/precomputed/${job.kind}`

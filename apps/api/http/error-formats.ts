@@ -34,6 +34,7 @@ const OPENAI: Partial<Record<ErrorCode, { status?: number; type?: string; code?:
   field_too_large: { status: 400, code: 'string_above_max_length' },
   unknown_model: { status: 404, code: 'model_not_found' },
   model_unsuitable: { status: 404, code: 'model_not_found' },
+  image_unreachable: { code: 'invalid_image_url' },
   rate_limited: { type: 'requests', code: 'rate_limit_exceeded' },
   budget_exceeded: { status: 429, type: 'insufficient_quota', code: 'insufficient_quota' },
 }

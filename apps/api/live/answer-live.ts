@@ -49,14 +49,18 @@ export async function answerLive(
   const original = { wire, body, ...(before && { before }) }
   const parsed = readLive(original)
   const format = wireFormat(wire)
-  const live = { original, parsed, metadata, finish, ...(stored !== undefined && { stored }) }
+  const onLost = (names: string[]) => {
+    const { 'x-sluice-lost': _, ...others } = headers
+    headers = names.length === 0 ? others : { ...others, 'x-sluice-lost': [...new Set(names)].join(', ') }
+  }
+  const live = { original, parsed, metadata, finish, onLost, ...(stored !== undefined && { stored }) }
   let context: AnswerContext | null = null
   let renderer: StreamRenderer | null = null
   let headers: Record<string, string> = {}
   const begin = ({ id, createdAt }: { id: string; createdAt: number }) => {
     context = { id: id.replaceAll('-', ''), created: createdAt, body }
     renderer = parsed.stream ? format.renderStream(context) : null
-    headers = { 'x-sluice-task-id': toWire('task', id) }
+    headers = { ...headers, 'x-sluice-task-id': toWire('task', id) }
   }
   if (!parsed.stream) {
     const { answer } = await runLive(deps, request, reply, live, begin)

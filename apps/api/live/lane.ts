@@ -15,7 +15,7 @@ export type DirectLane = {
    * taken or the process stops
    * @throws DatabaseUnavailable: no call was made
    */
-  run(task: NewTask, client: Pick<LiveRun, 'signal' | 'onEvent'>): Promise<DirectEnd | null | 'full'>
+  run(task: NewTask, client: Pick<LiveRun, 'signal' | 'onEvent' | 'onTarget'>): Promise<DirectEnd | null | 'full'>
   /** Waits until no task runs. */
   idle(): Promise<void>
   readonly size: number

@@ -1,40 +1,25 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { taskCacheKey } from '#shared/cache/cache-key.ts'
 import type { NewTask } from '#shared/db/tasks/new-task.ts'
+import type { TaskView } from '#shared/db/tasks/read.ts'
 import { isTerminal } from '#shared/db/tasks/row.ts'
-import { newId } from '#shared/ids.ts'
+import { lostAt } from '#shared/engine/suitable-targets.ts'
+import { SluiceError } from '#shared/errors.ts'
+import type { Target } from '#shared/gate/target.ts'
 import { generate } from '#shared/jobs/generate.ts'
 import type { StoredOptions } from '#shared/jobs/options.ts'
 import { now } from '#shared/process/clock.ts'
-import type { ChatAnswer, StreamEvent } from '#shared/requests/answer.ts'
-import type { StoredRequest } from '#shared/requests/stored.ts'
-import type { ParsedRequest } from '#shared/requests/wire.ts'
+import type { ChatAnswer } from '#shared/requests/answer.ts'
+import { wholeRequest } from '#shared/requests/stored.ts'
+import { route } from '#shared/routing.ts'
 import type { ApiDeps } from '../deps.ts'
-import { traceparentOf } from '../http/trace.ts'
+import { clientSeconds, waitMs } from './client-timeout.ts'
 import { type Disconnect, watchDisconnect } from './disconnect.ts'
-import { followTask } from './follow-task.ts'
+import { cancelTask, followTask } from './follow-task.ts'
+import { allowedLosses, type LiveRequest, newTask, optionsOf } from './live-task.ts'
 import { answerOfView, failure, storedAnswer } from './stored-answer.ts'
-
-/** A request of a compatible surface whose client waits for the answer. */
-export type LiveRequest = {
-  original: StoredRequest
-  parsed: ParsedRequest
-  metadata: Record<string, unknown> | null
-  /** The call continues when the client leaves: the answer is stored for it. */
-  finish: boolean
-  /** See the column `stored` of `tasks`. */
-  stored?: boolean
-  /** Receives the answer while the model writes it; absent: the client wants it whole. */
-  onEvent?: ((event: StreamEvent) => void) | undefined
-}
 
 /** `id`: of the task. `createdAt`: Unix seconds. */
 export type LiveAnswer = { id: string; createdAt: number; answer: ChatAnswer }
-
-/** The SDKs wait ten minutes by default. */
-const DEFAULT_SECONDS = 600
-/** The longest that a task may take. */
-const BACKGROUND_SECONDS = 86_400
 
 /**
  * Runs a request for a client that waits: in this process, or in the queue if this process or the gate is busy.
@@ -55,14 +40,19 @@ export async function runLive(
   if (joined) return joined
 
   const task = newTask(request, live, options)
-  deps.preflight.check(generate, { input: task.input, options, apiKeyId: task.apiKeyId })
+  deps.preflight.check(generate, {
+    input: task.input,
+    options,
+    apiKeyId: task.apiKeyId,
+    request: wholeRequest(live.parsed),
+  })
   const createdAt = Math.floor(now() / 1000)
   begin({ id: task.id, createdAt })
   deps.retries.remember(fingerprint, task.id)
   const client = watchDisconnect(reply.raw, { finish: live.finish })
   const leave = deps.liveClients.enter(task.id, client)
   try {
-    const answer = await runTask(deps, task, live, client)
+    const answer = await runTask(deps, task, live, client, () => waitMs(request.headers, reply.elapsedTime))
     return { id: task.id, createdAt, answer }
   } finally {
     leave()
@@ -70,8 +60,16 @@ export async function runLive(
   }
 }
 
-async function runTask(deps: ApiDeps, task: NewTask, live: LiveRequest, client: Disconnect): Promise<ChatAnswer> {
-  const ended = await deps.direct.run(task, { signal: client.signal, onEvent: live.onEvent })
+async function runTask(
+  deps: ApiDeps,
+  task: NewTask,
+  live: LiveRequest,
+  client: Disconnect,
+  clientWaitMs: () => number,
+): Promise<ChatAnswer> {
+  const options = task.options as StoredOptions
+  const note = lossNoter(deps, live, options)
+  const ended = await deps.direct.run(task, { signal: client.signal, onEvent: live.onEvent, onTarget: note })
   deps.metrics.accepted.inc({ kind: task.kind })
   if (ended !== null && ended !== 'full') {
     const { end, answer } = ended
@@ -80,13 +78,18 @@ async function runTask(deps: ApiDeps, task: NewTask, live: LiveRequest, client: 
     return storedAnswer(end.result, { finishReason: end.finishReason ?? null, model: end.model ?? null, usage: null })
   }
   if (ended === 'full') await enqueue(deps, task)
-  return answerOfView(
-    await followTask(deps, task.id, {
-      onEvent: live.onEvent,
-      signal: client.signal,
-      deadlineMs: task.deadlineSeconds * 1000,
-    }),
-  )
+  // Which target answers a stream from the queue is known only after its beginning: any of them may.
+  if (note && live.onEvent) note(...route(options, deps.available()))
+  const view = await followTask(deps, task.id, {
+    onEvent: live.onEvent,
+    signal: client.signal,
+    deadlineMs: task.deadlineSeconds * 1000,
+    waitMs: clientWaitMs(),
+  }).catch(async error => {
+    throw (await stillQueued(deps, task.id, error)) ?? error
+  })
+  noteAnswer(view, note)
+  return answerOfView(view)
 }
 
 /** Without Redis, the sweeper dispatches the task. */
@@ -97,11 +100,14 @@ async function enqueue(deps: ApiDeps, task: NewTask): Promise<void> {
     .catch(() => undefined)
 }
 
+/** The longest that a task may take. */
+const BACKGROUND_SECONDS = 86_400
+
 /** Queues a request whose client does not wait. Its events are streamed to Redis. @returns the id of its task */
 export async function runInBackground(
   deps: ApiDeps,
   request: FastifyRequest,
-  live: Omit<LiveRequest, 'finish' | 'onEvent'>,
+  live: Omit<LiveRequest, 'finish' | 'onEvent' | 'onLost'>,
 ): Promise<string> {
   const options: StoredOptions = {
     ...optionsOf(request, live),
@@ -111,10 +117,41 @@ export async function runInBackground(
     streams: 'events',
   }
   const task = newTask(request, live, options)
-  deps.preflight.check(generate, { input: task.input, options, apiKeyId: task.apiKeyId })
+  deps.preflight.check(generate, {
+    input: task.input,
+    options,
+    apiKeyId: task.apiKeyId,
+    request: wholeRequest(live.parsed),
+  })
   await enqueue(deps, task)
   deps.metrics.accepted.inc({ kind: task.kind })
   return task.id
+}
+
+/** The error of a client whose timeout nears while its task waits for its first call: it may ask again later. Null: it is another error. */
+async function stillQueued(deps: ApiDeps, id: string, error: unknown): Promise<SluiceError | null> {
+  if (!(error instanceof SluiceError) || error.code !== 'deadline_exceeded') return null
+  if ((await deps.state(id))?.status !== 'queued') return null
+  const message = 'The request waited in the queue until the timeout of its client neared.'
+  await cancelTask(deps, id, message)
+  return new SluiceError('rate_limited', `${message} Limits of the provider or of this server are reached.`, {
+    retryAfter: 1,
+  })
+}
+
+/** undefined: the client permits no loss. */
+function lossNoter(
+  deps: ApiDeps,
+  { parsed, onLost }: LiveRequest,
+  { allow_lossy }: Pick<StoredOptions, 'allow_lossy'>,
+) {
+  if (!onLost || allow_lossy === undefined) return undefined
+  const request = wholeRequest(parsed)
+  return (...targets: Target[]) => onLost(targets.flatMap(one => lostAt(request, one, deps.available())))
+}
+
+function noteAnswer({ provider, model }: TaskView, onTarget: ((target: Target) => void) | undefined): void {
+  if (provider !== null && model !== null) onTarget?.({ provider, model })
 }
 
 /** The answer of the task of an equal request; null: it must run again. */
@@ -136,9 +173,10 @@ async function joinTask(
     const view = await followTask(deps, id, {
       onEvent: live.onEvent,
       signal: leaving.signal,
-      deadlineMs: DEFAULT_SECONDS * 1000,
+      deadlineMs: clientSeconds(request.headers) * 1000,
       cancels: false,
     })
+    noteAnswer(view, lossNoter(deps, live, allowedLosses(request.headers['x-sluice-allow-lossy'])))
     return { id, createdAt, answer: answerOfView(view) }
   } finally {
     release()
@@ -149,49 +187,3 @@ async function joinTask(
 const secondsOf = (id: string): number => Math.floor(Number.parseInt(id.replaceAll('-', '').slice(0, 12), 16) / 1000)
 
 const isRetry = ({ headers }: FastifyRequest): boolean => Number(headers['x-stainless-retry-count'] ?? 0) > 0
-
-function optionsOf({ headers }: FastifyRequest, { parsed }: Pick<LiveRequest, 'parsed'>): StoredOptions {
-  const seconds = Math.floor(Number(headers['x-stainless-timeout'] ?? DEFAULT_SECONDS))
-  return {
-    ...(parsed.model !== undefined && { model: parsed.model }),
-    ...(parsed.maxTokens !== undefined && { max_tokens: parsed.maxTokens }),
-    priority: 'interactive',
-    deadline_seconds: seconds >= 1 && seconds <= 86_400 ? seconds : DEFAULT_SECONDS,
-    stream: parsed.stream,
-    // Clients expect sampling.
-    cache: headers['x-sluice-cache'] === 'use' ? 'use' : 'off',
-    on_budget: 'fail',
-    fallback: 'none',
-    prompt_version: generate.promptVersion,
-    refusals: 'result',
-    ...(parsed.stream && { streams: 'events' }),
-  }
-}
-
-function newTask(
-  request: FastifyRequest,
-  { original, metadata, stored }: Pick<LiveRequest, 'original' | 'metadata' | 'stored'>,
-  options: StoredOptions,
-): NewTask {
-  const apiKeyId = request.apiKey.id
-  const input = original
-  return {
-    id: newId(),
-    kind: generate.kind,
-    queue: generate.queue,
-    priority: options.priority,
-    apiKeyId,
-    input,
-    options,
-    metadata,
-    deadlineSeconds: options.deadline_seconds,
-    dispatched: true,
-    cacheKey: taskCacheKey(generate, { input, options, apiKeyId, variant: undefined }),
-    webhookUrl: null,
-    exposure: null,
-    ...(stored !== undefined && { stored }),
-    traceparent: traceparentOf(request),
-    answer: null,
-    idempotency: null,
-  }
-}

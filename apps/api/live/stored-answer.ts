@@ -1,5 +1,5 @@
 import type { TaskView } from '#shared/db/tasks/read.ts'
-import { type ErrorCode, SluiceError } from '#shared/errors.ts'
+import { type ErrorCode, SluiceError, type TaskError } from '#shared/errors.ts'
 import type { FinishReason } from '#shared/models/finish-reasons.ts'
 import type { ChatAnswer } from '#shared/requests/answer.ts'
 import { answerOf, type StoredAnswer } from '#shared/requests/stored.ts'
@@ -30,8 +30,9 @@ export const storedAnswer = (
   }: { finishReason: FinishReason | null; model: string | null; usage: ChatAnswer['usage'] },
 ): ChatAnswer => answerOf(result as StoredAnswer, { finishReason: finishReason ?? 'stop', model: model ?? '', usage })
 
-export const failure = (status: string, error: { code: string; message: string } | undefined): SluiceError =>
+export const failure = (status: string, error: TaskError | undefined): SluiceError =>
   new SluiceError(
     (error?.code ?? (status === 'expired' ? 'deadline_exceeded' : 'internal')) as ErrorCode,
     error?.message,
+    error?.context && { context: error.context },
   )

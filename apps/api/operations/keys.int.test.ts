@@ -53,6 +53,55 @@ describe('a key', () => {
     expect((await stack.call('GET', `${body.urls.self}?wait=30`)).body.status).toBe('succeeded')
   })
 
+  it('has the budgets, limits and expiry that it was created with, and is changed by PATCH', async () => {
+    const bad = [
+      {
+        budgets: [
+          { window: 'day', limit_usd: '1' },
+          { window: 'day', limit_usd: '2' },
+        ],
+      },
+      { expires_at: '2020-01-01T00:00:00Z' },
+      { expires_at: 'tomorrow' },
+    ]
+    for (const more of bad) {
+      const refused = await stack.call('POST', '/api/v1/keys', { body: { name: 'never made', ...more } })
+      expect(refused).toMatchObject({ status: 422, body: { context: { field: `/${Object.keys(more)[0]}` } } })
+    }
+    const expires_at = '2999-01-01T00:00:00.000Z'
+    const body = { name: 'bounded', expires_at, budgets: [{ window: 'total', limit_usd: '0' }] }
+    const made = await stack.call('POST', '/api/v1/keys', { body })
+    const { key, webhook_secret: _, ...listed } = made.body
+    expect(listed).toMatchObject({ expires_at, budgets: [{ scope: `key:${listed.id}`, limit_usd: '0' }] })
+    expect((await stack.call('GET', `/api/v1/keys/${listed.id}`)).body).toEqual(listed)
+    const spent = await stack.submit({ options: { on_budget: 'fail' } }, { key, headers: { prefer: 'wait=30' } })
+    expect(spent.body).toMatchObject({ status: 'failed', error: { code: 'budget_exceeded' } })
+
+    const changes = { requests_per_minute: 60, expires_at: null, scopes: ['read'] }
+    const changed = await stack.call('PATCH', `/api/v1/keys/${listed.id}`, { body: changes })
+    expect(changed.body).toEqual({ ...listed, ...changes, budgets: [expect.objectContaining({ limit_usd: '0' })] })
+    expect((await stack.submit({}, { key })).status).toBe(403)
+    const unknown = `/api/v1/keys/${listed.id.slice(0, -4)}0000`
+    expect((await stack.call('PATCH', unknown, { body: changes })).body.code).toBe('key_not_found')
+    expect((await stack.call('GET', unknown)).body.code).toBe('key_not_found')
+    await stack.call('DELETE', `/api/v1/budgets/${listed.budgets[0].id}`)
+  })
+
+  it('is rotated with an overlap, in which both secrets see its tasks', async () => {
+    const { id, secret } = await stack.makeKey({ name: 'rotated' })
+    const { body: task } = await stack.submit({}, { key: secret })
+    const rotated = await stack.call('POST', `/api/v1/keys/${id}/rotate`, { body: { overlap_seconds: 600 } })
+    expect(rotated.body).toMatchObject({ id, previous_secrets: [{ hint: secret.slice(-4) }] })
+    for (const key of [secret, rotated.body.key])
+      expect((await stack.call('GET', task.urls.self, { key })).status).toBe(200)
+    const ended = await stack.call('POST', `/api/v1/keys/${id}/rotate`, { body: { overlap_seconds: 0 } })
+    for (const key of [secret, rotated.body.key])
+      expect((await stack.call('GET', task.urls.self, { key })).body.code).toBe('invalid_api_key')
+    expect((await stack.call('GET', task.urls.self, { key: ended.body.key })).status).toBe(200)
+    const admin = `/api/v1/keys/key_${'0'.repeat(12)}7000${'8000'.padEnd(16, '0')}/rotate`
+    expect(await stack.call('POST', admin)).toMatchObject({ status: 422, body: { context: { field: '/id' } } })
+  })
+
   it('may do what its scopes allow and nothing else', async () => {
     const { body } = await stack.submit()
     const id = body.task_id
@@ -66,6 +115,9 @@ describe('a key', () => {
       ['read', 'GET', '/api/v1/models'],
       ['admin', 'GET', '/api/v1/keys'],
       ['admin', 'POST', '/api/v1/keys'],
+      ['admin', 'GET', `/api/v1/keys/${id}`],
+      ['admin', 'PATCH', `/api/v1/keys/${id}`],
+      ['admin', 'POST', `/api/v1/keys/${id}/rotate`],
       ['admin', 'DELETE', `/api/v1/keys/${id}`],
       ['admin', 'GET', '/api/v1/workers'],
       ['read', 'GET', '/api/v1/providers'],

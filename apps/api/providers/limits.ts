@@ -24,7 +24,9 @@ const answer = Type.Object(
 
 /** Changes rate limits at run time. */
 export const limits: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
-  const { db, gate, limits: reader, providerStatus, producer, logger } = deps
+  const { db, gate, limits: reader, providerStatus, producer, providerRegistry, logger } = deps
+  const isProvider = (name: string) =>
+    (PROVIDER_NAMES as string[]).includes(name) || providerRegistry.current().sources.has(name)
 
   app.put(
     '/api/v1/providers/:name/limits',
@@ -73,10 +75,10 @@ export const limits: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps) => {
   )
 
   async function change(provider: string, named: string | undefined, to: Limits | null) {
-    if (!(PROVIDER_NAMES as string[]).includes(provider)) throw unknownProvider(provider)
+    if (!isProvider(provider)) throw unknownProvider(provider)
     assertStorable(named, '/model')
     const model = named && canonicalTarget({ provider, model: named }).model
-    if (model === SETTINGS) throw invalidField('/model', 'must be the name of a model')
+    if (model?.startsWith(SETTINGS)) throw invalidField('/model', 'must be the name of a model')
     if (to) await putLimits(db, provider, model ?? ALL_MODELS, to)
     else await deleteLimits(db, provider, model ?? ALL_MODELS)
     await reader.refresh()

@@ -1,17 +1,19 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { declaredModel } from '#shared/models/declared.ts'
 import { contextWindow, maxOutputTokens, type Operation, operationOf } from '#shared/models/models.ts'
 import { fromMillionths } from '#shared/models/picodollars.ts'
 import type { Price } from '#shared/models/prices.ts'
 import { PROVIDER_NAMES } from '#shared/models/providers.ts'
 import type { ApiDeps } from '../deps.ts'
+import { invalidQuery } from '../http/invalid-field.ts'
 import { nullable } from '../http/schemas.ts'
 
 const decimal = (description?: string) =>
   Type.String({ pattern: '^\\d+(\\.\\d+)?$', ...(description && { description }) })
 
 const modelSchema = Type.Object({
-  provider: Type.Enum(PROVIDER_NAMES),
+  provider: Type.String(),
   model: Type.String({
     description: 'A name that ends in `*` stands for every model that begins with it and is not listed itself.',
   }),
@@ -46,35 +48,40 @@ const modelSchema = Type.Object({
 })
 
 /** The catalogue: models with a known price, at the present price. */
-export const models: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { config, prices }) => {
-  const configured = new Map(
-    config.providers.filter(one => one.explicit).map(one => [one.name, [one.model, one.embeds?.model ?? null]]),
-  )
+export const models: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { providerRegistry, prices }) => {
+  type Defaults = ReadonlyMap<string, readonly (string | null)[]>
 
   function list() {
-    const names = prices.models().map(({ provider, model }) => ({ provider: provider as string, model }))
-    // A default model may have a name that the catalogue accepts but does not list, such as a dated one.
-    for (const [provider, models] of configured)
-      for (const model of models)
-        if (model !== null && !names.some(one => one.provider === provider && one.model === model))
-          names.push({ provider, model })
-    return names
+    const explicit = providerRegistry.current().providers.filter(one => one.explicit)
+    const configured: Defaults = new Map(explicit.map(one => [one.name, [one.model, one.embeds?.model ?? null]]))
+    const listed = prices.models()
+    const names = new Map(listed.map(({ provider, model }) => [`${provider}/${model}`, { provider, model }]))
+    const add = (provider: string, model: string) => names.set(`${provider}/${model}`, { provider, model })
+    for (const { name, model, embeds, models, catalogue, lists } of explicit) {
+      // A default model may have a name that the catalogue accepts but does not list, such as a dated one.
+      for (const one of [model, embeds?.model, ...Object.keys(models ?? {})]) if (one && one !== '*') add(name, one)
+      if (models || lists || catalogue === undefined || catalogue === name) continue
+      for (const one of listed) if (one.provider === catalogue) add(name, one.model)
+    }
+    return [...names.values()]
       .flatMap(({ provider, model }) => {
         const price = prices.priceOf(provider, model)
-        return price ? [modelJson(provider, model, price)] : []
+        return price ? [modelJson(configured, provider, model, price)] : []
       })
       .sort((a, b) => order(a.provider) - order(b.provider) || (a.model < b.model ? -1 : 1))
   }
 
-  function operation(provider: string, model: string): Operation | null {
+  function operation(configured: Defaults, provider: string, model: string): Operation | null {
     if (model.endsWith('*')) return null
-    return configured.get(provider)?.[1] === model ? 'embed' : operationOf(model)
+    return configured.get(provider)?.[1] === model || declaredModel(provider, model).embeds
+      ? 'embed'
+      : operationOf(model)
   }
 
-  const modelJson = (provider: string, model: string, price: Price) => ({
-    provider: provider as (typeof PROVIDER_NAMES)[number],
+  const modelJson = (configured: Defaults, provider: string, model: string, price: Price) => ({
+    provider,
     model,
-    operation: operation(provider, model),
+    operation: operation(configured, provider, model),
     context_window: contextWindow(provider, model),
     max_output_tokens: maxOutputTokens(provider, model),
     price: priceJson(price),
@@ -92,19 +99,26 @@ export const models: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { config, 
         description:
           'Set the price of another model in the setting `PRICES`. The provider may have withdrawn a listed model.',
         querystring: Type.Object(
-          { provider: Type.Optional(Type.Enum(PROVIDER_NAMES, { description: 'Only models of this provider.' })) },
+          { provider: Type.Optional(Type.String({ maxLength: 100, description: 'Only models of this provider.' })) },
           { additionalProperties: false },
         ),
         response: { 200: Type.Object({ data: Type.Array(modelSchema) }) },
       },
     },
-    async ({ query }) => ({
-      data: list().filter(one => query.provider === undefined || one.provider === query.provider),
-    }),
+    async ({ query: { provider } }) => {
+      if (provider === undefined) return { data: list() }
+      const known = new Set<string>([...PROVIDER_NAMES, ...providerRegistry.current().sources.keys()])
+      if (!known.has(provider)) throw invalidQuery('provider', `must be one of ${[...known].join(', ')}`)
+      return { data: list().filter(one => one.provider === provider) }
+    },
   )
 }
 
-const order = (provider: string) => (PROVIDER_NAMES as string[]).indexOf(provider)
+/** Providers of the catalogue first, in its order. */
+function order(provider: string): number {
+  const index = (PROVIDER_NAMES as string[]).indexOf(provider)
+  return index < 0 ? PROVIDER_NAMES.length : index
+}
 
 const priceJson = ({ bands, batch, from, hours, version }: Price) => ({
   bands: bands.map(({ above, input, output, cacheRead, cacheWrite }) => ({

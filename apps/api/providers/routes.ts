@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { ALL_MODELS } from '#shared/db/provider-limits.ts'
 import { SluiceError } from '#shared/errors.ts'
-import { PROVIDERS } from '#shared/models/providers.ts'
+import { PROVIDER_NAMES, PROVIDERS } from '#shared/models/providers.ts'
 import type { ApiDeps } from '../deps.ts'
 import {
   breakerSchema,
@@ -17,16 +17,18 @@ import {
 export const providerParams = Type.Object({ name: Type.String({ examples: ['anthropic'] }) })
 
 /** The state of the providers. */
-export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { config, limits, providerStatus }) => {
-  /** The providers that this process or a live worker is configured for, in the order of the catalogue. */
-  const configured = (reported: ReadonlyMap<string, unknown>) =>
-    PROVIDERS.filter(
-      ({ name }) => reported.has(name) || config.providers.some(one => one.name === name && one.explicit),
-    )
+export const providers: FastifyPluginAsyncTypebox<ApiDeps> = async (
+  app,
+  { providerRegistry, limits, providerStatus },
+) => {
+  const declared = () => providerRegistry.current().providers
+  /** The providers that this process or a live worker is configured for: those of the catalogue in its order, then the others. */
+  const configured = (reported: ReadonlyMap<string, unknown>): { name: string }[] => [
+    ...PROVIDERS.filter(({ name }) => reported.has(name) || declared().some(one => one.name === name && one.explicit)),
+    ...declared().filter(one => one.explicit && !(PROVIDER_NAMES as string[]).includes(one.name)),
+  ]
   const defaultModel = (name: string) =>
-    config.providers.find(one => one.name === name)?.model ??
-    PROVIDERS.find(one => one.name === name)?.defaultModel ??
-    null
+    declared().find(one => one.name === name)?.model ?? PROVIDERS.find(one => one.name === name)?.defaultModel ?? null
 
   app.get(
     '/api/v1/providers',

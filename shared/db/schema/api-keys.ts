@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { integer, pgTable, primaryKey, smallint, text, uuid } from 'drizzle-orm/pg-core'
+import { index, integer, json, pgTable, primaryKey, smallint, text, uuid } from 'drizzle-orm/pg-core'
 import { bytea, timestamptz } from './columns.ts'
 
 export const apiKeys = pgTable('api_keys', {
@@ -18,9 +18,31 @@ export const apiKeys = pgTable('api_keys', {
   webhookSecret: bytea('webhook_secret')
     .notNull()
     .default(sql`decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')`),
+  /** Providers that the key may use; null: all. */
+  allowedProviders: text('allowed_providers').array(),
+  /** Models that the key may use: names and patterns with `*`, see `mayUse`; null: all. */
+  allowedModels: text('allowed_models').array(),
+  /** Task options for requests that do not set them; null: none. */
+  defaultOptions: json('default_options'),
+  /** The key is refused from then on; null: never. */
+  expiresAt: timestamptz('expires_at'),
   createdAt: timestamptz('created_at').notNull().defaultNow(),
   revokedAt: timestamptz('revoked_at'),
 })
+
+/** Replaced secrets of keys that are still accepted, so that applications can switch. */
+export const retiredKeySecrets = pgTable(
+  'retired_key_secrets',
+  {
+    /** SHA-256 of the secret. */
+    secretHash: bytea('secret_hash').primaryKey(),
+    apiKeyId: uuid('api_key_id').notNull(),
+    hint: text('hint').notNull(),
+    retiredAt: timestamptz('retired_at').notNull().defaultNow(),
+    validUntil: timestamptz('valid_until').notNull(),
+  },
+  table => [index('retired_key_secrets_by_key').on(table.apiKeyId)],
+)
 
 /** Replaced webhook secrets that still sign beside the current one, so that receivers can switch. */
 export const retiredWebhookSecrets = pgTable(

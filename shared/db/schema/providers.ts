@@ -16,6 +16,15 @@ export const providerLimits = pgTable(
   table => [primaryKey({ columns: [table.provider, table.model] })],
 )
 
+/** Providers that an operator defined at run time. They replace those of the settings and of PROVIDERS_FILE. */
+export const providers = pgTable('providers', {
+  name: text('name').primaryKey(),
+  /** As in the API; null: deleted. */
+  definition: json('definition'),
+  version: bigserial('version', { mode: 'number' }).notNull(),
+  updatedAt: timestamptz('updated_at').notNull().defaultNow(),
+})
+
 /** Gates used in the last days (`opened_at`). A gate in this table that is missing in Redis has been lost. */
 export const gates = pgTable(
   'gates',
