@@ -82,6 +82,7 @@ describe('the OpenAPI document', () => {
   it('has examples that work unchanged', async () => {
     await keepFile('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
     await keepReview('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
+    await keepKey('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
     judgeAllWell()
     await exposeUser('user-42')
     for (const { name, method, path, operation } of stack.contract.operations) {
@@ -110,6 +111,12 @@ async function keepReview(wanted: string) {
   const id = (await leaveToReview()).slice('task_'.length)
   await stack.sql(`UPDATE reviews SET task_id = '${wanted}' WHERE task_id = '${id}'`)
   await stack.sql(`UPDATE tasks SET id = '${wanted}' WHERE id = '${id}'`)
+}
+
+/** The key in the examples of changes. */
+async function keepKey(wanted: string) {
+  const id = (await stack.makeKey()).id.slice('key_'.length)
+  await stack.sql(`UPDATE api_keys SET id = '${wanted}' WHERE id = '${id}'`)
 }
 
 /** The user in the example of a conversion. */

@@ -106,7 +106,9 @@ export const keys: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { db, keys: 
     },
   )
 
-  const params = Type.Object({ id: Type.String({ description: 'Key id, `key_…`' }) })
+  const params = Type.Object({
+    id: Type.String({ description: 'Key id, `key_…`', examples: ['key_019a9f0c5d7e7cc2a1b2c3d4e5f60718'] }),
+  })
   app.get(
     '/api/v1/keys/:id',
     {
