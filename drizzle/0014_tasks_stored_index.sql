@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY IF NOT EXISTS "tasks_stored" ON "tasks" USING btree ("api_key_id","id") WHERE stored;
