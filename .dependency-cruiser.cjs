@@ -108,7 +108,7 @@ module.exports = {
       '^apps/testing/',
       '^apps/(blog|comments)/store[.]ts$',
     ]),
-    only('provider-sdks-have-owners', '(openai|@anthropic-ai|ollama)', [
+    only('provider-sdks-have-owners', '(openai|@anthropic-ai|ollama|google-auth-library)', [
       '^shared/providers/',
       '^workers/native/',
       '^bench/',

@@ -4,6 +4,7 @@ import { REQUEST_ERRORS } from '#shared/errors/request-errors.ts'
 import { TASK_ERRORS } from '#shared/errors/task-errors.ts'
 import { errorsTable } from '#shared/errors.ts'
 import { metricsTable } from '#shared/metrics/metrics.ts'
+import { providersFile } from '#shared/settings/endpoint-schema.ts'
 import { settingsTable } from '#shared/settings/settings.ts'
 import { dashboards } from './dashboards/index.ts'
 import { lossesTable } from './losses-table.ts'
@@ -48,7 +49,11 @@ export function staleFiles(read: (path: string) => string | null): [path: string
     return [page, text]
   })
   const boards = dashboards().map(([file, text]): [string, string] => [`prometheus/dashboards/${file}`, text])
-  return [...pages, ...boards].filter(([path, text]) => read(path) !== text)
+  const schema: [string, string] = [
+    'docs/providers.schema.json',
+    `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...providersFile }, null, 2)}\n`,
+  ]
+  return [...pages, ...boards, schema].filter(([path, text]) => read(path) !== text)
 }
 
 function fail(line: string): never {

@@ -37,7 +37,20 @@ async function bedrock({ apiKey, baseUrl, region }: ProviderConfig, fetch: typeo
 async function vertex({ apiKey, baseUrl, region, project }: ProviderConfig, fetch: typeof globalThis.fetch) {
   const { AnthropicVertex } = await import('@anthropic-ai/vertex-sdk')
   const where = { region: region!, projectId: project!, ...(baseUrl && { baseURL: baseUrl }) }
-  return new AnthropicVertex({ ...SDK, ...where, accessToken: apiKey, fetch, openTelemetry: false }).messages
+  return new AnthropicVertex({
+    ...SDK,
+    ...where,
+    ...(apiKey !== null && { authClient: await withToken(apiKey) }),
+    fetch,
+    openTelemetry: false,
+  }).messages
+}
+
+async function withToken(access_token: string) {
+  const { OAuth2Client } = await import('google-auth-library')
+  const client = new OAuth2Client()
+  client.setCredentials({ access_token })
+  return client
 }
 
 /** A failed load is repeated by the next call. */

@@ -126,7 +126,11 @@ export const endpointDefinition = Type.Object(
     ),
     limits: Type.Optional(limitsDefinition),
   },
-  { ...closed, description: 'An endpoint of a provider.' },
+  {
+    ...closed,
+    description: 'An endpoint of a provider.',
+    examples: [{ preset: 'groq', limits: { rpm: 1000 }, models: { 'llama-3.3-70b-versatile': { tools: true } } }],
+  },
 )
 export type EndpointDefinition = Static<typeof endpointDefinition>
 

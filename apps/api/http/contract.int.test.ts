@@ -201,6 +201,22 @@ async function tryExperiments(task_id: string) {
   await stack.call('GET', `/api/v1/tasks/${task_id}/feedback`)
 }
 
+async function tryResponses() {
+  const body = { model: 'claude-haiku-5-5', input: 'Say hello', background: true }
+  const { id } = (await stack.call('POST', '/v1/responses', { body })).body
+  const path = `/v1/responses/${id}`
+  for (const read of [path, `${path}/input_items`]) await stack.call('GET', read)
+  await stack.call('POST', `${path}/cancel`)
+  await stack.call('DELETE', path)
+}
+
+async function tryProviders() {
+  const path = '/api/v1/providers/contract'
+  await stack.call('PUT', path, { body: { format: 'openai', base_url: 'http://127.0.0.1:9/v1', models: { tiny: {} } } })
+  await stack.call('GET', path)
+  await stack.call('DELETE', path)
+}
+
 it('every operation was called with every success status that it documents', async () => {
   const { task_id, urls } = (await stack.submit()).body
   const review = await leaveToReview()
@@ -275,6 +291,8 @@ it('every operation was called with every success status that it documents', asy
     await stack.call('GET', path)
   await stack.call('DELETE', `/v1/files/${file.id}`)
   await tryBatches()
+  await tryResponses()
+  await tryProviders()
   const limits = '/api/v1/providers/anthropic/limits'
   await stack.call('PUT', limits, { body: { rpm: 100_000 } })
   await stack.call('DELETE', limits)

@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { ERRORS, type ErrorCode, type SluiceError } from '#shared/errors.ts'
 import { fieldName } from '#shared/json/schema-fault.ts'
+import { THREAD_UNSUPPORTED } from '#shared/requests/anthropic-messages/parse.ts'
 import { nullable } from './schemas.ts'
 
 /** The API that a request uses. The paths under /v1/ serve unmodified clients of other vendors' APIs. */
@@ -104,9 +105,13 @@ export function asAnthropic(error: SluiceError, requestId: string): ErrorRespons
   return {
     status,
     headers: { ...retryHeaders(error.code), 'request-id': requestId },
-    body: { type: 'error', error: { type, message: error.message }, request_id: requestId },
+    body: { type: 'error', error: { type, message: error.message, ...detailsOf(error) }, request_id: requestId },
   }
 }
+
+/** Anthropic's SDK reads the code of a feature that the server lacks. */
+const detailsOf = ({ context: { code, param } }: SluiceError) =>
+  code === THREAD_UNSUPPORTED && { details: { error_code: code, unsupported: [param] } }
 
 /** The SDKs retry 408, 409, 429 and 5xx unless this header forbids it. A budget does not recover within seconds. */
 const retryHeaders = (code: ErrorCode): Record<string, string> =>
@@ -127,7 +132,11 @@ export const compatibleErrors = Type.Union([
   }),
   Type.Object({
     type: Type.Literal('error'),
-    error: Type.Object({ type: Type.String(), message: Type.String() }),
+    error: Type.Object({
+      type: Type.String(),
+      message: Type.String(),
+      details: Type.Optional(Type.Object({}, { additionalProperties: true })),
+    }),
     request_id: Type.String(),
   }),
 ])

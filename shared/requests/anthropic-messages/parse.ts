@@ -1,4 +1,4 @@
-import { type Fields, isAbsent, reading } from '../openai-fields.ts'
+import { type Fields, fault, isAbsent, reading } from '../openai-fields.ts'
 import { type ChatRequest, EFFORTS, type Tool, type ToolChoice } from '../request.ts'
 import { createToolCheck, unmatchedCall } from '../tools.ts'
 import type { ParsedRequest, RequestFault } from '../wire.ts'
@@ -15,10 +15,20 @@ const TRANSLATED = new Set([
 
 const MIN_THINKING_TOKENS = 1024
 
+/** The error code by which Anthropic's SDK recognizes a server without message threads. */
+export const THREAD_UNSUPPORTED = 'thread_unsupported_request'
+
 /** Reads the body of `POST /v1/messages`, of API versions 2023-06-01 and 2026-10-21. */
 export const parse = (body: Fields): ParsedRequest | RequestFault => reading(() => readBody(body))
 
 function readBody(body: Fields): ParsedRequest {
+  // Anthropic's SDK then sends the whole conversation.
+  if (!isAbsent(body.thread))
+    fault(
+      THREAD_UNSUPPORTED,
+      'thread',
+      'thread: This server keeps no conversation between requests. Send all messages, without `thread`.',
+    )
   const untranslated = Object.keys(body).filter(name => !TRANSLATED.has(name) && !isAbsent(body[name]))
   const model = required(body.model, 'model', text)
   const maxTokens = required(body.max_tokens, 'max_tokens', integer(1))
