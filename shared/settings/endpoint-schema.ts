@@ -129,7 +129,13 @@ export const endpointDefinition = Type.Object(
   {
     ...closed,
     description: 'An endpoint of a provider.',
-    examples: [{ preset: 'groq', limits: { rpm: 1000 }, models: { 'llama-3.3-70b-versatile': { tools: true } } }],
+    examples: [
+      {
+        format: 'openai',
+        base_url: 'http://127.0.0.1:8000/v1',
+        models: { 'qwen3-8b': { tools: true, images: false, context: 32_768, price: { input: 0, output: 0 } } },
+      },
+    ],
   },
 )
 export type EndpointDefinition = Static<typeof endpointDefinition>
