@@ -25,10 +25,17 @@ describe('the limit of a key while Redis is unavailable', () => {
   it('counts each key separately', async () => {
     const { take } = alone()
     expect(await Promise.all([take('a', 1), take('b', 1), take('a', 1)])).toEqual([
-      { ok: true },
-      { ok: true },
-      { ok: false, ms: expect.any(Number) },
+      { ok: true, left: 0, resetMs: 2 * MINUTE },
+      { ok: true, left: 0, resetMs: 2 * MINUTE },
+      { ok: false, ms: expect.any(Number), left: 0, resetMs: 2 * MINUTE },
     ])
+  })
+
+  it('reports the requests that are left', async () => {
+    const { take } = alone()
+    const lefts = []
+    for (let n = 0; n < 4; n++) lefts.push((await take('key', 3)).left)
+    expect(lefts).toEqual([2, 1, 0, 0])
   })
 
   it('slides: the requests of the last minute expire one by one', async () => {

@@ -1,8 +1,11 @@
 import { coalesce } from '#shared/concurrency/coalesce.ts'
 import type { Redis } from './connect.ts'
 
-/** `ms`: when the next request would be admitted, milliseconds from now. */
-export type Take = { ok: true } | { ok: false; ms: number }
+/**
+ * `ms`: when the next request would be admitted, milliseconds from now. `left`: requests that would be admitted now; `resetMs`: until the
+ * whole limit is available again, if no more requests come.
+ */
+export type Take = ({ ok: true } | { ok: false; ms: number }) & { left: number; resetMs: number }
 
 const WINDOW_MS = 60_000
 
@@ -10,7 +13,7 @@ const WINDOW_MS = 60_000
  * A sliding window counter: the count of this minute plus the count of the last minute, weighted by the part of it that the
  * window still covers. Source: "How we built rate limiting capable of scaling to millions of domains", Cloudflare blog.
  * KEYS[1] hash of the API key; ARGV: limit, number of requests. Returns the number admitted, the milliseconds until one more
- * would be admitted, and the milliseconds left in this minute. All are integers, so that the arithmetic is exact.
+ * would be admitted, the milliseconds left in this minute, and the room that is left. All are integers, so that the arithmetic is exact.
  */
 const TAKE = `
 local t = redis.call('TIME')
@@ -35,21 +38,19 @@ if this >= limit then
 elseif last > 0 then
   wait = ${WINDOW_MS} - math.floor((limit - this - 1) * ${WINDOW_MS} / last) - passed
 end
-return { admitted, math.max(1, wait), ${WINDOW_MS} - passed }
+return { admitted, math.max(1, wait), ${WINDOW_MS} - passed, math.max(0, room - admitted) }
 `
 
 /** `n` 0: only refills the stock. */
 type TakeRequest = { keyId: string; limit: number; n: number }
-type Answer = { admitted: number; ms: number; minuteMs: number }
+type Answer = { admitted: number; ms: number; minuteMs: number; room: number }
 /** Requests that are already counted and may be admitted without Redis until their minute ends. */
-type Stock = { left: number; until: number; limit: number; ordered: boolean }
+type Stock = { left: number; until: number; limit: number; ordered: boolean; room: number }
 
 /** A process reserves a hundredth of the limit ahead, so that it cannot strand more than that. */
 const STOCK_PART = 100
 const MAX_STOCK = 500
 const stockOf = (limit: number) => Math.min(MAX_STOCK, Math.floor(limit / STOCK_PART))
-
-const ADMITTED = Promise.resolve<Take>({ ok: true })
 
 /**
  * Limits requests per minute of an API key, for the whole fleet in Redis, or per process while Redis is unavailable.
@@ -71,15 +72,15 @@ export function createKeyLimiter(options: {
     const ahead = Math.max(0, stockOf(limit) - (stock && stock.until > asked ? stock.left : 0))
     try {
       const reply = await redis.eval(TAKE, 1, `${prefix}:rpm:${keyId}`, limit, needed + ahead)
-      const [admitted, ms, minuteMs] = reply as [number, number, number]
+      const [admitted, ms, minuteMs, room] = reply as [number, number, number, number]
       const spare = Math.max(0, admitted - needed)
       const kept = stocks.get(keyId)
       const left = spare + (kept && kept.until > performance.now() ? kept.left : 0)
-      stocks.set(keyId, { left, until: asked + minuteMs, limit, ordered: false })
-      return { admitted, ms, minuteMs }
+      stocks.set(keyId, { left, until: asked + minuteMs, limit, ordered: false, room })
+      return { admitted, ms, minuteMs, room: room + left }
     } catch {
       stocks.delete(keyId)
-      return { ...local(keyId, limit, needed), minuteMs: 0 }
+      return local(keyId, limit, needed)
     }
   }
 
@@ -97,8 +98,10 @@ export function createKeyLimiter(options: {
       )
       return asks.map(({ keyId, n }) => {
         const answer = answers.get(keyId)!
-        if (n === 0) return { ok: true }
-        return answer.admitted-- > 0 ? { ok: true } : { ok: false, ms: answer.ms }
+        // A full window slides out by the end of the next minute.
+        const state = { left: answer.room, resetMs: answer.minuteMs + WINDOW_MS }
+        if (n === 0 || answer.admitted-- > 0) return { ok: true, ...state }
+        return { ok: false, ms: answer.ms, ...state }
       })
     },
   })
@@ -112,14 +115,15 @@ export function createKeyLimiter(options: {
       stock.ordered = true
       void ask({ keyId, limit, n: 0 })
     }
-    return ADMITTED
+    const resetMs = Math.max(0, Math.ceil(stock.until - performance.now())) + WINDOW_MS
+    return Promise.resolve({ ok: true, left: stock.room + stock.left, resetMs })
   }
 }
 
 /** The same window in the memory of this process. */
 function createLocalCounter(now: () => number) {
   const windows = new Map<string, { minute: number; this: number; last: number }>()
-  return (keyId: string, limit: number, wanted: number): Omit<Answer, 'minuteMs'> => {
+  return (keyId: string, limit: number, wanted: number): Answer => {
     const at = Math.floor(now())
     const minute = Math.floor(at / WINDOW_MS)
     const old = windows.get(keyId)
@@ -133,6 +137,6 @@ function createLocalCounter(now: () => number) {
     let wait = 1
     if (used >= limit) wait = WINDOW_MS - passed + WINDOW_MS - Math.floor(((limit - 1) * WINDOW_MS) / used)
     else if (last > 0) wait = WINDOW_MS - Math.floor(((limit - used - 1) * WINDOW_MS) / last) - passed
-    return { admitted, ms: Math.max(1, wait) }
+    return { admitted, ms: Math.max(1, wait), minuteMs: WINDOW_MS - passed, room: Math.max(0, room - admitted) }
   }
 }

@@ -3,6 +3,8 @@ import fp from 'fastify-plugin'
 import type { ApiKey, Scope } from '#shared/db/keys.ts'
 import { SluiceError } from '#shared/errors.ts'
 import type { ApiDeps } from '../deps.ts'
+import { surfaceOf } from './error-formats.ts'
+import { rateHeaders } from './rate-headers.ts'
 import { whenClosed } from './when-closed.ts'
 
 declare module 'fastify' {
@@ -37,6 +39,7 @@ export const auth = fp(
       whenClosed(reply.raw, unwatch)
       if (key.requests_per_minute === null) return
       const taken = await take(key.id, key.requests_per_minute)
+      reply.headers(rateHeaders(surfaceOf(request), 'requests', { limit: key.requests_per_minute, ...taken }))
       if (!taken.ok) {
         throw new SluiceError('rate_limited', `The key’s limit is ${key.requests_per_minute} requests per minute.`, {
           context: { requests_per_minute: key.requests_per_minute },

@@ -41,6 +41,9 @@ describe('an error under /v1', () => {
     ['budget_exceeded', 402, 'billing_error'],
     ['rate_limited', 429, 'rate_limit_error'],
     ['unavailable', 503, 'api_error'],
+    ['server_busy', 529, 'overloaded_error'],
+    ['unknown_model', 404, 'not_found_error'],
+    ['model_unsuitable', 404, 'not_found_error'],
   ])('%s has the status %i and the type %s for Anthropic’s clients', (code, status, type) => {
     expect(asAnthropic(new SluiceError(code, 'what'), 'an id')).toMatchObject({
       status,

@@ -35,6 +35,7 @@ const OPENAI: Partial<Record<ErrorCode, { status?: number; type?: string; code?:
   unknown_model: { status: 404, code: 'model_not_found' },
   model_unsuitable: { status: 404, code: 'model_not_found' },
   image_unreachable: { code: 'invalid_image_url' },
+  context_exceeded: { code: 'context_length_exceeded' },
   rate_limited: { type: 'requests', code: 'rate_limit_exceeded' },
   budget_exceeded: { status: 429, type: 'insufficient_quota', code: 'insufficient_quota' },
 }
@@ -85,11 +86,20 @@ const ANTHROPIC_TYPES: Record<number, string> = {
   413: 'request_too_large',
   429: 'rate_limit_error',
   504: 'timeout_error',
+  529: 'overloaded_error',
+}
+
+/** Errors that have another status in Anthropic's API. */
+const ANTHROPIC_STATUS: Partial<Record<ErrorCode, number>> = {
+  unknown_model: 404,
+  model_unsuitable: 404,
+  field_too_large: 400,
+  server_busy: 529,
 }
 
 export function asAnthropic(error: SluiceError, requestId: string): ErrorResponse {
   const { status: ours } = ERRORS[error.code]
-  const status = error.code === 'unknown_model' ? 404 : ours === 422 || ours === 415 ? 400 : ours
+  const status = ANTHROPIC_STATUS[error.code] ?? (ours === 422 || ours === 415 ? 400 : ours)
   const type = ANTHROPIC_TYPES[status] ?? 'api_error'
   return {
     status,

@@ -1,6 +1,6 @@
+import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { dropWhenStalled } from '../http/backpressure.ts'
-import { surfaceOf } from '../http/error-formats.ts'
 
 const KEEP_ALIVE_MS = 15_000
 /** Bytes that may wait for one client. The call cannot be slowed down, so a client that reads less than the model writes is cut off. */
@@ -29,12 +29,14 @@ export function createEventOutput(
     reply.hijack()
     dropWhenStalled(response)
     response.writeHead(200, {
+      // A hijacked reply does not send them itself.
+      ...(reply.getHeaders() as OutgoingHttpHeaders),
+      ...(reply.hasHeader('openai-version') && { 'openai-processing-ms': Math.round(reply.elapsedTime) }),
       ...headers(),
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-cache, no-transform',
       'x-accel-buffering': 'no',
       'x-request-id': request.id,
-      ...(surfaceOf(request) === 'anthropic' && { 'request-id': request.id }),
     })
     keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS)
     response.once('close', () => clearInterval(keepAlive))

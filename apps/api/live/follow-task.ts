@@ -11,7 +11,8 @@ const MARGIN_MS = 5000
 
 /**
  * Follows a task that runs elsewhere until it has ended.
- * @param client `signal`: it has left. `cancels`: the task then ends, too.
+ * @param client `signal`: it has left. `cancels`: the task then ends, too. `waitMs`: for how long it waits; by default until after the
+ * deadline of the task.
  * @throws SluiceError cancelled, if the client has left; deadline_exceeded; provider_failed, if the answer was begun and lost
  */
 export async function followTask(
@@ -21,11 +22,12 @@ export async function followTask(
     onEvent?: ((event: StreamEvent) => void) | undefined
     signal: AbortSignal
     deadlineMs: number
+    waitMs?: number
     cancels?: boolean
   },
 ): Promise<TaskView> {
-  const { onEvent, signal, deadlineMs, cancels = true } = client
-  const over = AbortSignal.any([signal, AbortSignal.timeout(deadlineMs + MARGIN_MS)])
+  const { onEvent, signal, deadlineMs, waitMs = deadlineMs + MARGIN_MS, cancels = true } = client
+  const over = AbortSignal.any([signal, AbortSignal.timeout(waitMs)])
   const updates = createTaskUpdates(deps, id, over)
   let rest = ''
   let sent = false
@@ -59,16 +61,18 @@ export async function followTask(
     updates.stop()
   }
   if (!signal.aborted) throw new SluiceError('deadline_exceeded')
-  if (cancels) {
-    await deps.finishTask({
-      id,
-      status: 'cancelled',
-      from: 'live',
-      epoch: null,
-      workerId: null,
-      error: { code: 'cancelled', message: 'The client closed the connection.' },
-      settlement: null,
-    })
-  }
+  if (cancels) await cancelTask(deps, id, 'The client closed the connection.')
   throw new SluiceError('cancelled', 'The client closed the connection.')
 }
+
+/** Ends a task unless it has ended. */
+export const cancelTask = (deps: Pick<ApiDeps, 'finishTask'>, id: string, message: string) =>
+  deps.finishTask({
+    id,
+    status: 'cancelled',
+    from: 'live',
+    epoch: null,
+    workerId: null,
+    error: { code: 'cancelled', message },
+    settlement: null,
+  })

@@ -18,7 +18,8 @@ import { route } from '#shared/routing.ts'
 import type { ApiDeps } from '../deps.ts'
 import { traceparentOf } from '../http/trace.ts'
 import { type Disconnect, watchDisconnect } from './disconnect.ts'
-import { followTask } from './follow-task.ts'
+import { cancelTask, followTask } from './follow-task.ts'
+import { clientSeconds, deadlineSeconds, waitMs } from './client-timeout.ts'
 
 /** A request of a compatible surface whose client waits for the answer. */
 export type LiveRequest = {
@@ -35,9 +36,6 @@ export type LiveRequest = {
 
 /** `id`: of the task. `createdAt`: Unix seconds. */
 export type LiveAnswer = { id: string; createdAt: number; answer: ChatAnswer }
-
-/** The SDKs wait ten minutes by default. */
-const DEFAULT_SECONDS = 600
 
 /**
  * Runs a request for a client that waits: in this process, or in the queue if this process or the gate is busy.
@@ -70,7 +68,7 @@ export async function runLive(
   const client = watchDisconnect(reply.raw, { finish: live.finish })
   const leave = deps.liveClients.enter(task.id, client)
   try {
-    const answer = await runTask(deps, task, live, client)
+    const answer = await runTask(deps, task, live, client, () => waitMs(request.headers, reply.elapsedTime))
     return { id: task.id, createdAt, answer }
   } finally {
     leave()
@@ -78,7 +76,13 @@ export async function runLive(
   }
 }
 
-async function runTask(deps: ApiDeps, task: NewTask, live: LiveRequest, client: Disconnect): Promise<ChatAnswer> {
+async function runTask(
+  deps: ApiDeps,
+  task: NewTask,
+  live: LiveRequest,
+  client: Disconnect,
+  clientWaitMs: () => number,
+): Promise<ChatAnswer> {
   const options = task.options as StoredOptions
   const note = lossNoter(deps, live, options)
   const ended = await deps.direct.run(task, { signal: client.signal, onEvent: live.onEvent, onTarget: note })
@@ -101,9 +105,23 @@ async function runTask(deps: ApiDeps, task: NewTask, live: LiveRequest, client: 
     onEvent: live.onEvent,
     signal: client.signal,
     deadlineMs: task.deadlineSeconds * 1000,
+    waitMs: clientWaitMs(),
+  }).catch(async error => {
+    throw (await stillQueued(deps, task.id, error)) ?? error
   })
   noteAnswer(view, note)
   return viewAnswer(view)
+}
+
+/** The error of a client whose timeout nears while its task waits for its first call: it may ask again later. Null: it is another error. */
+async function stillQueued(deps: ApiDeps, id: string, error: unknown): Promise<SluiceError | null> {
+  if (!(error instanceof SluiceError) || error.code !== 'deadline_exceeded') return null
+  if ((await deps.state(id))?.status !== 'queued') return null
+  const message = 'The request waited in the queue until the timeout of its client neared.'
+  await cancelTask(deps, id, message)
+  return new SluiceError('rate_limited', `${message} Limits of the provider or of this server are reached.`, {
+    retryAfter: 1,
+  })
 }
 
 /** undefined: the client permits no loss. */
@@ -138,7 +156,7 @@ async function joinTask(
     const view = await followTask(deps, id, {
       onEvent: live.onEvent,
       signal: leaving.signal,
-      deadlineMs: DEFAULT_SECONDS * 1000,
+      deadlineMs: clientSeconds(request.headers) * 1000,
       cancels: false,
     })
     const createdAt = Math.floor(view.created_at.getTime() / 1000)
@@ -153,12 +171,11 @@ async function joinTask(
 const isRetry = ({ headers }: FastifyRequest): boolean => Number(headers['x-stainless-retry-count'] ?? 0) > 0
 
 function optionsOf({ headers }: FastifyRequest, { parsed }: LiveRequest): StoredOptions {
-  const seconds = Math.floor(Number(headers['x-stainless-timeout'] ?? DEFAULT_SECONDS))
   return {
     ...(parsed.model !== undefined && { model: parsed.model }),
     ...(parsed.maxTokens !== undefined && { max_tokens: parsed.maxTokens }),
     priority: 'interactive',
-    deadline_seconds: seconds >= 1 && seconds <= 86_400 ? seconds : DEFAULT_SECONDS,
+    deadline_seconds: deadlineSeconds(headers),
     stream: parsed.stream,
     // Clients expect sampling.
     cache: headers['x-sluice-cache'] === 'use' ? 'use' : 'off',
