@@ -13,6 +13,7 @@ import { check } from '#shared/engine/check.ts'
 import { createClaimStage } from '#shared/engine/claim.ts'
 import type { ClaimRegistry } from '#shared/engine/claim-registry.ts'
 import { createCoalescing } from '#shared/engine/coalescing.ts'
+import { createProcessLimits } from '#shared/engine/process-limits.ts'
 import { createProviderHealth } from '#shared/engine/provider-health.ts'
 import type { RunDeps } from '#shared/engine/run.ts'
 import { createRunner } from '#shared/engine/runner.ts'
@@ -55,6 +56,8 @@ export type TaskRunnersOptions = {
   demoMs: number
   draining: () => boolean
   untilHealthy: () => Promise<void>
+  /** Without Redis, calls are made within the limits of each process, instead of waiting. */
+  continuesWithoutRedis?: boolean
 }
 
 /**
@@ -81,7 +84,14 @@ export function createTaskRunners(options: TaskRunnersOptions) {
   const wake = (ids: string[]) => producer.wake(ids)
 
   const recovery = createRecovery({ redis, prefix, providers, halfOpen: gate.halfOpen, wake, logger })
-  const admission = createAdmission({ gate, wake, park: recovery.park, metrics, logger })
+  const admission = createAdmission({
+    gate,
+    wake,
+    park: recovery.park,
+    processLimits: options.continuesWithoutRedis ? createProcessLimits(core.limits.of) : undefined,
+    metrics,
+    logger,
+  })
   lifecycle.defer('admission', () => admission.stop())
   const scores = startScores({ gate, onStates: recovery.observe, logger })
   lifecycle.defer('scores', () => scores.stop())

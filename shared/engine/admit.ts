@@ -64,10 +64,12 @@ export function createAdmission(deps: {
   wake: (jobIds: string[]) => Promise<void>
   /** Records a job that waits for an open breaker. */
   park: (target: Target, job: string) => void
+  /** Decides while the gate is unavailable; absent: calls then wait for the gate. */
+  processLimits?: ((request: AdmitRequest) => AdmitResult) | undefined
   metrics: Pick<Metrics, 'permitWaits'>
   logger: Logger
 }): Admission {
-  const { gate, wake, park, metrics, logger } = deps
+  const { gate, wake, park, processLimits, metrics, logger } = deps
   /** Permits, and whether the call has begun. Others are not renewed: a worker without Postgres may hold many. */
   const held = new Map<GatePermit, boolean>()
   const logFailure = (what: string) => (error: unknown) => {
@@ -114,8 +116,17 @@ export function createAdmission(deps: {
     } catch (error) {
       if (!(error instanceof GateUnavailable)) throw error
       logger.debug({ err: error }, 'the gate is unavailable')
-      return { kind: 'closed', ms: GATE_UNAVAILABLE_MS, bookable: false }
+      return withoutGate({ target, ...request })
     }
+  }
+
+  function withoutGate(request: AdmitRequest): AdmitResult {
+    try {
+      if (processLimits) return processLimits(request)
+    } catch (error) {
+      if (!(error instanceof GateUnavailable)) throw error
+    }
+    return { kind: 'closed', ms: GATE_UNAVAILABLE_MS, bookable: false }
   }
 
   return {

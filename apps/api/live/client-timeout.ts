@@ -24,5 +24,5 @@ export function deadlineSeconds(headers: IncomingHttpHeaders): number {
 /** How long a queued request may wait on so that its client still gets an answer, milliseconds. @param elapsedMs since it arrived */
 export function waitMs(headers: IncomingHttpHeaders, elapsedMs: number): number {
   const total = clientSeconds(headers) * 1000
-  return Math.max(0, total - Math.min(1000, total / 10) - elapsedMs)
+  return Math.floor(Math.max(0, total - Math.min(1000, total / 10) - elapsedMs))
 }

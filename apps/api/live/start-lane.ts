@@ -45,6 +45,7 @@ export async function startDirectLane({
     demoMs: 0,
     draining,
     untilHealthy: () => heartbeat.untilHealthy(),
+    continuesWithoutRedis: true,
   })
   const heartbeat = await startHeartbeat({
     db,

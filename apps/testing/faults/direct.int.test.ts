@@ -103,7 +103,7 @@ test('a request that waits for a limit gets 429 only when the timeout of its cli
   const { api, upstream } = cluster
   const model = 'test-limited'
   const limits = { concurrency: 1 }
-  expect((await api.call('PUT', `/api/v1/limits/anthropic/${model}`, { body: limits })).status).toBe(200)
+  expect((await api.call('PUT', '/api/v1/providers/anthropic/limits', { body: limits })).status).toBe(200)
   const held = upstream.hold()
   const client = clientOf(api)
   const first = client.chat.completions.create({ ...ask('first'), model })
@@ -120,12 +120,14 @@ test('a request that waits for a limit gets 429 only when the timeout of its cli
 
 test('a retry at another API after kill -9 of the first gets the answer of a worker', async () => {
   const { apis, upstream } = cluster
-  const victim = await cluster.startApi({ LIVENESS_SCALE: '0.3' })
+  const victim = await cluster.startApi()
+  const [row] = await cluster.sql<{ id: string }>('SELECT id FROM workers WHERE pid = $1', [victim.pid])
   const held = upstream.hold()
   const lost = clientOf(victim).chat.completions.create(ask('killed'))
   await within('the call comes', held.waiting(1))
   victim.kill()
   await expect(lost).rejects.toBeInstanceOf(OpenAI.APIConnectionError)
+  await cluster.presumeDead(row!)
   held.release()
   // As the SDK repeats it, behind a load balancer.
   const repeated = await clientOf(apis[0]!).chat.completions.create(ask('killed'), {
