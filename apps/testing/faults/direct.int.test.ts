@@ -1,7 +1,7 @@
-import OpenAI from 'openai'
+import type OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import { toWire } from '#shared/ids.ts'
-import { ADMIN_KEY, type Api, type Cluster, PATIENT, startCluster, until, within } from './cluster.ts'
+import { type Cluster, PATIENT, startCluster, until, within } from './cluster.ts'
+import { ask, clientOf, endedTask as findEnded } from './direct.ts'
 
 vi.setConfig(PATIENT)
 
@@ -18,26 +18,10 @@ beforeEach(async () => {
   await cluster.begin()
 })
 
-const clientOf = (api: Api, options: ConstructorParameters<typeof OpenAI>[0] = {}) =>
-  new OpenAI({ baseURL: `http://127.0.0.1:${api.port}/v1`, apiKey: ADMIN_KEY, maxRetries: 0, ...options })
-
-const ask = (marker: string) => ({
-  model: 'claude-haiku-5-5',
-  messages: [{ role: 'user' as const, content: `[[${marker}]]` }],
-})
 const ready = () =>
   until('everything is ready', async () => (await cluster.api.call('GET', '/health/ready?strict=1')).status === 200)
 
-/** The task whose prompt has the marker, once it has ended. */
-const endedTask = (marker: string) =>
-  until(`the task ${marker} has ended`, async () => {
-    const [task] = await cluster
-      .sql<{ id: string; status: string }>(
-        `SELECT id, status FROM tasks WHERE input::text LIKE '%[[${marker}]]%' AND status NOT IN ('queued', 'running')`,
-      )
-      .catch(() => [])
-    return task && { ...task, id: toWire('task', task.id) }
-  })
+const endedTask = (marker: string) => findEnded(cluster, marker)
 
 test('a client that leaves in the middle of a stream stops the call, which is settled and charged', async () => {
   const { api, upstream } = cluster
@@ -116,28 +100,6 @@ test('a request that waits for a limit gets 429 only when the timeout of its cli
   const texts = (await Promise.all([first, third])).map(one => one.choices[0]?.message.content)
   expect(texts).toEqual(['Hello from upstream.', 'Hello from upstream.'])
   expect(upstream.markers()).toEqual({ first: 1, third: 1 })
-})
-
-test('a retry at another API after kill -9 of the first gets the answer of a worker', async () => {
-  const { apis, upstream } = cluster
-  const victim = await cluster.startApi()
-  const [row] = await cluster.sql<{ id: string }>('SELECT id FROM workers WHERE pid = $1', [victim.pid])
-  const held = upstream.hold()
-  const lost = clientOf(victim).chat.completions.create(ask('killed'))
-  await within('the call comes', held.waiting(1))
-  victim.kill()
-  await expect(lost).rejects.toBeInstanceOf(OpenAI.APIConnectionError)
-  await cluster.presumeDead(row!)
-  held.release()
-  // As the SDK repeats it, behind a load balancer.
-  const repeated = await clientOf(apis[0]!).chat.completions.create(ask('killed'), {
-    headers: { 'x-stainless-retry-count': '1' },
-  })
-  expect(repeated.choices[0]?.message.content).toBe('Hello from upstream.')
-  const { id, status } = await endedTask('killed')
-  expect(status).toBe('succeeded')
-  expect((await cluster.attempts(id)).map(one => one.outcome)).toEqual(['unknown', 'succeeded'])
-  expect(upstream.markers()).toEqual({ killed: 2 })
 })
 
 test('while Redis is down, requests are answered whole and streamed', async () => {
