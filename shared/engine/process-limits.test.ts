@@ -7,8 +7,17 @@ const UNLIMITED: GateLimits = { version: 1, rpm: null, tpm: null, itpm: null, ot
 
 function setUp(limits: Partial<GateLimits>) {
   const clock = { at: 1000 }
-  const admit = createProcessLimits(() => ({ ...UNLIMITED, ...limits }), () => clock.at)
-  const request = { id: 'a', target: { provider: 'openai', model: 'gpt' }, maxWaitMs: 0, lane: 'normal', wake: '' } as const
+  const admit = createProcessLimits(
+    () => ({ ...UNLIMITED, ...limits }),
+    () => clock.at,
+  )
+  const request = {
+    id: 'a',
+    target: { provider: 'openai', model: 'gpt' },
+    maxWaitMs: 0,
+    lane: 'normal',
+    wake: '',
+  } as const
   return { clock, admit: (inputTokens = 10, outputTokens = 10) => admit({ ...request, inputTokens, outputTokens }) }
 }
 const permitOf = (result: AdmitResult) => {

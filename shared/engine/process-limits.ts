@@ -69,8 +69,7 @@ export function createProcessLimits(limitsOf: (target: Target) => GateLimits, no
     const exceeded = wanted.filter(one => one.max !== null && one.used + one.more > one.max)
     const alone = exceeded.find(one => one.more > one.max!)
     if (alone) return { kind: 'never', limit: alone.limit }
-    if (exceeded.length === 0)
-      return { kind: 'go', permit: permitOf(state, { at: now(), inputTokens, outputTokens }) }
+    if (exceeded.length === 0) return { kind: 'go', permit: permitOf(state, { at: now(), inputTokens, outputTokens }) }
     const rate = exceeded.some(one => one.limit !== 'concurrency')
     const ms = rate && state.calls[0] ? Math.ceil(state.calls[0].at + WINDOW_MS - now()) : BUSY_MS
     return { kind: 'closed', ms: Math.max(1, ms), bookable: false }

@@ -8,7 +8,11 @@ export type RateState = { limit: number; left: number; resetMs: number }
 export type RateName = 'requests' | 'tokens' | 'input-tokens' | 'output-tokens'
 
 /** The state of a limit in the headers of OpenAI's or Anthropic's API; none in the native API. */
-export function rateHeaders(surface: Surface, name: RateName, { limit, left, resetMs }: RateState): Record<string, string> {
+export function rateHeaders(
+  surface: Surface,
+  name: RateName,
+  { limit, left, resetMs }: RateState,
+): Record<string, string> {
   if (surface === 'native') return {}
   if (surface === 'anthropic') {
     const prefix = `anthropic-ratelimit-${name}`

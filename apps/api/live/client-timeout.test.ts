@@ -10,8 +10,7 @@ describe('the timeout of a client', () => {
     ['-1', 600],
     ['soon', 600],
     ['1e9', 600],
-  ])('%s is %d seconds', (header, seconds) =>
-    expect(clientSeconds({ 'x-stainless-timeout': header })).toBe(seconds))
+  ])('%s is %d seconds', (header, seconds) => expect(clientSeconds({ 'x-stainless-timeout': header })).toBe(seconds))
 
   it('leaves the task time for the retries of an SDK', () => {
     expect(deadlineSeconds({ 'x-stainless-timeout': '30' })).toBe(100)

@@ -17,9 +17,9 @@ import type { ParsedRequest } from '#shared/requests/wire.ts'
 import { route } from '#shared/routing.ts'
 import type { ApiDeps } from '../deps.ts'
 import { traceparentOf } from '../http/trace.ts'
+import { clientSeconds, deadlineSeconds, waitMs } from './client-timeout.ts'
 import { type Disconnect, watchDisconnect } from './disconnect.ts'
 import { cancelTask, followTask } from './follow-task.ts'
-import { clientSeconds, deadlineSeconds, waitMs } from './client-timeout.ts'
 
 /** A request of a compatible surface whose client waits for the answer. */
 export type LiveRequest = {

@@ -124,7 +124,9 @@ test('while Postgres is down, requests are refused with 503 before any call', as
   await postgres!.kill()
   const refused: unknown = await client.chat.completions.create(ask('no-postgres')).catch(error => error)
   expect(refused).toMatchObject({ status: 503, code: 'unavailable', requestID: expect.any(String) })
-  expect(Number((refused as InstanceType<typeof OpenAI.APIError>).headers?.get('retry-after'))).toBeGreaterThanOrEqual(1)
+  expect(Number((refused as InstanceType<typeof OpenAI.APIError>).headers?.get('retry-after'))).toBeGreaterThanOrEqual(
+    1,
+  )
   expect(upstream.count()).toBe(0)
   await postgres!.start()
   await ready()
