@@ -19,6 +19,7 @@ const PAGES: Record<string, Record<string, () => string>> = {
     'task-errors': () => errorsTable(TASK_ERRORS),
   },
   'docs/metrics.md': { metrics: metricsTable },
+  'docs/anthropic.md': { 'messages-losses': () => lossesTable('anthropic-messages') },
   'docs/openai.md': {
     'chat-losses': () => lossesTable('openai-chat'),
     'responses-losses': () => lossesTable('openai-responses'),

@@ -2,7 +2,7 @@ import { type Destination, isForwarded, lossesOf } from '#shared/providers/losse
 import type { Wire } from '#shared/requests/request.ts'
 import { wholeRequest } from '#shared/requests/stored.ts'
 import { isFault } from '#shared/requests/wire.ts'
-import { findWireFormat, wireFormat } from '#shared/requests/wires.ts'
+import { wireFormat } from '#shared/requests/wires.ts'
 
 /** The tables of docs/openai.md and docs/anthropic.md: what a request in a client's format loses on its way to each provider. */
 
@@ -99,21 +99,66 @@ const RESPONSES: Probes = {
   },
 }
 
-const PROBES: Partial<Record<Wire, Probes>> = { 'openai-chat': CHAT, 'openai-responses': RESPONSES }
+const messagesBlock = (block: Body): Body => ({ messages: [{ role: 'user', content: [block] }] })
+const TOOL = { name: 'f', input_schema: { type: 'object', properties: {} } }
+const PDF = { type: 'base64', media_type: 'application/pdf', data: DATA }
+const CALL = { type: 'tool_use', id: 'a', name: 'f', input: {} }
+const IMAGE = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: DATA } }
+
+const MESSAGES: Probes = {
+  minimal: { model: 'a-model', max_tokens: 4096, messages: [{ role: 'user', content: 'Hi' }] },
+  probes: {
+    '`tools`': { tools: [TOOL] },
+    '`tool_choice`: `any`, or a tool': { tools: [TOOL], tool_choice: { type: 'any' } },
+    '`disable_parallel_tool_use`': { tools: [TOOL], tool_choice: { type: 'auto', disable_parallel_tool_use: true } },
+    'Anthropic’s own tools': { tools: [{ type: 'web_search_20260209', name: 'web_search' }] },
+    '`output_config.format`': { output_config: { format: { type: 'json_schema', schema: { type: 'object' } } } },
+    '`output_config.effort`': { output_config: { effort: 'high' } },
+    'images by URL': messagesBlock({ type: 'image', source: { type: 'url', url: 'https://a.example/b.png' } }),
+    'images as base64': messagesBlock(IMAGE),
+    'images in tool results': {
+      tools: [TOOL],
+      messages: [
+        { role: 'user', content: 'Hi' },
+        { role: 'assistant', content: [CALL] },
+        { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'a', content: [IMAGE] }] },
+      ],
+    },
+    'images and documents by `file_id`': messagesBlock({
+      type: 'document',
+      source: { type: 'file', file_id: 'file_1' },
+    }),
+    'documents as base64': messagesBlock({ type: 'document', source: PDF }),
+    'documents by URL': messagesBlock({ type: 'document', source: { type: 'url', url: 'https://a.example/b.pdf' } }),
+    'documents as text': messagesBlock({
+      type: 'document',
+      source: { type: 'text', media_type: 'text/plain', data: 'Hi' },
+    }),
+    citations: messagesBlock({ type: 'document', source: PDF, citations: { enabled: true } }),
+    '`thinking`': { thinking: { type: 'enabled', budget_tokens: 1024 } },
+    '`stop_sequences`': { stop_sequences: ['END'] },
+    '`temperature`': { temperature: 0.5 },
+    '`top_p`': { top_p: 0.5 },
+    '`top_k`': { top_k: 5 },
+    '`cache_control`': { cache_control: { type: 'ephemeral' } },
+    '`container`, `mcp_servers`': { mcp_servers: [] },
+  },
+}
+
+const PROBES: Record<Wire, Probes> = {
+  'openai-chat': CHAT,
+  'openai-responses': RESPONSES,
+  'anthropic-messages': MESSAGES,
+}
 
 /** A Markdown table of one client's format. Providers that receive the request as it is have no column. */
 export function lossesTable(wire: Wire): string {
   const probes = PROBES[wire]
-  if (!probes) throw new Error(`no probes for ${wire}`)
   const requests = Object.entries(probes.probes).map(([title, body]) => ({
     title,
     request: read(wire, { ...probes.minimal, ...body }),
   }))
-  const columns = DESTINATIONS.filter(
-    one =>
-      !isForwarded(one, read(wire, probes.minimal)) &&
-      (one.format !== 'anthropic' || findWireFormat('anthropic-messages')),
-  )
+  const columns = DESTINATIONS.filter(one => !isForwarded(one, read(wire, probes.minimal)))
   const rows = requests.flatMap(({ title, request }) => {
     const cells = columns.map(one => (lossesOf(one, request).length > 0 ? 'lost' : ''))
     return cells.some(one => one !== '') ? [[title, ...cells]] : []

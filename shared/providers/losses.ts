@@ -1,9 +1,8 @@
 import { catalogueOf } from '#shared/models/declared.ts'
 import type { ProviderDescriptor } from '#shared/models/providers.ts'
 import { parameterOf, withoutIndexes } from '#shared/requests/parameters.ts'
-import { partsOf } from '#shared/requests/parts.ts'
 import type { ChatRequest, Wire } from '#shared/requests/request.ts'
-import { findWireFormat, wireFormat } from '#shared/requests/wires.ts'
+import { wireFormat } from '#shared/requests/wires.ts'
 import { ollamaLosses } from './ollama-request.ts'
 import { dialectOf } from './openai-dialects.ts'
 
@@ -36,17 +35,8 @@ export function lossesOf(to: Destination, request: ChatRequest): Loss[] {
 
 function fieldsLost({ format, provider, model }: Destination, request: ChatRequest): string[] {
   if (format === 'ollama') return ollamaLosses(request)
-  if (format === 'anthropic') return (findWireFormat('anthropic-messages')?.losses ?? beyondText)(request)
+  if (format === 'anthropic') return wireFormat('anthropic-messages').losses(request)
   return [...wireFormat('openai-chat').losses(request), ...leftOut(provider, model, request)]
-}
-
-/** What an adapter loses that carries only text. */
-function beyondText(request: ChatRequest): string[] {
-  const { tools, stop } = request
-  const parts = partsOf(request).map(one => one.type as string)
-  const fields = [...(tools?.length ? ['tools'] : []), ...(stop?.length ? ['stop'] : [])]
-  const contents = ['image', 'document', 'audio', 'tool_call', 'tool_result', 'thinking', 'redacted_thinking']
-  return [...fields, ...contents.filter(one => parts.includes(one))]
 }
 
 /** Fields that a server's dialect leaves out, and that say something. */

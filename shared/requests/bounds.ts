@@ -2,7 +2,8 @@ import { contextWindow } from '#shared/models/models.ts'
 import { type TokenSource, upperBoundTokens } from '#shared/models/tokens.ts'
 import { type BoundTarget, imageTokenBound } from './image-tokens.ts'
 import type { AnyPart } from './parts.ts'
-import type { ChatRequest, Message, Tool } from './request.ts'
+import { pdfTokenBound } from './pdf-tokens.ts'
+import type { ChatRequest, DocumentPart, Message, Tool } from './request.ts'
 
 /** Marks around one part of a message, such as the name of its tool. */
 const PER_PART = 32
@@ -17,8 +18,8 @@ const AUDIO_BYTES_PER_TOKEN = 25
 const UNKNOWN_WINDOW = 2_000_000
 
 /**
- * An upper bound of the input tokens of a request. Content that only the provider can count, such as a PDF or a file by its id, counts
- * as the model's whole context window, which no request can exceed.
+ * An upper bound of the input tokens of a request. Content that only the provider can count, such as a file by its id, counts as the
+ * model's whole context window, which no request can exceed.
  * @param target where the request goes; absent: anywhere
  */
 export function inputTokenBound(request: ChatRequest, target?: BoundTarget): number {
@@ -59,9 +60,7 @@ function countPart(part: AnyPart, target: BoundTarget | undefined): Counted {
     case 'image':
       return { ...counted, tokens: imageTokenBound(part, target) }
     case 'document':
-      return part.source.kind === 'text'
-        ? { ...counted, text: `${part.title ?? ''}${part.source.text}` }
-        : { ...counted, opaque: true }
+      return countDocument(part, counted)
     case 'audio':
       return { ...counted, tokens: Math.ceil(part.data.length / AUDIO_BYTES_PER_TOKEN) }
     case 'tool_call':
@@ -76,6 +75,23 @@ function countPart(part: AnyPart, target: BoundTarget | undefined): Counted {
     case 'redacted_thinking':
       return { ...counted, text: part.data }
   }
+}
+
+/** Reading a PDF takes milliseconds, and one request is counted several times. */
+const counted = new WeakMap<DocumentPart, number | null>()
+
+function countDocument(part: DocumentPart, none: Counted): Counted {
+  const { source, title = '' } = part
+  if (source.kind === 'text') return { ...none, text: title + source.text }
+  if (source.kind !== 'base64') return { ...none, opaque: true }
+  // A text has no more bytes than its base64.
+  if (source.mediaType.startsWith('text/')) return { ...none, text: title, tokens: source.data.length }
+  let tokens = counted.get(part)
+  if (tokens === undefined) {
+    tokens = pdfTokenBound(source.data)
+    counted.set(part, tokens)
+  }
+  return tokens === null ? { ...none, opaque: true } : { ...none, text: title, tokens }
 }
 
 const toolTokens = (tools: readonly Tool[]): number =>

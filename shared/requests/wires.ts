@@ -9,9 +9,6 @@ const registered: WireFormat[] = [openaiChat, openAiResponses, anthropicMessages
 
 const WIRE_FORMATS: ReadonlyMap<Wire, WireFormat> = new Map(registered.map(one => [one.wire, one]))
 
-/** undefined: no part of Sluice speaks the format yet. */
-export const findWireFormat = (wire: Wire): WireFormat | undefined => WIRE_FORMATS.get(wire)
-
 export function wireFormat(wire: Wire): WireFormat {
   const format = WIRE_FORMATS.get(wire)
   if (!format) throw new Error(`no format "${wire}"`)

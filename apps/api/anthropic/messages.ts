@@ -36,12 +36,6 @@ const messageSchema = Type.Object(
 /** No request for a count is refused because of its output limit. */
 const MAX_TOKENS = 1_000_000_000
 
-/** Parameters that SDKs add to every path. */
-const query = Type.Object(
-  { beta: Type.Optional(Type.String({ description: 'Has no effect.' })) },
-  { additionalProperties: false },
-)
-
 /** Anthropic's `POST /v1/messages`: a task of the kind `generate` whose client waits for the answer. */
 export const anthropicMessages: FastifyPluginAsync<ApiDeps> = async (app, deps) => {
   app.post(
@@ -53,7 +47,6 @@ export const anthropicMessages: FastifyPluginAsync<ApiDeps> = async (app, deps) 
         summary: 'Create a message (Anthropic)',
         description:
           'Compatible with Anthropic’s messages, for the models of all providers. With `stream: true` the answer is a stream of events.',
-        querystring: query,
         body: bodySchema,
         response: {
           200: {
@@ -74,7 +67,6 @@ export const anthropicMessages: FastifyPluginAsync<ApiDeps> = async (app, deps) 
         tags: ['anthropic'],
         summary: 'Count the tokens of a message (Anthropic)',
         description: 'An estimate with the encoding o200k_base, for the models of all providers. Calls no provider.',
-        querystring: query,
         body: bodySchema,
         response: { 200: Type.Object({ input_tokens: Type.Integer() }) },
       },

@@ -96,6 +96,7 @@ describe('the OpenAPI document', () => {
         expect((await stack.call(method, filled, { body })).status, name).toBeLessThan(300)
       }
     }
+    await stack.call('DELETE', '/api/v1/providers/groq')
   })
 })
 

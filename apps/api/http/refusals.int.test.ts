@@ -14,9 +14,9 @@ const filled = (path: string) => path.replaceAll(/\{[^}]+\}/g, `none-${ID}`)
 const hasKey = (operation: Operation) => Boolean(operation.security?.length)
 const jsonBody = (operation: Operation) => operation.requestBody?.content['application/json']?.schema
 
-/** Code, message and field of an error in the native or OpenAI's format. */
+/** Code, message and field of an error in the native format, in OpenAI's or in Anthropic's, which has a type instead of a code. */
 function errorOf({ body }: Answer) {
-  if (body.error) return { code: body.error.code, text: body.error.message, field: body.error.param }
+  if (body.error) return { code: body.error.code ?? body.error.type, text: body.error.message, field: body.error.param }
   return { code: body.code, text: `${body.detail} ${body.advice}`, field: body.context.field ?? null }
 }
 
@@ -63,7 +63,7 @@ function refusalsOf(method: string, operation: Operation): Refused[] {
       ])
     // Collections, documents and precomputed answers are listed by name: any name is a valid cursor.
     if (name === 'after' && !('pattern' in schema))
-      refused.push(['an unknown cursor', {}, [400, 404, 422], /after|There is no/, search('after=nonsense')])
+      refused.push(['an unknown cursor', {}, [400, 404, 422], /after|There is no|not found/, search('after=nonsense')])
   }
   const body = jsonBody(operation)
   if (body && method !== 'GET') {
@@ -72,7 +72,7 @@ function refusalsOf(method: string, operation: Operation): Refused[] {
       [
         'text',
         text,
-        [415],
+        [400, 415],
         /"text\/plain" is not supported by this route\. Send .*(application\/json|multipart\/form-data)/,
       ],
       ['broken JSON', { body: '{"a":' }, [400], /JSON/],
@@ -106,12 +106,13 @@ describe('a wrong call of any operation', () => {
     for (const { method, path } of stack.contract.operations)
       methods.set(path, (methods.get(path) ?? new Set()).add(method))
     for (const [path, known] of methods) {
-      const answer = await stack.call('PATCH', filled(path))
+      const method = ['PATCH', 'PUT', 'DELETE'].find(one => !known.has(one))!
+      const answer = await stack.call(method, filled(path))
       expect(answer.status, path).toBe(405)
       const allowed = answer.headers.get('allow')!.split(', ')
       for (const method of known) expect(allowed, path).toContain(method)
       expect(errorOf(answer).text, path).toContain(
-        `PATCH is not supported on this path. Supported: ${allowed.join(', ')}`,
+        `${method} is not supported on this path. Supported: ${allowed.join(', ')}`,
       )
     }
   })

@@ -7,6 +7,7 @@ import type {
   Effort,
   ImagePart,
   Message,
+  Sampling,
   TextPart,
   Tool,
   ToolCallPart,
@@ -174,14 +175,15 @@ const sourceOf = ({ source }: ImagePart | DocumentPart): Fields => {
 
 const documentSource = sourceOf
 
+/** Values that change nothing. */
+const DEFAULTS: Sampling = { temperature: 1, topP: 1, presencePenalty: 0, frequencyPenalty: 0 }
+
 /** See `WireFormat.losses`. */
 export function losses(request: ChatRequest): string[] {
   const lost = new Set<string>()
-  const { sampling = {}, verbosity } = request
-  if (sampling.presencePenalty) lost.add('sampling.presencePenalty')
-  if (sampling.frequencyPenalty) lost.add('sampling.frequencyPenalty')
-  if (sampling.seed !== undefined) lost.add('sampling.seed')
-  if (verbosity) lost.add('verbosity')
+  for (const [name, value] of Object.entries(request.sampling ?? {}))
+    if (value !== DEFAULTS[name as keyof Sampling]) lost.add(`sampling.${name}`)
+  if (request.verbosity && request.verbosity !== 'medium') lost.add('verbosity')
   for (const part of partsOf(request)) {
     const loss = lossOf(part, request)
     if (loss) lost.add(loss)
