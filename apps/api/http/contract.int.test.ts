@@ -96,6 +96,7 @@ describe('the OpenAPI document', () => {
         expect((await stack.call(method, filled, { body })).status, name).toBeLessThan(300)
       }
     }
+    await stack.call('DELETE', '/api/v1/providers/gpu')
   })
 })
 
@@ -278,6 +279,10 @@ it('every operation was called with every success status that it documents', asy
   const limits = '/api/v1/providers/anthropic/limits'
   await stack.call('PUT', limits, { body: { rpm: 100_000 } })
   await stack.call('DELETE', limits)
+  // The example of PUT.
+  await stack.call('PUT', '/api/v1/providers/gpu', { body: { preset: 'vllm', models: { 'qwen3-*': {} } } })
+  await stack.call('GET', '/api/v1/providers/gpu')
+  await stack.call('DELETE', '/api/v1/providers/gpu')
   await stack.call('POST', `/api/v1/keys/${(await stack.makeKey()).id}/webhook-secret`)
   await stack.finished({ options: { webhook_url: 'http://127.0.0.1:9/hook' } })
   const deliveries = '/api/v1/webhooks/deliveries'
