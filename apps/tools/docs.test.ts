@@ -48,6 +48,7 @@ const stored = (): Record<string, string> => ({
   'docs/configuration.md': markers('settings'),
   'docs/errors.md': markers('request-errors', 'task-errors'),
   'docs/metrics.md': markers('metrics'),
+  'docs/anthropic.md': markers('messages-losses'),
   'docs/openai.md': markers('chat-losses', 'responses-losses'),
 })
 

@@ -126,17 +126,7 @@ export const endpointDefinition = Type.Object(
     ),
     limits: Type.Optional(limitsDefinition),
   },
-  {
-    ...closed,
-    description: 'An endpoint of a provider.',
-    examples: [
-      {
-        format: 'openai',
-        base_url: 'http://127.0.0.1:8000/v1',
-        models: { 'qwen3-8b': { tools: true, images: false, context: 32_768, price: { input: 0, output: 0 } } },
-      },
-    ],
-  },
+  { ...closed, description: 'An endpoint of a provider.' },
 )
 export type EndpointDefinition = Static<typeof endpointDefinition>
 

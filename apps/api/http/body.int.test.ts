@@ -223,7 +223,7 @@ describe('a request whose body is not sent yet', () => {
     ['for a method that its path does not have', post('/api/v1/workers', null, size), 405],
     ['for a URL that cannot be decoded', post('/%', null, size), 404],
     ['for no kind', post('/api/v1/tasks/poem', ADMIN, size), 404],
-    ['for no route of Anthropic’s', post('/v1/messages', null, size, 'anthropic-version: 2023-06-01'), 404],
+    ['for no route of Anthropic’s', post('/v1/complete', null, size, 'anthropic-version: 2023-06-01'), 404],
     ['without a key, in chunks', post(TASKS, null, 'transfer-encoding: chunked'), 401],
     ['for an upload without a key', post('/v1/files', null, size), 401],
     ['in an unknown charset', post(TASKS, ADMIN, size, 'Content-Type: application/json; charset=x'), 415],

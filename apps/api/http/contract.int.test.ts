@@ -96,7 +96,7 @@ describe('the OpenAPI document', () => {
         expect((await stack.call(method, filled, { body })).status, name).toBeLessThan(300)
       }
     }
-    await stack.call('DELETE', '/api/v1/providers/groq')
+    await stack.call('DELETE', '/api/v1/providers/gpu')
   })
 })
 
@@ -211,13 +211,6 @@ async function tryResponses() {
   await stack.call('DELETE', path)
 }
 
-async function tryProviders() {
-  const path = '/api/v1/providers/contract'
-  await stack.call('PUT', path, { body: { format: 'openai', base_url: 'http://127.0.0.1:9/v1', models: { tiny: {} } } })
-  await stack.call('GET', path)
-  await stack.call('DELETE', path)
-}
-
 it('every operation was called with every success status that it documents', async () => {
   const { task_id, urls } = (await stack.submit()).body
   const review = await leaveToReview()
@@ -293,10 +286,13 @@ it('every operation was called with every success status that it documents', asy
   await stack.call('DELETE', `/v1/files/${file.id}`)
   await tryBatches()
   await tryResponses()
-  await tryProviders()
   const limits = '/api/v1/providers/anthropic/limits'
   await stack.call('PUT', limits, { body: { rpm: 100_000 } })
   await stack.call('DELETE', limits)
+  // The example of PUT.
+  await stack.call('PUT', '/api/v1/providers/gpu', { body: { preset: 'vllm', models: { 'qwen3-*': {} } } })
+  await stack.call('GET', '/api/v1/providers/gpu')
+  await stack.call('DELETE', '/api/v1/providers/gpu')
   await stack.call('POST', `/api/v1/keys/${(await stack.makeKey()).id}/webhook-secret`)
   await stack.finished({ options: { webhook_url: 'http://127.0.0.1:9/hook' } })
   const deliveries = '/api/v1/webhooks/deliveries'

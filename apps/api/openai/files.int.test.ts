@@ -334,7 +334,7 @@ describe('an unknown path under /v1', () => {
 
   it('is 404 in the format of Anthropic for Anthropic clients, also for OpenAI paths', async () => {
     for (const version of ['2023-06-01', '2026-10-21'])
-      for (const path of ['/v1/files', '/v1/files/file-1', '/v1/models', '/v1/messages'])
+      for (const path of ['/v1/files', '/v1/files/file-1', '/v1/nothing'])
         expect(await stack.call('GET', path, { headers: { 'anthropic-version': version } })).toMatchObject({
           status: 404,
           body: { type: 'error', error: { type: 'not_found_error' } },

@@ -12,7 +12,13 @@ import { nullable } from '../http/schemas.ts'
 import { assertStorable } from '../http/stored-values.ts'
 import { unknownProvider } from './routes.ts'
 
-const params = Type.Object({ name: Type.String({ pattern: PROVIDER_NAME, examples: ['groq'] }) })
+const params = Type.Object({ name: Type.String({ pattern: PROVIDER_NAME, examples: ['gpu'] }) })
+
+const EXAMPLE: EndpointDefinition = {
+  preset: 'vllm',
+  base_url: 'http://127.0.0.1:8000/v1',
+  models: { 'qwen3-*': { images: false, context: 32_768 } },
+}
 
 const answer = Type.Object({
   name: Type.String(),
@@ -70,7 +76,7 @@ export const definitions: FastifyPluginAsyncTypebox<ApiDeps> = async (app, deps)
         description:
           'Replaces the definition of this name as a whole, also one of the settings or of `PROVIDERS_FILE`. Every process uses it within two seconds. The environment of each process must contain the variable in `key_env`.',
         params,
-        body: endpointDefinition,
+        body: { ...endpointDefinition, examples: [EXAMPLE] },
         response: { 200: answer },
       },
     },
