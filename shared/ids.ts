@@ -34,8 +34,8 @@ export function newId(): string {
   return v7({ rng, msecs, seq })
 }
 
-/** OpenAI's clients know files as `file-…`, and everything else with an underscore. */
-const opening = (prefix: string) => (prefix === 'file' ? 'file-' : `${prefix}_`)
+/** OpenAI's clients know files as `file-…` and chat completions as `chatcmpl-…`, and everything else with an underscore. */
+const opening = (prefix: string) => (prefix === 'file' || prefix === 'chatcmpl' ? `${prefix}-` : `${prefix}_`)
 
 /** `0190…-…` -> `task_0190…` (32 hex digits); files are `file-0190…`. */
 export const toWire = (prefix: string, id: string): string => opening(prefix) + id.replaceAll('-', '')

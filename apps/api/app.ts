@@ -35,6 +35,7 @@ import { openAiChatCompletions } from './openai/chat-completions.ts'
 import { openAiEmbeddings } from './openai/embeddings.ts'
 import { openAiFiles } from './openai/files.ts'
 import { openAiModerations } from './openai/moderations.ts'
+import { openAiStoredCompletions } from './openai/stored-completions.ts'
 import { keyWebhookSecrets } from './operations/key-webhook-secrets.ts'
 import { keys } from './operations/keys.ts'
 import { queueDashboard } from './operations/queue-dashboard.ts'
@@ -127,6 +128,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(anthropicMessages, deps)
   await app.register(openAiBatches, deps)
   await app.register(openAiChatCompletions, deps)
+  await app.register(openAiStoredCompletions, deps)
   await app.register(openAiModerations, deps)
   await app.register(openAiEmbeddings, deps)
   await app.register(batchUpload, deps)

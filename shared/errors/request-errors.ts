@@ -142,6 +142,12 @@ export const REQUEST_ERRORS = {
     title: 'No verdict: moderation did not complete',
     advice: 'Do not treat the text as safe; retry later.',
   },
+  completion_not_found: {
+    status: 404,
+    retryable: false,
+    title: 'No such stored chat completion',
+    advice: 'Only completions with `store: true` can be read, by the key that created them, until they are deleted.',
+  },
   response_not_found: {
     status: 404,
     retryable: false,

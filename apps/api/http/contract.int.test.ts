@@ -83,6 +83,7 @@ describe('the OpenAPI document', () => {
     await keepFile('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
     await keepReview('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
     await keepKey('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
+    await keepCompletion('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
     judgeAllWell()
     await exposeUser('user-42')
     for (const { name, method, path, operation } of stack.contract.operations) {
@@ -105,6 +106,15 @@ async function keepFile(wanted: string) {
   const id = (await upload()).id.slice('file-'.length)
   await stack.sql(`UPDATE file_chunks SET file_id = '${wanted}' WHERE file_id = '${id}'`)
   await stack.sql(`UPDATE files SET id = '${wanted}' WHERE id = '${id}'`)
+}
+
+/** The stored chat completion for the example of its update. */
+async function keepCompletion(wanted: string) {
+  const body = { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'Say hello' }], store: true }
+  const { id } = (await stack.call('POST', '/v1/chat/completions', { body })).body
+  await stack.sql(`UPDATE attempts SET task_id = '${wanted}' WHERE task_id = '${id.slice('chatcmpl-'.length)}'`)
+  await stack.sql(`UPDATE tasks SET id = '${wanted}' WHERE id = '${id.slice('chatcmpl-'.length)}'`)
+  return `/v1/chat/completions/chatcmpl-${wanted}`
 }
 
 /** The task for the example of a review decision. */
@@ -202,6 +212,13 @@ async function tryExperiments(task_id: string) {
   await stack.call('GET', `/api/v1/tasks/${task_id}/feedback`)
 }
 
+async function tryCompletions() {
+  const path = await keepCompletion('019a9f0c5d7e7cc2a1b2c3d4e5f60719')
+  for (const read of ['/v1/chat/completions', path, `${path}/messages`]) await stack.call('GET', read)
+  await stack.call('POST', path, { body: { metadata: null } })
+  await stack.call('DELETE', path)
+}
+
 async function tryResponses() {
   const body = { model: 'claude-haiku-5-5', input: 'Say hello', background: true }
   const { id } = (await stack.call('POST', '/v1/responses', { body })).body
@@ -285,6 +302,7 @@ it('every operation was called with every success status that it documents', asy
     await stack.call('GET', path)
   await stack.call('DELETE', `/v1/files/${file.id}`)
   await tryBatches()
+  await tryCompletions()
   await tryResponses()
   const limits = '/api/v1/providers/anthropic/limits'
   await stack.call('PUT', limits, { body: { rpm: 100_000 } })

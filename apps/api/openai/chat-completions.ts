@@ -20,7 +20,7 @@ const bodySchema = Type.Object(
   },
 )
 
-const completionSchema = Type.Object(
+export const completionSchema = Type.Object(
   {
     id: Type.String(),
     object: Type.Literal('chat.completion'),
@@ -33,7 +33,7 @@ const completionSchema = Type.Object(
 
 /** OpenAI's `POST /v1/chat/completions`: a task of the kind `generate` whose client waits for the answer. */
 export const openAiChatCompletions: FastifyPluginAsync<ApiDeps> = async (app, deps) => {
-  app.post(
+  app.post<{ Body: Record<string, unknown> }>(
     '/v1/chat/completions',
     {
       config: { scope: 'submit' },
@@ -54,6 +54,11 @@ export const openAiChatCompletions: FastifyPluginAsync<ApiDeps> = async (app, de
         },
       },
     },
-    (request, reply) => answerLive(deps, request, reply, { wire: 'openai-chat' }),
+    (request, reply) =>
+      answerLive(deps, request, reply, {
+        wire: 'openai-chat',
+        ...(request.body.store === true && { stored: true }),
+        metadata: (request.body.metadata ?? null) as Record<string, unknown> | null,
+      }),
   )
 }

@@ -38,3 +38,31 @@ export async function updateStoredTask(db: Db, id: string, metadata: Record<stri
     [id, metadata && JSON.stringify(metadata)],
   )
 }
+
+/** `metadata`: pairs that a task has, among others. `after`: the list begins behind this task. */
+export type StoredFilter = {
+  apiKeyId: string
+  wire: string
+  model: string | null
+  metadata: Record<string, string>
+  after: string | null
+  order: 'asc' | 'desc'
+  limit: number
+}
+
+const listStatement = (order: 'asc' | 'desc') => ({
+  name: `tasks_stored_list_${order}`,
+  text: `SELECT ${COLUMNS} FROM tasks t
+    WHERE t.api_key_id = $1 AND t.stored AND t.status = 'succeeded' AND t.input->>'wire' = $2
+      AND ($3::text IS NULL OR t.model = $3)
+      AND NOT EXISTS (SELECT FROM json_each_text($4::json) AS w WHERE (t.metadata->>w.key) IS DISTINCT FROM w.value)
+      AND ($5::uuid IS NULL OR t.id ${order === 'asc' ? '>' : '<'} $5)
+    ORDER BY t.id ${order} LIMIT $6`,
+})
+
+/** Stored tasks that have succeeded, by age. */
+export const listStoredTasks = (
+  db: Db,
+  { apiKeyId, wire, model, metadata, after, order, limit }: StoredFilter,
+): Promise<StoredTask[]> =>
+  db.query<StoredTask>(listStatement(order), [apiKeyId, wire, model, JSON.stringify(metadata), after, limit])
