@@ -83,7 +83,7 @@ describe('the OpenAPI document', () => {
     await keepFile('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
     await keepReview('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
     await keepKey('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
-    await keepCompletion('019a9f0c5d7e7cc2a1b2c3d4e5f60718')
+    await keepCompletion('019a9f0c5d7e7cc2a1b2c3d4e5f60720')
     judgeAllWell()
     await exposeUser('user-42')
     for (const { name, method, path, operation } of stack.contract.operations) {
@@ -213,7 +213,7 @@ async function tryExperiments(task_id: string) {
 }
 
 async function tryCompletions() {
-  const path = await keepCompletion('019a9f0c5d7e7cc2a1b2c3d4e5f60719')
+  const path = await keepCompletion('019a9f0c5d7e7cc2a1b2c3d4e5f60721')
   for (const read of ['/v1/chat/completions', path, `${path}/messages`]) await stack.call('GET', read)
   await stack.call('POST', path, { body: { metadata: null } })
   await stack.call('DELETE', path)

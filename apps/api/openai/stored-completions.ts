@@ -17,7 +17,7 @@ const WIRE = 'openai-chat'
 const params = Type.Object({
   id: Type.String({
     description: 'Completion id, `chatcmpl-…`',
-    examples: ['chatcmpl-019a9f0c5d7e7cc2a1b2c3d4e5f60718'],
+    examples: ['chatcmpl-019a9f0c5d7e7cc2a1b2c3d4e5f60720'],
   }),
 })
 type OfCompletion = { Params: Static<typeof params> }
@@ -160,9 +160,13 @@ export const openAiStoredCompletions: FastifyPluginAsyncTypebox<ApiDeps> = async
 }
 
 const unknownEntry = (after: string) =>
-  new SluiceError('invalid_request', `No entry with id '${after.slice(0, 100)}' found.`, {
-    context: { param: 'after', code: 'invalid_value' },
-  })
+  new SluiceError(
+    'invalid_request',
+    `Query parameter \`after\` names no entry in this list: '${after.slice(0, 100)}'.`,
+    {
+      context: { param: 'after', code: 'invalid_value' },
+    },
+  )
 
 function cursorOf(after: string): string {
   const id = fromWire('chatcmpl', after)

@@ -109,8 +109,10 @@ describe.each(['openai', 'openai-previous'])('the package %s', name => {
     })
 
     it('runs in the background and resumes the stream of its events', async () => {
+      const held = stack.upstream.hold()
       const begun = await client.responses.create({ model, input: 'Say hello', background: true })
       expect(['queued', 'in_progress']).toContain(begun.status)
+      held.release()
       await expect
         .poll(async () => (await client.responses.retrieve(begun.id)).status, { interval: 50 })
         .toBe('completed')
