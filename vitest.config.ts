@@ -21,7 +21,7 @@ export default defineConfig({
     // How long something takes says nothing on a machine that others use, too.
     testTimeout: 120_000,
     maxConcurrency: 5,
-    expect: { poll: { timeout: 20_000 } },
+    expect: { poll: { timeout: 60_000 } },
     projects: [
       {
         extends: true,
