@@ -3,6 +3,7 @@ import { SluiceError } from '#shared/errors.ts'
 import { type Fields, isFields } from '#shared/requests/openai-fields.ts'
 import { inputItems } from '#shared/requests/stored.ts'
 import type { ApiDeps } from '../deps.ts'
+import { BODY_LIMIT } from '../http/errors.ts'
 import { type OwnResponse, ownResponse, responseJson } from './own-response.ts'
 
 const PARAM = 'previous_response_id'
@@ -13,10 +14,19 @@ export async function conversationBefore(
   request: FastifyRequest<{ Body: Record<string, unknown> }>,
 ): Promise<unknown[] | undefined> {
   const { previous_response_id: previous, conversation } = request.body
+  if (conversation !== undefined && conversation !== null)
+    throw refused('This server has no conversations. Continue a response with `previous_response_id`.', {
+      param: 'conversation',
+      code: 'unsupported_parameter',
+    })
   if (typeof previous !== 'string') return undefined
-  if (conversation)
-    throw refused('previous_response_id and conversation exclude each other.', 'mutually_exclusive_parameters')
-  return await conversationUpTo(deps, request, previous)
+  const before = await conversationUpTo(deps, request, previous)
+  if (JSON.stringify(before).length > BODY_LIMIT)
+    throw refused(`The conversation is larger than ${BODY_LIMIT / 1_048_576} MB.`, {
+      param: PARAM,
+      code: 'context_length_exceeded',
+    })
+  return before
 }
 
 /**
@@ -30,16 +40,22 @@ async function conversationUpTo(
 ): Promise<unknown[]> {
   const previous = await ownResponse(deps, request, responseId, PARAM).catch(error => {
     if (!(error instanceof SluiceError) || error.code !== 'response_not_found') throw error
-    throw refused(`Previous response with id '${responseId.slice(0, 100)}' not found.`, 'previous_response_not_found')
+    throw refused(`Previous response with id '${responseId.slice(0, 100)}' not found.`, {
+      param: PARAM,
+      code: 'previous_response_not_found',
+    })
   })
   const { status } = previous.view
   if (status !== 'succeeded')
-    throw refused(`Previous response with id '${responseId}' has no output: its task is ${status}.`, 'invalid_value')
+    throw refused(`Previous response with id '${responseId}' has no output: its task is ${status}.`, {
+      param: PARAM,
+      code: 'invalid_value',
+    })
   return [...inputOf(previous), ...outputOf(previous)]
 }
 
-const refused = (message: string, code: string) =>
-  new SluiceError('invalid_request', message, { context: { param: PARAM, code } })
+const refused = (message: string, context: { param: string; code: string }) =>
+  new SluiceError('invalid_request', message, { context })
 
 export const inputOf = ({ request }: Pick<OwnResponse, 'request'>): unknown[] => [
   ...(request.before ?? []),

@@ -4,6 +4,7 @@ import { toWire } from '#shared/ids.ts'
 import { answerEvents, eventsWithoutAnswer, renderRepeatableStream } from '#shared/requests/openai-responses/stream.ts'
 import type { ApiDeps } from '../deps.ts'
 import { toSluiceError } from '../http/errors.ts'
+import { whenClosed } from '../http/when-closed.ts'
 import { createEventOutput } from '../live/event-output.ts'
 import { followTask } from '../live/follow-task.ts'
 import { answerOfView } from '../live/stored-answer.ts'
@@ -15,6 +16,7 @@ const DAY_MS = 86_400_000
  * Sends the events of a response: from the live stream while it runs, otherwise made again from its result, with the same sequence
  * numbers. A client that leaves does not stop the response.
  * @param after the sequence number of the last event that the client has; null: none
+ * @throws SluiceError too_many_streams
  */
 export async function streamResponse(
   deps: ApiDeps,
@@ -24,6 +26,7 @@ export async function streamResponse(
   after: number | null,
 ): Promise<FastifyReply> {
   const { view, context } = response
+  whenClosed(reply.raw, deps.streams.enter(request.apiKey.id))
   const output = createEventOutput(request, reply, () => ({ 'x-sluice-task-id': toWire('task', view.id) }))
   let sequence = 0
   /** The position of an event is its sequence number. */
