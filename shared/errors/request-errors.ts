@@ -1,7 +1,9 @@
+import { LOOKUP_ERRORS } from './lookup-errors.ts'
 import type { ErrorRow } from './row.ts'
 
 /** Errors of requests: HTTP status, whether the same request may succeed later, and the remedy. */
 export const REQUEST_ERRORS = {
+  ...LOOKUP_ERRORS,
   invalid_json: { status: 400, retryable: false, title: 'The body is not valid JSON', advice: 'Send a JSON object.' },
   invalid_encoding: {
     status: 400,
@@ -64,30 +66,6 @@ export const REQUEST_ERRORS = {
     title: 'No such job kind',
     advice: 'Use one of the kinds named in context.',
   },
-  task_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such task',
-    advice: 'Check the id, and that the task belongs to this key.',
-  },
-  policy_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such policy',
-    advice: 'Check the name; GET /api/v1/policies lists them.',
-  },
-  collection_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such collection',
-    advice: 'Check the name, and that the collection belongs to this key; GET /api/v1/collections lists them.',
-  },
-  document_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such document',
-    advice: 'Check the id; GET /api/v1/collections/{name}/documents lists them.',
-  },
   collection_not_empty: {
     status: 409,
     retryable: false,
@@ -99,12 +77,6 @@ export const REQUEST_ERRORS = {
     retryable: false,
     title: 'The collection is full',
     advice: 'Delete documents, or create another collection.',
-  },
-  experiment_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such experiment',
-    advice: 'Check the name; GET /api/v1/experiments lists them.',
   },
   experiment_conflict: {
     status: 409,
@@ -118,18 +90,6 @@ export const REQUEST_ERRORS = {
     title: 'The task or user took no part in the experiment',
     advice: 'Use a task that was submitted with options.user_id, or the user_id of such a task.',
   },
-  feedback_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'The task has no feedback',
-    advice: 'Rate it with POST on the same path.',
-  },
-  review_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such review',
-    advice: 'Check the id; GET /api/v1/reviews lists the tasks that need a human decision.',
-  },
   review_not_open: {
     status: 409,
     retryable: false,
@@ -142,30 +102,6 @@ export const REQUEST_ERRORS = {
     title: 'No verdict: moderation did not complete',
     advice: 'Do not treat the text as safe; retry later.',
   },
-  completion_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such stored chat completion',
-    advice: 'Only completions with `store: true` can be read, by the key that created them, until they are deleted.',
-  },
-  response_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such response',
-    advice: 'Only responses with `store: true` can be read, by the key that created them, until they are deleted.',
-  },
-  file_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such file',
-    advice: 'Check the id, that the file belongs to this key, and that it has not expired.',
-  },
-  batch_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such batch',
-    advice: 'Check the id, and that the batch belongs to this key.',
-  },
   batch_finished: {
     status: 409,
     retryable: false,
@@ -177,30 +113,6 @@ export const REQUEST_ERRORS = {
     retryable: false,
     title: 'The batch has no line that can be retried',
     advice: 'Wait until the batch has ended. Lines that were rejected when the input was read cannot be retried.',
-  },
-  key_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such key',
-    advice: 'List the keys with GET /api/v1/keys.',
-  },
-  provider_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such provider',
-    advice: 'List the providers with GET /api/v1/providers.',
-  },
-  budget_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such budget',
-    advice: 'List the budgets with GET /api/v1/budgets.',
-  },
-  delivery_not_found: {
-    status: 404,
-    retryable: false,
-    title: 'No such webhook delivery',
-    advice: 'List them with GET /api/v1/webhooks/deliveries.',
   },
   already_finished: {
     status: 409,
