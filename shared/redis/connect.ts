@@ -70,7 +70,10 @@ export function connectRedis(options: {
       : new Redis(options.url, single)
   redis.on('error', away)
   redis.on('ready', back)
-  const watch = (node: Redis) => node.on('connect', () => writeByTurns(node.stream))
+  const watch = (node: Redis) => {
+    node.on('error', () => ignoreLaterErrors(node))
+    return node.on('connect', () => writeByTurns(node.stream))
+  }
   if (redis instanceof Redis) watch(redis)
   else {
     // A cluster that lost a node still reports ready.
@@ -121,7 +124,10 @@ async function refusalOf(at: ClusterAddress, all: RedisOptions): Promise<Error |
   for (const node of at.nodes) {
     const alone = new Redis({ ...all, ...accessTo(at), ...node, retryStrategy: () => null, lazyConnect: true })
     const refusal = await new Promise<Error | null>(resolve => {
-      alone.on('error', resolve)
+      alone.on('error', error => {
+        ignoreLaterErrors(alone)
+        resolve(error)
+      })
       alone.connect().then(() => resolve(null), resolve)
     })
     alone.disconnect()
@@ -129,6 +135,9 @@ async function refusalOf(at: ClusterAddress, all: RedisOptions): Promise<Error |
   }
   return null
 }
+
+/** ioredis handles only the first error of a socket. A TLS socket may have another, which would end the process. */
+const ignoreLaterErrors = ({ stream }: Redis) => stream?.on('error', () => undefined)
 
 /** Closes without waiting for a reply, because `quit()` never settles while Redis is down. */
 export const closeRedis = (redis: Redis): void => redis.disconnect()
